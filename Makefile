@@ -1,0 +1,123 @@
+# From a bare machine to a result: every target first makes the environment it needs, in .venv, and works again when run
+# again. GPU=1 takes the CUDA build of PyTorch and Unsloth, GPU=0 the CPU build; unset, a found NVIDIA card decides.
+
+VENV := .venv
+BIN := $(VENV)/bin
+GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo 1 || echo 0)
+ifeq ($(filter 0 1,$(GPU)),)
+$(error GPU is "$(GPU)", which is neither 0 nor 1: say GPU=1 or GPU=0)
+endif
+ifeq ($(GPU),1)
+KIND := gpu
+EXTRA := [gpu]
+SIZE := several GB
+else
+KIND := cpu
+EXTRA :=
+SIZE := about 0.4 GB to download, 1.8 GB on disk
+endif
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+
+# Only errors: the warnings are about pip itself.
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --constraint constraints.txt
+SPEC := pyproject.toml constraints.txt
+# A stamp is written when its step is finished, so an interrupted step is done again; SPEC changed, too.
+MADE := $(VENV)/.made-$(KIND)
+READY := $(VENV)/.ready-$(KIND)
+TEST_READY := $(VENV)/.test-ready-$(KIND)
+CHECK_READY := $(VENV)/.check-ready-$(KIND)
+
+say = @echo "· $(1)" >&2
+# Small models lose by more threads, and a test run should not take the whole machine.
+TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+
+ifeq ($(KIND)-$(shell uname -s),cpu-Linux)
+# Linux's plain torch is a CUDA build of gigabytes. The CPU build is taken from where pip is set up to find it, else from
+# PyTorch's own index; without dependencies, which come with the package.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+INSTALL_TORCH = $(PIP) install --no-deps "torch==$(TORCH)+cpu" 2>/dev/null || \
+    $(PIP) install --no-deps --index-url $(CPU_INDEX) "torch==$(TORCH)+cpu" || { \
+    echo "The CPU build of PyTorch $(TORCH) could not be installed: pip's lines above say why; then run make again." >&2; exit 1; }
+define CHECK_TORCH
+import sys, torch
+from importlib.metadata import distributions
+names = {(dist.name or "").lower() for dist in distributions()}
+cuda = sorted(name for name in names if name.startswith("nvidia-"))
+if torch.version.cuda or cuda:
+    sys.exit(f"CUDA packages came along (torch {torch.__version__}, {len(cuda)} nvidia-*): run make clean, then make again.")
+endef
+export CHECK_TORCH
+ASSERT_TORCH = $(BIN)/python -c "$$CHECK_TORCH"
+else
+INSTALL_TORCH = $(INSTALL) "torch==$(TORCH)"
+ASSERT_TORCH = :
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-slow check clean
+
+help:
+	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
+	@echo "make test       all tests but the slow ones and those for a GPU (ARGS=... goes to pytest)"
+	@echo "make test-slow  the slow tests as well, and those for a GPU where there is one"
+	@echo "make check      formatting, lint, types, import rules"
+	@echo "make clean      remove the environment and caches; runs/ stays"
+	@echo
+	@echo "GPU=1 or GPU=0 overrides the look for an NVIDIA card; PYTHON=... names the Python (3.11 or newer)."
+
+demo: $(READY)
+	@$(BIN)/ragr1-lite quickstart $(ARGS)
+
+test: $(TEST_READY)
+	$(TEST) -q -m "not slow and not gpu" $(ARGS)
+
+test-slow: $(TEST_READY)
+	$(TEST) -q $(if $(filter 1,$(GPU)),,-m "not gpu") $(ARGS)
+
+check: $(CHECK_READY)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment of the other kind is thrown away: pip takes the CPU build of PyTorch for the CUDA one and keeps it.
+$(MADE):
+	$(call say,Environment for $(KIND) in $(VENV))
+	@found=; \
+	for python in $(PYTHON) $(if $(PYTHON),,python3.11 python3.12 python3.13 python3 python); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    found=$$python; \
+	    "$$python" -c 'import ensurepip, venv' 2>/dev/null && break; \
+	    found="$$python without venv"; \
+	done; \
+	case "$$found" in \
+	    "") echo "No Python 3.11 or newer was found: install one, or name it with PYTHON=/path/to/python." >&2; exit 1;; \
+	    *" without venv") echo "$${found% without venv} lacks the venv module: install it (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1;; \
+	esac; \
+	clear=; \
+	if ls $(VENV)/.made-* >/dev/null 2>&1 || ! $(BIN)/python -c '' 2>/dev/null; then clear=--clear; fi; \
+	"$$found" -m venv $$clear $(VENV)
+	@touch $@
+
+$(READY): $(MADE) $(SPEC)
+	$(call say,PyTorch $(TORCH) for $(KIND) and the packages ($(SIZE); minutes the first time))
+	@set -e; $(INSTALL_TORCH)
+	@$(INSTALL) --editable ".$(EXTRA)"
+	@$(ASSERT_TORCH)
+	@touch $@
+
+$(TEST_READY): $(READY)
+	$(call say,Test tools (a few MB))
+	@$(INSTALL) --editable ".[test]"
+	@touch $@
+
+$(CHECK_READY): $(READY)
+	$(call say,Check tools (about 50 MB))
+	@$(INSTALL) --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,8 @@
+"""``python -m ragr1_lite`` is ``ragr1-lite``."""
+
+from __future__ import annotations
+
+from ragr1_lite.cli import main
+
+if __name__ == "__main__":
+    main()
