@@ -1,0 +1,282 @@
+"""Recipes: YAML files checked against one set of defaults. All problems of a recipe are reported at once.
+
+A field's default stands here and nowhere else; the resolved recipe is written into the run's folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ragr1_lite.core import Mode
+from ragr1_lite.errors import ConfigError
+from ragr1_lite.protocol import Protocol
+from ragr1_lite.rollout import Limits
+
+WORLD = "world"
+"""The name of the embedded world, as a data set and as an index."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(_Section):
+    """The base model and how it is loaded."""
+
+    name: str = "smollm2-135m"
+    """A built-in name (``smollm2-135m``), a local folder or a hub id."""
+    dtype: Literal["auto", "fp32", "bf16", "nf4"] = "auto"
+    """``auto``: 4-bit NF4 on a GPU; on a CPU bf16 where the CPU is fast at it, else fp32."""
+    engine: Literal["auto", "unsloth", "transformers"] = "auto"
+    """``auto``: unsloth on a GPU where it is installed, else transformers and peft."""
+    adapter: str | None = None
+    """An adapter folder to start from."""
+
+
+class LoraConfig(_Section):
+    """The trained part."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class DataConfig(_Section):
+    """Questions to train on."""
+
+    train: str = WORLD
+    """``world``, a trajectory file for ``sft``, or a question file (JSON lines: question, answers) for ``grpo``."""
+    limit: int | None = Field(None, ge=1)
+    """At most this many questions."""
+    mix: dict[str, float] = {}
+    """Weights by kind, for the embedded world."""
+
+
+class RetrievalConfig(_Section):
+    """The index that answers searches."""
+
+    index: str = WORLD
+    """``world`` or an index folder."""
+    k: int = Field(3, ge=1)
+    """Passages per query."""
+
+
+class RolloutConfig(_Section):
+    """Protocol and budgets of a rollout."""
+
+    mode: Mode = "multi"
+    """``multi``, ``single``, ``rag`` or ``direct``."""
+    max_queries: int = Field(3, ge=1)
+    """Parallel queries per search in ``multi`` mode."""
+    template: Path | None = None
+    """A file with a prompt of your own; ``{question}`` in it is replaced."""
+    max_rounds: int = Field(4, ge=0)
+    """Retrieval rounds; one more generation follows in which to answer."""
+    max_new_tokens: int = Field(500, ge=1)
+    """Tokens per generation."""
+    document_tokens: int = Field(1000, ge=1)
+    """Tokens of documents per query."""
+    total_document_tokens: int = Field(6000, ge=1)
+    """Tokens of documents per trajectory."""
+    max_length: int = Field(8192, ge=64)
+    """Tokens of the whole sequence."""
+    batch_size: int = Field(16, ge=1)
+    """Rows sampled together."""
+
+    def protocol(self) -> Protocol:
+        """The protocol these settings describe; reads the template file."""
+        return Protocol(self.mode, self.max_queries, _read(self.template, "prompt template") if self.template else None)
+
+    def limits(self, k: int) -> Limits:
+        """The budgets these settings describe."""
+        return Limits(
+            max_rounds=self.max_rounds,
+            k=k,
+            max_new_tokens=self.max_new_tokens,
+            document_tokens=self.document_tokens,
+            total_document_tokens=self.total_document_tokens,
+            max_length=self.max_length,
+        )
+
+
+class TrainConfig(_Section):
+    """The optimizer's side; one step is one update of the weights."""
+
+    steps: int = Field(100, ge=1)
+    batch_size: int = Field(8, ge=1)
+    """Trajectories per step; for ``grpo``: questions x group_size."""
+    micro_batch: int = Field(4, ge=1)
+    """Trajectories per forward pass; divides batch_size."""
+    learning_rate: float = Field(1e-4, gt=0)
+    warmup_steps: int = Field(5, ge=0)
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    max_grad_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    seed: int = 0
+    save_every: int = Field(50, ge=1)
+    """Steps between checkpoints."""
+    keep: int = Field(2, ge=1)
+    """Checkpoints kept."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> TrainConfig:
+        if self.batch_size % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}")
+        return self
+
+
+class EvalConfig(_Section):
+    """The fixed held-out questions measured before and after; 0 questions skip it."""
+
+    data: str = WORLD
+    """``world`` or a question file."""
+    split: Literal["dev", "test"] = "dev"
+    questions: int = Field(0, ge=0)
+    mix: dict[str, float] = {}
+    """Weights by kind, for the embedded world."""
+
+
+class GrpoConfig(_Section):
+    """Group-relative policy optimization (TRL's), as far as this project sets it."""
+
+    group_size: int = Field(8, ge=2)
+    """Rollouts per question."""
+    temperature: float = Field(1.0, gt=0)
+    """Of the rollouts; no top-p or top-k, so that sampling and training distributions agree."""
+    beta: float = Field(0.001, ge=0)
+    """Weight of the KL to the starting policy."""
+    loss_type: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"
+    epsilon: float = Field(0.2, gt=0)
+    iterations: int = Field(1, ge=1)
+    """Updates per batch of rollouts."""
+
+
+class RewardConfig(_Section):
+    """Weights of the reward's parts; the paper's reward is exact match alone."""
+
+    em: float = 1.0
+    f1: float = 0.0
+    format: float = 0.0
+
+
+class Recipe(_Section):
+    """Everything a training run needs to know."""
+
+    task: Literal["sft", "grpo"]
+    output: Path = Path("runs/latest")
+    """The run's folder."""
+    model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
+    data: DataConfig = DataConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    reward: RewardConfig = RewardConfig()
+
+    @model_validator(mode="after")
+    def _groups_fill_batch(self) -> Recipe:
+        if self.task == "grpo" and self.train.batch_size % self.grpo.group_size:
+            raise ValueError(f"train.batch_size must be a multiple of grpo.group_size ({self.grpo.group_size})")
+        return self
+
+    def dump(self) -> str:
+        """The resolved recipe as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft", "grpo"] | None = None) -> Recipe:
+    """Reads a recipe file or a shipped recipe by its name.
+
+    Args:
+        name: A path, or the name of a shipped recipe such as ``sft-smollm2-135m``.
+        overrides: ``section.key=value`` strings; values are YAML.
+        task: What the recipe must be for.
+
+    Raises:
+        ConfigError: The file is missing or no YAML, or fields are wrong; every problem is named.
+    """
+    path = find_recipe(name)
+    try:
+        fields = yaml.safe_load(_read(path, "recipe")) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ConfigError(f"{path} is not valid YAML{f' (line {mark.line + 1})' if mark else ''}", "Mend it.") from None
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{path} is not a recipe", "A recipe is a YAML mapping that begins with `task: sft`.")
+    for override in overrides:
+        _override(fields, override)
+    recipe = _check(fields, str(path))
+    if task is not None and recipe.task != task:
+        raise ConfigError(f"{path} is a recipe for `{recipe.task}`", f"Run: ragr1-lite {recipe.task} {name}")
+    return recipe
+
+
+def recipes_folder() -> Path:
+    """Where the shipped recipes are: inside the installed package, or at the top of a checkout."""
+    installed = Path(__file__).parent / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "recipes"
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe given by path or by shipped name."""
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
+    stem = Path(name).name.removesuffix(".yaml")
+    if stem in shipped:
+        return shipped[stem]
+    raise ConfigError(f"There is no recipe {name!r}", f"Give a YAML file, or one of: {', '.join(shipped)}.")
+
+
+def _override(fields: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override!r} has no `=`", "Write --set section.key=value.")
+    *parents, leaf = key.strip().split(".")
+    for parent in parents:
+        fields = fields.setdefault(parent, {})
+        if not isinstance(fields, dict):
+            raise ConfigError(f"--set {key}: {parent} is not a section", "Write --set section.key=value.")
+    fields[leaf] = yaml.safe_load(value)
+
+
+def _check(fields: dict[str, Any], source: str) -> Recipe:
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors()]
+        noun = "problem" if len(problems) == 1 else "problems"
+        raise ConfigError(
+            f"{source} has {len(problems)} {noun}: {'; '.join(problems)}",
+            "Mend the recipe or the --set that names it.",
+        ) from None
+
+
+def _describe(problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{path}: {message[0].lower() + message[1:]}" if path else message
+    section: type[BaseModel] = Recipe
+    for part in problem["loc"][:-1]:
+        section = section.model_fields[part].annotation  # type: ignore[assignment]
+    close = difflib.get_close_matches(str(problem["loc"][-1]), list(section.model_fields), n=1)
+    return f"unknown key {path}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"The {what} {path} does not exist", "Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The {what} {path} cannot be read ({error})", "It must be a UTF-8 text file.") from None

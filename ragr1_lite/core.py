@@ -1,0 +1,214 @@
+"""The types that flow through the house, and the two roles a rollout needs. Standard library only.
+
+A question becomes a :class:`Trajectory`: segments of token ids, each born in the prompt, the model or the
+environment. Token ids and loss mask are both derived from the segments, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Mode = Literal["multi", "single", "rag", "direct"]
+Source = Literal["prompt", "model", "env"]
+TurnKind = Literal["search", "answer", "invalid"]
+Finish = Literal["stop", "eos", "length"]
+StopReason = Literal["answer", "invalid", "length", "budget", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question with every accepted answer.
+
+    Attributes:
+        id: Unique within its set.
+        question: What the user asks.
+        answers: Accepted answers; the first is the canonical one, the others are aliases.
+        kind: Label used to break figures down, such as ``bridge``. Empty when the set has none.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved passage; ``score`` is the retriever's own, higher is better."""
+
+    id: str
+    title: str
+    text: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model sampled in one go.
+
+    Attributes:
+        token_ids: The ids exactly as sampled, an end token included.
+        text: Their decoded text, without special tokens.
+        finish: ``stop`` at a closing tag, ``eos`` at the end token, ``length`` at the limit.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A completion, understood.
+
+    Attributes:
+        kind: ``search``, ``answer`` or ``invalid``.
+        think: The thought before the tag, without its own tags.
+        queries: The queries of a search, at least one; empty otherwise.
+        answer: The answer's text; ``None`` unless ``kind`` is ``answer``.
+        passages: One tuple of passages per query, in the queries' order.
+    """
+
+    kind: TurnKind
+    think: str = ""
+    queries: tuple[str, ...] = ()
+    answer: str | None = None
+    passages: tuple[tuple[Passage, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of token ids with one origin; the origin decides whether they are trained."""
+
+    source: Source
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A question's whole way: the prompt, then model and environment in turn.
+
+    Attributes:
+        example: The question.
+        segments: In order; the first is the prompt.
+        turns: One per completion.
+        stop_reason: Why it ended: ``answer``; ``invalid`` (no usable tag); ``length`` (a completion was cut);
+            ``budget`` (it still searched in its last generation); ``context`` (the sequence was full).
+    """
+
+    example: Example
+    segments: tuple[Segment, ...]
+    turns: tuple[Turn, ...]
+    stop_reason: StopReason
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """All ids, shape ``(length,)``."""
+        return tuple(token for segment in self.segments for token in segment.token_ids)
+
+    @property
+    def loss_mask(self) -> tuple[int, ...]:
+        """1 where the model wrote the token, else 0; shape ``(length,)``."""
+        return tuple(int(segment.source == "model") for segment in self.segments for _ in segment.token_ids)
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The ids of the prompt alone."""
+        return self.segments[0].token_ids
+
+    @property
+    def answer(self) -> str | None:
+        """The model's answer; ``None`` when it gave none."""
+        return self.turns[-1].answer if self.turns else None
+
+    @property
+    def rounds(self) -> int:
+        """Retrieval rounds answered by the searcher."""
+        return sum(1 for turn in self.turns if turn.passages)
+
+    @property
+    def queries(self) -> int:
+        """Queries answered by the searcher, all rounds together."""
+        return sum(len(turn.passages) for turn in self.turns)
+
+    @property
+    def sampled_tokens(self) -> int:
+        """Tokens the model wrote."""
+        return sum(len(segment.token_ids) for segment in self.segments if segment.source == "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A total and the named parts it was summed from."""
+
+    total: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """One row to continue.
+
+    Attributes:
+        row: The rollout's index, the same in every turn: a sampler may keep state under it.
+        token_ids: The whole sequence so far. Append-only: each turn's ids begin with the last turn's.
+    """
+
+    row: int
+    token_ids: Sequence[int]
+
+
+class Tokenizer(Protocol):
+    """What rollouts need of a tokenizer."""
+
+    def encode(self, text: str) -> list[int]:
+        """Encodes text as it stands: no special tokens are added, none in the text is recognised."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Decodes ids, leaving out special tokens."""
+        ...
+
+    def render_chat(self, user: str) -> list[int]:
+        """Ids of a conversation with one user message, up to where the assistant begins to write."""
+        ...
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Ids that end the assistant's turn; the first is the one SFT appends."""
+        ...
+
+
+class Sampler(Protocol):
+    """Continues sequences with a language model."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the model that samples."""
+        ...
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        report: Callable[[object], None],
+    ) -> list[Completion]:
+        """Continues each row until a stop string is in its new text, an end token, or the limit.
+
+        Returns:
+            One completion per request, in order. The text of a completion that finished with ``stop`` holds the
+            stop string and, where a token ran past it, a few characters more.
+        """
+        ...
+
+
+class Searcher(Protocol):
+    """Answers queries with passages."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """Returns up to ``k`` passages per query, best first, in the queries' order; nothing where nothing matches."""
+        ...

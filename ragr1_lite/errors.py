@@ -1,0 +1,57 @@
+"""Every error a user can cause, each with the line that mends it.
+
+    RagR1Error
+    ├── ConfigError       a recipe or an option is wrong
+    ├── DataError         a corpus, question or trajectory file is wrong
+    ├── RetrievalIndexError       an index is missing, broken or too new
+    ├── ModelError        a model or adapter cannot be loaded
+    ├── RunError          a run folder cannot be used or continued
+    └── StorageError      the disk is full or not writable
+
+Anything else that surfaces is a bug of ours and is shown as one.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "DataError", "RetrievalIndexError", "ModelError", "RagR1Error", "RunError", "StorageError"]
+
+
+class RagR1Error(Exception):
+    """A problem the user can mend.
+
+    Args:
+        message: What is wrong, one sentence without a full stop at its end.
+        hint: How to mend it, one sentence.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}"
+
+
+class ConfigError(RagR1Error):
+    """A recipe or an option is wrong."""
+
+
+class DataError(RagR1Error):
+    """A corpus, question or trajectory file is wrong."""
+
+
+class RetrievalIndexError(RagR1Error):
+    """An index is missing, broken or too new."""
+
+
+class ModelError(RagR1Error):
+    """A model or adapter cannot be loaded."""
+
+
+class RunError(RagR1Error):
+    """A run folder cannot be used or continued."""
+
+
+class StorageError(RagR1Error):
+    """The disk is full or not writable."""

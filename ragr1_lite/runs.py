@@ -1,0 +1,128 @@
+"""Run folders: the resolved recipe, metrics as they come, checkpoints, the adapter, a summary.
+
+    runs/NAME/
+      recipe.yaml        the resolved recipe
+      metrics.jsonl      one line a step
+      checkpoints/       checkpoint-N, each with a marker written last
+      adapter/           the trained adapter
+      summary.json       figures before and after, versions, seconds
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.errors import RunError, StorageError
+
+_COMPLETE = "complete"
+
+
+class Run:
+    """A run's folder.
+
+    Args:
+        folder: Where it is.
+
+    Raises:
+        RunError: See :meth:`start`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.adapter = folder / "adapter"
+        self.checkpoints = folder / "checkpoints"
+
+    @classmethod
+    def start(cls, folder: Path, recipe: str, *, resume: bool = False, overwrite: bool = False) -> Run:
+        """Opens a folder for training.
+
+        Args:
+            folder: A new or empty folder; with ``resume`` one with a run of the same recipe.
+            recipe: The resolved recipe, YAML.
+            resume: Go on from the newest complete checkpoint.
+            overwrite: Delete what an earlier run left there.
+
+        Raises:
+            RunError: The folder holds another run, or there is nothing to resume.
+            StorageError: The folder cannot be written.
+        """
+        run = cls(folder)
+        saved = folder / "recipe.yaml"
+        if resume and not saved.exists():
+            raise RunError(f"There is no run to resume in {folder}", "Start it without --resume.")
+        if resume and saved.read_text(encoding="utf-8") != recipe:
+            raise RunError(f"The run in {folder} was started with another recipe", f"Use {saved}, or another output.")
+        if saved.exists() and not resume:
+            if not overwrite:
+                raise RunError(
+                    f"There is a run in {folder} already",
+                    "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",
+                )
+            shutil.rmtree(folder)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"The run folder {folder} cannot be made ({error.strerror})", "Choose another.") from None
+        write_atomic(saved, recipe)
+        if resume:
+            run._forget_after_checkpoint()
+        return run
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Appends a line to ``metrics.jsonl``."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def save_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes ``summary.json``."""
+        write_atomic(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+    def mark_complete(self, step: int) -> Path:
+        """Declares the checkpoint of a step fit to resume from."""
+        checkpoint = self.checkpoints / f"checkpoint-{step}"
+        write_atomic(checkpoint / _COMPLETE, f"{step}\n")
+        return checkpoint
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint; half-written ones do not count."""
+        complete = [marker.parent for marker in self.checkpoints.glob(f"checkpoint-*/{_COMPLETE}")]
+        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+    def _forget_after_checkpoint(self) -> None:
+        """Drops metrics of steps that will be repeated and checkpoints that were cut off."""
+        last = self.last_checkpoint()
+        step = int(last.name.rpartition("-")[2]) if last else 0
+        for checkpoint in self.checkpoints.glob("checkpoint-*"):
+            if not (checkpoint / _COMPLETE).exists():
+                shutil.rmtree(checkpoint)
+        metrics = self.folder / "metrics.jsonl"
+        if metrics.exists():
+            lines = [line for line in metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            write_atomic(metrics, "".join(line + "\n" for line in kept))
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a text file so that it is either the old one or the new one, never half of it.
+
+    Raises:
+        StorageError: The disk is full or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise StorageError(f"No space left to write {path}", "Free some disk space and try again.") from None
+        raise StorageError(f"{path} cannot be written ({error.strerror})", "Choose a folder you can write.") from None
