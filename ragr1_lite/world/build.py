@@ -1,0 +1,146 @@
+"""Writes one question of each kind, with its gold plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+
+from ragr1_lite.core import Example, Mode
+from ragr1_lite.data.plans import GoldPlan, Step
+from ragr1_lite.world.attributes import Attribute, Key, names_of
+from ragr1_lite.world.compare import Rivals
+from ragr1_lite.world.everyday import Item
+from ragr1_lite.world.passages import capitalized, neighbours_of, series
+from ragr1_lite.world.tables import Country, Entity, pick
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A query and the passages that answer it, any one of which is enough."""
+
+    query: str
+    passages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldQuestion:
+    """A question of the world and how to answer it.
+
+    Attributes:
+        example: Id, question, accepted answers and kind.
+        searches: Every gold query in the order of the plans.
+        multi: The plan with parallel queries.
+        single: The plan with one query a round.
+    """
+
+    example: Example
+    searches: tuple[Search, ...]
+    multi: GoldPlan
+    single: GoldPlan
+
+    @property
+    def support(self) -> tuple[str, ...]:
+        """Ids of the passages that hold the facts, one per query."""
+        return tuple(search.passages[0] for search in self.searches)
+
+    def plan(self, mode: Mode) -> GoldPlan:
+        """The gold plan of a mode; without rounds in ``rag`` and ``direct``, where the model does not search."""
+        if mode == "multi":
+            return self.multi
+        return self.single if mode == "single" else GoldPlan((), self.multi.think, self.multi.answer)
+
+
+def one_hop(entity: Entity, attribute: Attribute) -> WorldQuestion:
+    """Asks for one attribute of one entity."""
+    id = f"one-hop-{attribute.name}-{entity.id}"
+    question = pick(attribute.ask, id).format(x=entity.spoken)
+    search = _search(attribute, entity)
+    step = Step(f"I need {attribute.noun} of {entity.spoken}.", (search.query,))
+    answers = attribute.read(entity)
+    plan = GoldPlan((step,), attribute.state(entity), answers[0])
+    return WorldQuestion(Example(id, question, answers, "one-hop"), (search,), plan, plan)
+
+
+def bridge(entity: Entity, key: Key, target: Attribute) -> WorldQuestion:
+    """Asks for an attribute of an entity that is only described: it has to be found first."""
+    id = f"bridge-{key.attribute.name}-{target.name}-{entity.id}"
+    value, answers = key.attribute.read(entity)[0], target.read(entity)
+    description = pick(key.describe, f"{id}:key").format(v=value)
+    find = Search(key.query.format(v=value), key.attribute.passages(entity))
+    search = _search(target, entity)
+    first = Step(f"First I need {description}.", (find.query,))
+    found = capitalized(key.found.format(v=value, x=entity.spoken))
+    second = Step(f"{found} Now I need {target.noun} of {entity.spoken}.", (search.query,))
+    plan = GoldPlan((first, second), target.state(entity), answers[0])
+    question = pick(target.ask, id).format(x=description)
+    return WorldQuestion(Example(id, question, answers, "bridge"), (find, search), plan, plan)
+
+
+def compare(entities: Sequence[Entity], rivals: Rivals) -> WorldQuestion:
+    """Asks which of two or three entities has the most of something; the order is the caller's."""
+    kind = f"compare-{len(entities)}"
+    id = f"{kind}-{rivals.attribute.name}-{'-'.join(entity.id for entity in entities)}"
+    numbers = [int(getattr(entity, rivals.number)) for entity in entities]
+    spoken = [entity.spoken for entity in entities]
+    if len(entities) == 2:
+        question = pick(rivals.two, id).format(a=spoken[0], b=spoken[1])
+    else:
+        question = pick(rivals.more, id).format(all=series(spoken), any=series(spoken, "or"))
+    winner = entities[rivals.rule.winner(numbers)]
+    think = rivals.rule.explain([entity.name for entity in entities], numbers)
+    facts = [f"{entity.name}: {rivals.attribute.read(entity)[0]}." for entity in entities]
+    return _parallel(Example(id, question, _names(winner), kind), entities, rivals.attribute, facts, think)
+
+
+def listing(entities: Sequence[Entity], attribute: Attribute, ask: Sequence[str]) -> WorldQuestion:
+    """Asks for one attribute of several entities, in the order of the question."""
+    id = f"list-{attribute.name}-{'-'.join(entity.id for entity in entities)}"
+    question = pick(ask, id).format(all=series([entity.spoken for entity in entities]))
+    values = [attribute.read(entity) for entity in entities]
+    facts = [f"{entity.name}: {value[0]}." for entity, value in zip(entities, values, strict=True)]
+    answers = tuple(", ".join(combination) for combination in islice(product(*values), 64))
+    return _parallel(Example(id, question, answers, "list"), entities, attribute, facts, " ".join(facts))
+
+
+def intersection(rows: Sequence[Country], attribute: Attribute, common: str) -> WorldQuestion:
+    """Asks for the one country that borders all of some countries."""
+    id = f"intersection-{'-'.join(row.id for row in rows)}"
+    spoken = series([row.spoken for row in rows])
+    both = "both " if len(rows) == 2 else ""
+    ask = (
+        f"Which country borders {both}{spoken}?",
+        f"Which country is a neighbour of {both}{spoken}?",
+        f"Which country shares a border with {both}{spoken}?",
+    )
+    facts = [f"{row.name} borders {neighbours_of(row)}." for row in rows]
+    think = f"{' '.join(facts)} In {'both' if len(rows) == 2 else 'all'}: {common}."
+    example = Example(id, pick(ask, id), names_of(common), "intersection")
+    return _parallel(example, rows, attribute, facts, think)
+
+
+def everyday(item: Item) -> WorldQuestion:
+    """A question that needs no search."""
+    plan = GoldPlan((), item.think, item.answers[0])
+    return WorldQuestion(Example(f"everyday-{item.id}", item.question, item.answers, "everyday"), (), plan, plan)
+
+
+def _parallel(
+    example: Example, entities: Sequence[Entity], attribute: Attribute, facts: Sequence[str], think: str
+) -> WorldQuestion:
+    """Plans for sub-questions that do not depend on each other: all at once, or one a round with what was found."""
+    searches = tuple(_search(attribute, entity) for entity in entities)
+    need = f"I need {attribute.noun} of {series([f'of {entity.spoken}' for entity in entities]).removeprefix('of ')}."
+    multi = GoldPlan((Step(need, tuple(search.query for search in searches)),), think, example.answers[0])
+    thoughts = [f"{need} First {entities[0].spoken}."]
+    thoughts += [f"{fact} Next {entity.spoken}." for fact, entity in zip(facts, entities[1:], strict=False)]
+    steps = tuple(Step(thought, (search.query,)) for thought, search in zip(thoughts, searches, strict=True))
+    return WorldQuestion(example, searches, multi, GoldPlan(steps, think, example.answers[0]))
+
+
+def _search(attribute: Attribute, entity: Entity) -> Search:
+    return Search(attribute.query.format(x=entity.name), attribute.passages(entity))
+
+
+def _names(entity: Entity) -> tuple[str, ...]:
+    return names_of(entity.name) if isinstance(entity, Country) else (entity.name, *entity.aliases)
