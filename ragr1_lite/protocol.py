@@ -31,8 +31,8 @@ PROMPTS: dict[Mode, str] = {
 
 _TAG = re.compile(r"<\s*(/?)\s*(think|search|information|answer)\s*>", re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
-_ACTION = re.compile(r"<(search|answer)>(.*?)</\1>", re.DOTALL)
-_QUERY = re.compile(r'(?:"[^"\n]*"|[^,\n])+')
+_ACTION = re.compile(r"<(search|answer)>(.*?)</(search|answer)>", re.DOTALL)
+_QUERY = re.compile(r'(?:(?<!\w)"[^"\n]*"|[^,\n])+')
 
 Shorten = Callable[[str, int], str]
 """``shorten(text, tokens)`` returns the longest beginning of ``text`` that fits into ``tokens`` tokens."""
@@ -54,8 +54,12 @@ class Protocol:
     template: str | None = None
 
     def __post_init__(self) -> None:
-        if self.template is not None and "{question}" not in self.template:
-            raise ConfigError("The prompt template has no {question} in it", "Put {question} where the question goes.")
+        needed = ("question", "documents") if self.mode == "rag" else ("question",)
+        for field in needed:
+            if self.template is not None and f"{{{field}}}" not in self.template:
+                raise ConfigError(
+                    f"The prompt template has no {{{field}}} in it", f"Put {{{field}}} where the {field} should stand."
+                )
 
     @property
     def searches(self) -> bool:
@@ -71,13 +75,16 @@ class Protocol:
     def parse_turn(self, text: str) -> Turn:
         """Reads one completion; malformed text is an ``invalid`` turn, never an error.
 
+        After the thought, the first tag that opens and the first that closes must be of one kind, with no tag between.
+
         >>> Protocol().parse_turn('<think>Two facts.</think><search>area of Chad, area of Niger</search>').queries
         ('area of Chad', 'area of Niger')
         """
         thought = _THOUGHT.match(text)
         think = thought[1].strip() if thought else ""
-        action = _ACTION.search(text, thought.end() if thought else 0)
-        if action is None or "<think>" in text[thought.end() if thought else 0 : action.start()]:
+        spoken = text[thought.end() :] if thought else text
+        action = _ACTION.search(spoken)
+        if action is None or action[1] != action[3] or "<think>" in spoken[: action.start()] or _TAG.search(action[2]):
             return Turn("invalid", think)
         content = action[2].strip()
         if action[1] == "answer":
@@ -89,17 +96,15 @@ class Protocol:
         """Splits a search tag's content into distinct queries, in order, at most ``max_queries``.
 
         In ``multi`` mode commas and line breaks separate; a comma inside double quotes stays. In ``single`` mode the
-        whole content is one query.
+        whole content is one query. The quotes themselves are grammar and are dropped.
 
         >>> Protocol().parse_queries('"Washington, D.C." mayor, mayor of Paris, Mayor of  Paris')
-        ('"Washington, D.C." mayor', 'mayor of Paris')
+        ('Washington, D.C. mayor', 'mayor of Paris')
         """
         pieces = _QUERY.findall(text) if self.mode == "multi" else [text]
         distinct: dict[str, str] = {}
         for piece in pieces:
-            query = " ".join(piece.split())
-            if len(query) > 1 and query[0] == query[-1] == '"' and query.count('"') == 2:
-                query = query[1:-1].strip()
+            query = " ".join(piece.replace('"', "").split())
             if any(character.isalnum() for character in query):
                 distinct.setdefault(query.casefold(), query)
         return tuple(distinct.values())[: self.max_queries if self.mode == "multi" else 1]
@@ -132,12 +137,13 @@ class Protocol:
 
 
 def render_queries(queries: Sequence[str]) -> str:
-    """Writes queries so that :meth:`Protocol.parse_queries` reads them back, quoting those with a comma.
+    """Writes queries so that :meth:`Protocol.parse_queries` reads them back, those with a comma in double quotes.
 
     >>> render_queries(["area of Chad", "Washington, D.C."])
     'area of Chad, "Washington, D.C."'
     """
-    return ", ".join('"' + query.replace('"', "'") + '"' if "," in query else query for query in queries)
+    plain = (query.replace('"', "") for query in queries)
+    return ", ".join(f'"{query}"' if "," in query else query for query in plain)
 
 
 def render_turn(think: str, *, queries: Sequence[str] = (), answer: str | None = None) -> str:
@@ -151,7 +157,7 @@ def render_documents(passages: Sequence[Passage]) -> str:
     if not passages:
         return "No documents found."
     return " ".join(
-        f"Doc {number}: {passage.title + '. ' if passage.title else ''}{' '.join(passage.text.split())}"
+        " ".join(f"Doc {number}: {passage.title + '. ' if passage.title else ''}{passage.text}".split())
         for number, passage in enumerate(map(disarmed, passages), start=1)
     )
 

@@ -1,0 +1,167 @@
+"""Answering one question: model, index and protocol put together, and what they found as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite import smollm2
+from ragr1_lite.config import WORLD, Recipe, load_recipe
+from ragr1_lite.core import Example, Mode, Sampler, Searcher, Trajectory
+from ragr1_lite.events import Notice, Report, ignore
+from ragr1_lite.protocol import Protocol
+from ragr1_lite.rollout import Limits, run_rollouts
+
+BARE = "none"
+"""As an adapter: the base model alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answered question; ``seconds`` is the wall time of the whole rollout."""
+
+    trajectory: Trajectory
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"question", "answer", "turns": [{"queries", "passages": [[{"title", "score"}]]}], "rounds", "queries",
+        "seconds"}``; only turns that searched are listed, ``answer`` is null where the model gave none."""
+        trajectory = self.trajectory
+        return {
+            "question": trajectory.example.question,
+            "answer": trajectory.answer,
+            "turns": [
+                {
+                    "queries": list(turn.queries),
+                    "passages": [
+                        [{"title": passage.title, "score": round(passage.score, 4)} for passage in found]
+                        for found in turn.passages
+                    ],
+                }
+                for turn in trajectory.turns
+                if turn.passages
+            ],
+            "rounds": trajectory.rounds,
+            "queries": trajectory.queries,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """A model with an index, ready to answer."""
+
+    sampler: Sampler
+    searcher: Searcher
+    protocol: Protocol
+    limits: Limits
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        model: str | None = None,
+        adapter: str | None = None,
+        index: str | None = None,
+        mode: Mode = "multi",
+        k: int | None = None,
+        max_queries: int = 3,
+        dtype: str = "auto",
+        batch_size: int = 1,
+        report: Report = ignore,
+    ) -> Assistant:
+        """Loads what answering needs.
+
+        Args:
+            model: A built-in name, folder or hub id; by default the built-in model on a CPU, Qwen2.5 on a GPU.
+            adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter.
+            index: An index folder; by default the embedded world.
+            mode: ``multi``, ``single``, ``rag`` or ``direct``.
+            k: Passages per query; by default the recipe's of that model.
+            max_queries: Parallel queries per search.
+            dtype: See :class:`~ragr1_lite.config.ModelConfig`.
+            batch_size: Rows sampled together.
+            report: Receives notices and progress.
+
+        Raises:
+            RagR1Error: Model, adapter or index cannot be opened.
+        """
+        name = model or default_model(report)
+        return cls.open_recipe(
+            _recipe_for(name, index or WORLD, mode, max_queries, dtype, k, batch_size),
+            adapter=adapter or _adapter_for(name, report),
+            report=report,
+        )
+
+    @classmethod
+    def open_recipe(cls, recipe: Recipe, *, adapter: str = BARE, report: Report = ignore) -> Assistant:
+        """Loads the model, index and rules that a recipe names, with an adapter folder or ``none``."""
+        from ragr1_lite.models import load_policy, merge_adapter
+        from ragr1_lite.retrieval import open_searcher
+        from ragr1_lite.sampling import TransformersSampler
+        from ragr1_lite.training import model_spec
+
+        searcher = open_searcher(recipe.retrieval.index, report)
+        spec = replace(model_spec(recipe), adapter=None if adapter == BARE else adapter)
+        policy = load_policy(spec, report=report)
+        merge_adapter(policy)
+        sampler = TransformersSampler(policy, batch_size=recipe.rollout.batch_size)
+        return cls(sampler, searcher, recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k))
+
+    def ask(self, question: str, report: Report = ignore) -> Answer:
+        """Answers one question; ``report`` receives the text as it is sampled, and the searches."""
+        began = time.perf_counter()
+        example = Example("question", question, ())
+        (trajectory,) = run_rollouts(
+            [example], self.sampler, self.searcher, protocol=self.protocol, limits=self.limits, report=report
+        )
+        return Answer(trajectory, time.perf_counter() - began)
+
+
+def default_model(report: Report = ignore) -> str:
+    """The model for this machine, and says why: Qwen2.5 on an NVIDIA card, else the built-in one."""
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        name = "Qwen/Qwen2.5-3B-Instruct" if memory > 10 else "Qwen/Qwen2.5-1.5B-Instruct"
+        report(Notice(f"Using {name}: it fits this card's {memory:.0f} GiB. Choose another with --model."))
+        return name
+    report(Notice(f"Using {smollm2.NAME}: there is no NVIDIA card here. Choose another with --model."))
+    return smollm2.NAME
+
+
+def shipped_adapter(model: str) -> Path | None:
+    """The adapter that comes with the package for a model, if there is one."""
+    folder = Path(__file__).parent / "adapters" / model
+    return folder if (folder / "adapter_config.json").is_file() else None
+
+
+def _adapter_for(model: str, report: Report) -> str:
+    """The adapter used where none is named."""
+    shipped = shipped_adapter(model)
+    if shipped is None:
+        return BARE
+    report(Notice(f"Using the adapter that ships for {model}; --adapter none leaves it out."))
+    return str(shipped)
+
+
+def _recipe_for(
+    model: str, index: str, mode: Mode, max_queries: int, dtype: str, k: int | None, batch_size: int
+) -> Recipe:
+    """The settings a model is asked with: those its shipped recipe trains with, and the caller's."""
+    overrides = {
+        "model.name": model,
+        "model.dtype": dtype,
+        "rollout.mode": mode,
+        "rollout.max_queries": max_queries,
+        "rollout.batch_size": batch_size,
+        "retrieval.index": index,
+    }
+    if k is not None:
+        overrides["retrieval.k"] = k
+    recipe = "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"
+    return load_recipe(recipe, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])

@@ -1,0 +1,94 @@
+"""Gold trajectories: plans replayed through the same rollout that models go through, with real retrieval results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ragr1_lite.core import Completion, Example, SampleRequest, Searcher, Tokenizer, Trajectory
+from ragr1_lite.data.plans import GoldPlan
+from ragr1_lite.events import Report, ignore
+from ragr1_lite.protocol import Protocol, render_turn
+from ragr1_lite.rollout import Limits, run_rollouts
+
+
+class PlanSampler:
+    """A :class:`~ragr1_lite.core.Sampler` that says what its plans say, an end token after each answer.
+
+    Args:
+        tokenizer: Encodes the plans' text.
+        plans: One per rollout, in the rollouts' order.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, plans: Sequence[GoldPlan]) -> None:
+        self.tokenizer = tokenizer
+        self._plans = plans
+        self._turn = [0] * len(plans)
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        report: Callable[[object], None],
+    ) -> list[Completion]:
+        """The next turn of each row's plan."""
+        return [self._say(request.row) for request in requests]
+
+    def _say(self, row: int) -> Completion:
+        plan, turn = self._plans[row], self._turn[row]
+        self._turn[row] += 1
+        if turn < len(plan.steps):
+            step = plan.steps[turn]
+            text = render_turn(step.think, queries=step.queries)
+            return Completion(tuple(self.tokenizer.encode(text)), text, "stop")
+        text = render_turn(plan.think, answer=plan.answer)
+        return Completion((*self.tokenizer.encode(text), self.tokenizer.eos_ids[0]), text, "eos")
+
+
+class ByteTokenizer:
+    """A :class:`~ragr1_lite.core.Tokenizer` of UTF-8 bytes, for trajectories that are wanted as text only."""
+
+    eos_ids = (256,)
+
+    def encode(self, text: str) -> list[int]:
+        """The text's bytes."""
+        return list(text.encode())
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of the bytes."""
+        return bytes(token for token in token_ids if token < 256).decode(errors="replace")
+
+    def render_chat(self, user: str) -> list[int]:
+        """The message's bytes."""
+        return self.encode(user)
+
+
+def gold_trajectories(
+    examples: Sequence[Example],
+    plans: Sequence[GoldPlan],
+    tokenizer: Tokenizer,
+    searcher: Searcher,
+    *,
+    protocol: Protocol,
+    limits: Limits,
+    report: Report = ignore,
+) -> list[Trajectory]:
+    """Composes one trajectory per example and its plan; those that break off (no room) are left out.
+
+    Returns:
+        The trajectories that end in their answer, in the examples' order.
+    """
+    sampler = PlanSampler(tokenizer, plans)
+    trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits, report=report)
+    return [trajectory for trajectory in trajectories if trajectory.stop_reason == "answer"]
+
+
+def categories(trajectory: Trajectory) -> list[int]:
+    """The paper's category of each model segment: 1 question → answer, 2 question → search, 3 and 4 the same after
+    information was retrieved."""
+    labels = []
+    for turn in trajectory.turns:
+        after = 2 if labels else 0
+        labels.append(after + (1 if turn.kind == "answer" else 2))
+    return labels

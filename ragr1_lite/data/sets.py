@@ -1,0 +1,86 @@
+"""Question sets and training material by name: the embedded world, or files of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ragr1_lite.config import WORLD, Recipe
+from ragr1_lite.core import Example, Passage, Tokenizer, Trajectory
+from ragr1_lite.data.files import Record, read_questions, read_records
+from ragr1_lite.data.gold import gold_trajectories
+from ragr1_lite.events import Report, ignore
+from ragr1_lite.retrieval import open_searcher
+from ragr1_lite.rollout import Limits
+from ragr1_lite.protocol import Protocol
+
+
+def load_examples(
+    data: str,
+    split: str,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+    mix: Mapping[str, float] | None = None,
+    report: Report = ignore,
+) -> list[Example]:
+    """Questions of the embedded world's split, or of a file (which has no splits).
+
+    Args:
+        data: ``world`` or a file.
+        split: ``train``, ``dev`` or ``test``; of the world only.
+        limit: At most this many, drawn by ``seed``.
+        seed: Of the draw.
+        kinds: Only questions of these kinds.
+        mix: Weights by kind; of the world only.
+        report: Gets notices.
+    """
+    if data == WORLD:
+        from ragr1_lite.world import questions
+
+        drawn = questions(split, seed=seed, limit=limit, kinds=kinds, mix=mix or None)
+        return [question.example for question in drawn]
+    examples = read_questions(Path(data), limit=limit if kinds is None else None, seed=seed, report=report)
+    return [example for example in examples if kinds is None or example.kind in kinds][:limit]
+
+
+def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report = ignore) -> list[Trajectory]:
+    """The gold trajectories an SFT recipe names, encoded for its model.
+
+    Those of the world are composed from its plans with real retrieval results; those of a file are replayed with the
+    passages recorded in it.
+    """
+    protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
+    if recipe.data.train != WORLD:
+        records = read_records(Path(recipe.data.train), limit=recipe.data.limit, report=report)
+        return [one for record in records for one in replay(record, tokenizer, protocol, limits)]
+    from ragr1_lite.world import questions
+
+    needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
+    drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
+    return gold_trajectories(
+        [question.example for question in drawn],
+        [question.plan(recipe.rollout.mode) for question in drawn],
+        tokenizer,
+        open_searcher(recipe.retrieval.index, report),
+        protocol=protocol,
+        limits=limits,
+    )
+
+
+def replay(record: Record, tokenizer: Tokenizer, protocol: Protocol, limits: Limits) -> list[Trajectory]:
+    """The record's trajectory, encoded; none where it does not fit the limits."""
+    searcher = _Recorded(record.passages)
+    return gold_trajectories([record.example], [record.plan], tokenizer, searcher, protocol=protocol, limits=limits)
+
+
+class _Recorded:
+    """A searcher that finds, turn by turn, what was found when the record was made."""
+
+    def __init__(self, passages: Sequence[Sequence[tuple[Passage, ...]]]) -> None:
+        self._turns = iter(passages)
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """The next turn's passages, at most ``k`` a query."""
+        return [found[:k] for found in next(self._turns)]

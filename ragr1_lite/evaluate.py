@@ -1,0 +1,157 @@
+"""Evaluation: questions through the same rollout, greedy, and the figures that come of it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.answer import Assistant
+from ragr1_lite.config import WORLD, Recipe
+from ragr1_lite.core import Example, Mode, Sampler, Searcher, Trajectory
+from ragr1_lite.data.files import write_records
+from ragr1_lite.data.sets import load_examples
+from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, RolloutFinished, ignore
+from ragr1_lite.protocol import Protocol
+from ragr1_lite.rewards import exact_match, f1, well_formed
+from ragr1_lite.rollout import Limits, run_rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One pass over a set of questions.
+
+    Attributes:
+        label: What was evaluated.
+        trajectories: One per question, in the questions' order.
+        seconds: Wall time of all rollouts.
+    """
+
+    label: str
+    trajectories: tuple[Trajectory, ...]
+    seconds: float
+
+    def figures(self, kind: str | None = None) -> dict[str, Any]:
+        """Means over all questions, or over those of one kind.
+
+        Returns:
+            ``n``, ``em``, ``f1``, ``valid`` (share of well-formed trajectories), ``rounds`` and ``queries`` per
+            question, and ``seconds_per_question`` (of the whole batch: kinds share it by the tokens they sampled).
+        """
+        chosen = [t for t in self.trajectories if kind is None or t.example.kind == kind]
+        mean: Callable[[Callable[[Trajectory], float]], float] = lambda of: (  # noqa: E731
+            round(statistics.fmean(map(of, chosen)), 4) if chosen else 0.0
+        )
+        tokens = sum(t.sampled_tokens for t in self.trajectories) or 1
+        return {
+            "n": len(chosen),
+            "em": mean(lambda t: exact_match(t.answer, t.example.answers)),
+            "f1": mean(lambda t: f1(t.answer, t.example.answers)),
+            "valid": mean(well_formed),
+            "rounds": mean(lambda t: t.rounds),
+            "queries": mean(lambda t: t.queries),
+            "seconds_per_question": mean(lambda t: self.seconds * t.sampled_tokens / tokens),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures over all questions, and ``by_kind`` where the questions have kinds."""
+        kinds = list(dict.fromkeys(t.example.kind for t in self.trajectories if t.example.kind))
+        return {**self.figures(), "by_kind": {kind: self.figures(kind) for kind in kinds}}
+
+
+def evaluate(
+    examples: Sequence[Example],
+    sampler: Sampler,
+    searcher: Searcher,
+    *,
+    protocol: Protocol,
+    limits: Limits,
+    label: str,
+    report: Report = ignore,
+) -> Evaluation:
+    """Rolls out every question and keeps the time."""
+    name, done = f"Evaluating {label}", 0
+    report(PhaseStarted(name, len(examples), "questions"))
+
+    def count(event: object) -> None:
+        nonlocal done
+        if isinstance(event, RolloutFinished):
+            done += 1
+            report(PhaseAdvanced(name, done))
+
+    began = time.perf_counter()
+    trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits, report=count)
+    seconds = time.perf_counter() - began
+    report(PhaseFinished(name, seconds))
+    return Evaluation(label, tuple(trajectories), seconds)
+
+
+def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
+    """The fixed questions of a recipe's ``eval`` section: a draw that no seed of the recipe changes."""
+    section = recipe.eval
+    return load_examples(section.data, section.split, limit=section.questions, seed=0, mix=section.mix, report=report)
+
+
+def run(
+    *,
+    data: str = WORLD,
+    split: str = "test",
+    index: str | None = None,
+    model: str | None = None,
+    adapter: str | None = None,
+    modes: Sequence[Mode] = ("multi",),
+    questions: int | None = None,
+    kinds: Sequence[str] | None = None,
+    k: int | None = None,
+    max_queries: int = 3,
+    batch_size: int = 32,
+    seed: int = 0,
+    out: Path | None = None,
+    report: Report = ignore,
+) -> list[Evaluation]:
+    """Evaluates one model in one or more modes on the same questions, greedy.
+
+    Args:
+        data: ``world`` or a question file.
+        split: ``dev`` or ``test``; of the world only.
+        index: ``world`` or an index folder.
+        model: As in :meth:`~ragr1_lite.answer.Assistant.open`.
+        adapter: Likewise.
+        modes: One evaluation each.
+        questions: At most this many, drawn by ``seed``.
+        kinds: Only questions of these kinds.
+        k: Passages per query.
+        max_queries: Parallel queries per search.
+        batch_size: Rows sampled together.
+        seed: Of the draw.
+        out: A file for the trajectories; with several modes, the mode's name is added to its own.
+        report: Receives progress.
+    """
+    examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
+    assistant = Assistant.open(
+        model=model,
+        adapter=adapter,
+        index=index,
+        k=k,
+        max_queries=max_queries,
+        batch_size=batch_size,
+        report=report,
+    )
+    evaluations = []
+    for mode in modes:
+        evaluation = evaluate(
+            examples,
+            assistant.sampler,
+            assistant.searcher,
+            protocol=Protocol(mode, max_queries, assistant.protocol.template),
+            limits=assistant.limits,
+            label=mode,
+            report=report,
+        )
+        if out is not None:
+            write_records(out if len(modes) == 1 else out.with_stem(f"{out.stem}-{mode}"), evaluation.trajectories)
+        evaluations.append(evaluation)
+    return evaluations

@@ -1,0 +1,120 @@
+"""Format-learning SFT: whole gold trajectories, the loss on what the model says, through TRL's SFTTrainer.
+
+The paper trains on one sample per model turn, so that no target holds retrieved text. A trajectory's turns share their
+prefix, so here a trajectory is one sequence and its loss mask picks the same targets: equal gradients, fewer tokens.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.core import Trajectory
+from ragr1_lite.data.gold import categories
+from ragr1_lite.data.sets import training_trajectories
+from ragr1_lite.errors import DataError
+from ragr1_lite.events import Notice, Report, ignore
+from ragr1_lite.models import Policy, load_policy
+from ragr1_lite.runs import Run
+from ragr1_lite.training import (
+    TrainResult,
+    check_trainable,
+    fit,
+    import_in_order,
+    lora_spec,
+    model_spec,
+    trainer_arguments,
+)
+
+IGNORED = -100
+"""The label of a position that is not trained."""
+
+
+def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
+    """Trains an adapter on gold trajectories.
+
+    Args:
+        recipe: A recipe with ``task: sft``.
+        resume: Go on with the run in the recipe's output folder.
+        overwrite: Replace the run in it.
+        report: Receives notices, :class:`~ragr1_lite.events.StepFinished` and checkpoints.
+
+    Raises:
+        RagR1Error: A problem of recipe, data, model or disk.
+        KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
+    """
+    import_in_order(recipe)
+    run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
+    policy = load_policy(model_spec(recipe), lora=lora_spec(recipe), report=report)
+    check_trainable(policy)
+    trajectories = training_trajectories(recipe, policy.tokenizer, report)
+    _announce(trajectories, report)
+    trainer = make_trainer(policy, trajectories, recipe, run)
+    return fit(trainer, policy, recipe, run, report, resume=resume)
+
+
+def make_trainer(policy: Policy, trajectories: Sequence[Trajectory], recipe: Recipe, run: Run) -> Any:
+    """TRL's SFTTrainer over ready ids and labels, in batches arranged by :func:`arrange`."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    order = arrange(trajectories, recipe)
+    arguments = trainer_arguments(recipe, run, policy) | {
+        "train_sampling_strategy": "sequential",
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+    }
+    return SFTTrainer(
+        model=policy.model,
+        args=SFTConfig(**arguments),
+        train_dataset=Dataset.from_list([to_features(trajectory) for trajectory in order]),
+        processing_class=policy.tokenizer.hf,
+    )
+
+
+def to_features(trajectory: Trajectory) -> dict[str, list[int]]:
+    """Input ids and labels, each of the trajectory's length; labels are :data:`IGNORED` outside model segments.
+
+    A trajectory of prompt ``[5, 6]``, model ``[7, 8]``, env ``[9]``, model ``[10]`` becomes labels
+    ``[-100, -100, 7, 8, -100, 10]``.
+    """
+    ids = list(trajectory.token_ids)
+    labels = [token if trained else IGNORED for token, trained in zip(ids, trajectory.loss_mask, strict=True)]
+    return {"input_ids": ids, "labels": labels}
+
+
+def arrange(trajectories: Sequence[Trajectory], recipe: Recipe) -> list[Trajectory]:
+    """Orders ``steps x batch_size`` trajectories: shuffled into batches, each batch sorted by length.
+
+    Neighbours in length share a micro-batch, which spares padding; the epochs differ in their shuffling.
+    """
+    shuffle = random.Random(recipe.train.seed)
+    batch, needed = recipe.train.batch_size, recipe.train.steps * recipe.train.batch_size
+    order: list[Trajectory] = []
+    while len(order) < needed:
+        epoch = list(trajectories)
+        shuffle.shuffle(epoch)
+        order.extend(epoch)
+    batches = (order[start : start + batch] for start in range(0, needed, batch))
+    return [
+        trajectory for chunk in batches for trajectory in sorted(chunk, key=lambda one: len(one.token_ids))
+    ]
+
+
+def _announce(trajectories: Sequence[Trajectory], report: Report) -> None:
+    """Says what is trained on: the paper's four categories and the share of trained tokens."""
+    if not trajectories:
+        raise DataError("There is no trajectory to train on", "Check data.train, data.limit and rollout.max_length.")
+    counts = Counter(label for trajectory in trajectories for label in categories(trajectory))
+    tokens = sum(len(trajectory.token_ids) for trajectory in trajectories)
+    trained = sum(trajectory.sampled_tokens for trajectory in trajectories)
+    shares = ", ".join(f"({label}) {counts[label]}" for label in (1, 2, 3, 4))
+    report(
+        Notice(
+            f"{len(trajectories)} trajectories, targets by the paper's categories: {shares}; "
+            f"{tokens} tokens, {trained / tokens:.0%} of them trained."
+        )
+    )

@@ -1,0 +1,146 @@
+"""Results as tables: evaluations, search results, an index, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ragr1_lite.core import Passage
+from ragr1_lite.ui.text import clean, count, one_line, share, size
+
+if TYPE_CHECKING:
+    from ragr1_lite.retrieval import IndexInfo
+
+_ANY_WIDTH = 1000
+
+
+class Evaluated(Protocol):
+    """What a row of figures needs; :class:`ragr1_lite.evaluate.Evaluation` has it."""
+
+    @property
+    def label(self) -> str:
+        """What was evaluated."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures, those by kind under ``by_kind``."""
+        ...
+
+
+def evaluation_table(evaluations: Sequence[Evaluated], console: Console) -> RenderableType:
+    """One row per evaluation: exact match by kind of question and over all, F1, validity, costs.
+
+    Where the console is too narrow for one table, exact match by kind and everything else stand in two.
+    """
+    figures = [(clean(evaluation.label), evaluation.to_json()) for evaluation in evaluations]
+    kinds = list(dict.fromkeys(kind for _, one in figures for kind in one["by_kind"]))
+    by_kind = {clean(kind): [_share_of(one["by_kind"].get(kind), "em") for _, one in figures] for kind in kinds}
+    overall = {
+        "EM": [share(one["em"]) for _, one in figures],
+        "F1": [share(one["f1"]) for _, one in figures],
+        "valid": [f"{one['valid']:.0%}" for _, one in figures],
+        "rounds": [f"{one['rounds']:.2f}" for _, one in figures],
+        "queries": [f"{one['queries']:.2f}" for _, one in figures],
+        "s/question": [f"{one['seconds_per_question']:.2f}" for _, one in figures],
+    }
+    labels = [label for label, _ in figures]
+    title = f"{' / '.join(f'{number:,}' for number in sorted({one['n'] for _, one in figures}))} questions"
+    if not by_kind:
+        return _figures(title, labels, overall, console)
+    whole = _figures(f"{title}: exact match by kind, then over all", labels, by_kind | overall, console)
+    if console.measure(whole, options=console.options.update(width=_ANY_WIDTH)).maximum <= console.width:
+        return whole
+    return Group(
+        _figures(f"{title}: exact match by kind", labels, by_kind, console),
+        Text(),
+        _figures("All kinds together", labels, overall, console),
+    )
+
+
+def search_results(queries: Sequence[str], results: Sequence[Sequence[Passage]]) -> RenderableType:
+    """Each query over its passages, whole."""
+    parts: list[RenderableType] = []
+    for query, found in zip(queries, results, strict=True):
+        parts.append(Text(f"› {one_line(query)}", "bold cyan"))
+        for number, passage in enumerate(found, start=1):
+            title = one_line(passage.title) or "(no title)"
+            head = Text.assemble(f"{number}. {title}", (f"  {passage.score:.2f}  {one_line(passage.id)}", "dim"))
+            parts.append(Padding(head, (0, 0, 0, 2)))
+            parts.append(Padding(Text(one_line(passage.text), "dim"), (0, 0, 0, 5)))
+        if not found:
+            parts.append(Padding(Text("nothing found", "dim italic"), (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def index_table(info: IndexInfo) -> Table:
+    """What an index is made of."""
+    return pairs_table(
+        {
+            "Index": str(info.path or "in memory"),
+            "Passages": f"{info.passages:,}",
+            "Words": f"{info.words:,}",
+            "Size": size(info.bytes),
+            "BM25": f"k1 {info.k1:g}, b {info.b:g}",
+            "Stemmer": info.tokenizer.get("stemmer", "none"),
+            "Built by": f"ragr1-lite {info.package}",
+        }
+    )
+
+
+def counts_table(counts: Mapping[str, Any]) -> Table:
+    """Counts by name; a mapping among them is a line of its own counts."""
+    rows = {}
+    for name, value in counts.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {_number(number)}" for key, number in value.items()) or "none"
+        rows[name.replace("_", " ").capitalize()] = _number(value)
+    return pairs_table(rows)
+
+
+def saved_index(info: IndexInfo) -> str:
+    """The sentence that ends a build."""
+    return f"{count(info.passages, 'passage')} ({size(info.bytes)}) in {info.path}"
+
+
+def _figures(title: str, labels: Sequence[str], columns: Mapping[str, Sequence[str]], console: Console) -> Table:
+    table = Table(
+        title=Text(title, "dim"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        header_style="bold",
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0) if console.is_terminal else (0, 2, 0, 0),
+    )
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(Text(name), justify="right", style="bold green" if name == "EM" else "", overflow="fold")
+    for number, label in enumerate(labels):
+        table.add_row(Text(label), *(Text(cells[number]) for cells in columns.values()))
+    return table
+
+
+def _share_of(figures: Mapping[str, float] | None, name: str) -> str:
+    return share(figures[name]) if figures else "–"
+
+
+def pairs_table(rows: Mapping[str, str]) -> Table:
+    """Names, each with its value."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(Text(clean(name)), Text(clean(value)))
+    return table
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,83 @@
+"""Foreign text made safe for a terminal, and numbers as people read them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_ESCAPE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # strings for the terminal: titles, links
+    r"|\x1b.?",
+    re.DOTALL,
+)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    r"""Foreign text without anything a terminal would obey: escapes, control characters, changes of direction.
+
+    >>> clean("a \x1b[31mred\x1b[0m word\x07")
+    'a red word'
+    """
+    return _CONTROL.sub("", _ESCAPE.sub("", text.replace("\r\n", "\n").replace("\t", " ")))
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """Clean text on one line; cut at a word with an ellipsis where it is longer than ``limit`` characters."""
+    line = " ".join(clean(text).split())
+    if limit is None or len(line) <= limit:
+        return line
+    head = line[: limit - 1]
+    return (head.rpartition(" ")[0] or head) + "…"
+
+
+def to_json(value: Any) -> str:
+    """JSON on one line, UTF-8, with control characters escaped even where JSON would allow them as they are."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _CONTROL.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
+
+
+def count(number: float, noun: str) -> str:
+    """A number and its noun.
+
+    >>> count(1, "query"), count(2, "query"), count(25531, "passage")
+    ('1 query', '2 queries', '25,531 passages')
+    """
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def share(value: float) -> str:
+    """A share between 0 and 1 as papers print it.
+
+    >>> share(0.724), share(1.0)
+    ('.72', '1.00')
+    """
+    return f"{value:.2f}".removeprefix("0")
+
+
+def duration(seconds: float) -> str:
+    """A time as short as it can be said.
+
+    >>> duration(0.42), duration(75), duration(3720)
+    ('0.4 s', '1:15', '1:02:00')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(number: float) -> str:
+    """A number of bytes.
+
+    >>> size(900), size(3_400_000)
+    ('900 bytes', '3.2 MiB')
+    """
+    if number < 1024:
+        return f"{number:,.0f} bytes"
+    power = 1 if number < 1024**2 else 2 if number < 1024**3 else 3
+    return f"{number / 1024**power:,.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"

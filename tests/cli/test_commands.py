@@ -1,0 +1,544 @@
+from __future__ import annotations
+
+import errno
+import inspect
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ragr1_lite import __version__
+from ragr1_lite.answer import Assistant
+from ragr1_lite.cli import app
+from ragr1_lite.config import recipes_folder
+from ragr1_lite.core import Completion, Passage, SampleRequest
+from ragr1_lite.errors import ConfigError, ModelError, RagR1Error
+from ragr1_lite.events import CheckpointSaved, Notice, StepFinished, TextSampled
+from ragr1_lite.protocol import STOP, Protocol, render_turn
+from ragr1_lite.retrieval import Bm25Searcher
+from ragr1_lite.rollout import Limits
+
+CORPUS = (
+    {"id": "1", "title": "Chad", "text": "The highest point of Chad is Emi Koussi with 3,415 metres."},
+    {"id": "2", "title": "Niger", "text": "The highest point of Niger is Mont Idoukal-n-Taghès, \u001b[31m2,022 m."},
+    {"id": "3", "title": "São Tomé", "text": "An island in the Gulf of Guinea."},
+)
+QUESTION = "Which has the higher highest point, Chad or Niger?"
+COMMANDS = [
+    ["ask"],
+    ["sft"],
+    ["grpo"],
+    ["eval"],
+    ["quickstart"],
+    ["index"],
+    ["index", "build"],
+    ["index", "search"],
+    ["index", "info"],
+    ["index", "verify"],
+    ["data", "generate"],
+    ["recipes", "list"],
+    ["recipes", "show"],
+]
+
+
+@pytest.fixture(autouse=True)
+def _environment_stays() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def run(*arguments: str | Path, given: str | None = None) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=given)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in CORPUS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def index(corpus: Path, tmp_path: Path) -> Path:
+    assert run("index", "build", corpus, "--out", tmp_path / "index").exit_code == 0
+    return tmp_path / "index"
+
+
+def library(monkeypatch: pytest.MonkeyPatch, name: str, **functions: Any) -> None:
+    """Puts functions in the place of a module that would load torch, or run for minutes."""
+    module = ModuleType(f"ragr1_lite.{name}")
+    module.__dict__.update(functions)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    parent, _, leaf = module.__name__.rpartition(".")
+    monkeypatch.setattr(sys.modules[parent], leaf, module, raising=False)
+
+
+# --- help and usage -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: list[str]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0, result.output
+    assert "Usage: " in result.output and result.output.count("\n") > 5
+    assert all(len(line) <= 90 for line in result.output.splitlines())
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"ragr1-lite {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["eval", "--mode", "both"], "'both' is not one of multi, single, rag, direct"),
+        (["sft"], "Missing argument"),
+        (["ask", "x", "-k", "0"], "-k"),
+        (["sft", "x", "--stes", "1"], "No such option"),
+        (["nothing"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr and result.stdout == ""
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    from ragr1_lite import cli, evaluate
+
+    for command, function in ((cli.ask, Assistant.open), (cli.evaluate, evaluate.run)):
+        ours, theirs = inspect.signature(command).parameters, inspect.signature(function).parameters
+        shared = (set(ours) & set(theirs)) - {"index", "model", "adapter"}
+        assert {"k", "max_queries"} <= shared
+        assert {name: ours[name].default for name in shared} == {name: theirs[name].default for name in shared}
+
+
+# --- recipes ------------------------------------------------------------------------------------------------------
+
+
+def test_recipes_are_listed_with_a_sentence_and_shown_as_they_are() -> None:
+    listed = run("recipes", "list").stdout
+    for path in recipes_folder().glob("*.yaml"):
+        (line,) = (line for line in listed.splitlines() if line.startswith(f"{path.stem} "))
+        assert len(line.split()) > 3 and "ragr1-lite" not in line
+        assert run("recipes", "show", path.stem).stdout == path.read_text(encoding="utf-8")
+
+
+def test_unknown_recipe() -> None:
+    result = run("recipes", "show", "nope")
+    assert result.exit_code == 2 and "There is no recipe 'nope'" in result.stderr and "sft-smollm2" in result.stderr
+
+
+def test_every_problem_of_a_recipe_is_in_one_sentence() -> None:
+    result = run("sft", "sft-smollm2-135m", "--set", "train.stesp=3", "--set", "lora.r=0")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith("Error: ")
+    assert "2 problems" in result.stderr and "train.stesp (did you mean steps?)" in result.stderr
+
+
+# --- index --------------------------------------------------------------------------------------------------------
+
+
+def test_index_build_says_what_was_built(corpus: Path, tmp_path: Path) -> None:
+    result = run("index", "build", corpus, "--out", tmp_path / "index")
+    assert result.exit_code == 0 and result.stdout.startswith("3 passages (")
+    again = run("index", "build", corpus, "--out", tmp_path / "index")
+    assert again.exit_code == 1 and "exists already" in again.stderr
+    assert run("index", "build", corpus, "--out", tmp_path / "index", "--overwrite").exit_code == 0
+    assert run("index", "verify", tmp_path / "index").stdout.startswith("Whole: 3 passages")
+
+
+def test_index_search_json(index: Path) -> None:
+    result = run("index", "search", index, "highest point of Niger", "nowhere", "-k", "2", "--json")
+    found = json.loads(result.stdout)
+    assert list(found) == ["results"] and [one["query"] for one in found["results"]] == [
+        "highest point of Niger",
+        "nowhere",
+    ]
+    first = found["results"][0]["passages"]
+    assert [passage["id"] for passage in first] == ["2", "1"] and found["results"][1]["passages"] == []
+    assert set(first[0]) == {"id", "title", "text", "score"} and first[0]["text"] == CORPUS[1]["text"]
+    assert "Taghès" in result.stdout and "\x1b" not in result.stdout
+
+
+def test_index_search_and_info_for_people(index: Path) -> None:
+    shown = run("index", "search", index, "Sao Tome").stdout
+    assert "› Sao Tome" in shown and "1. São Tomé" in shown
+    assert "\x1b" not in run("index", "search", index, "Niger").stdout
+    info = json.loads(run("index", "info", index, "--json").stdout)
+    assert info["passages"] == 3 and info["path"] == str(index)
+    assert "Passages  3\n" in run("index", "info", index).stdout
+
+
+def test_missing_index(tmp_path: Path) -> None:
+    for command in (["index", "info"], ["index", "verify"], ["index", "search"]):
+        result = run(*command, tmp_path / "none", *(["x"] if command[1] == "search" else []))
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("Error: There is no index") and result.stderr.count("\n") == 1
+
+
+def test_broken_index(index: Path) -> None:
+    (index / "passages.jsonl").write_bytes(b"{}")
+    result = run("index", "verify", index)
+    assert result.exit_code == 1 and "passages.jsonl" in result.stderr
+
+
+def test_broken_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "broken.jsonl"
+    path.write_text('{"text": "fine"}\n' + "not json\n" * 20, encoding="utf-8")
+    result = run("index", "build", path, "--out", tmp_path / "index")
+    assert result.exit_code == 1 and "broken.jsonl:2" in result.stderr and not (tmp_path / "index").exists()
+    missing = run("index", "build", tmp_path / "none.jsonl", "--out", tmp_path / "index")
+    assert missing.exit_code == 1 and "none.jsonl" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["search", "INDEX", *["Chad"] * 3000], ["verify", "INDEX"]], ids=["long", "short"]
+)
+def test_a_reader_that_goes_away_is_no_error(arguments: list[str], index: Path) -> None:
+    script = "from ragr1_lite.cli import main; main()"
+    command = [sys.executable, "-c", script, "index", *(str(index) if one == "INDEX" else one for one in arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+# --- ask ----------------------------------------------------------------------------------------------------------
+
+
+class Bytes:
+    """A tokenizer of bytes."""
+
+    eos_ids = (0,)
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return bytes(token_ids).decode(errors="ignore")
+
+    def render_chat(self, user: str) -> list[int]:
+        return self.encode(user)
+
+
+class Script:
+    """A sampler that says what it is told to, turn by turn; an exception in the script is raised."""
+
+    tokenizer = Bytes()
+
+    def __init__(self, *turns: str | BaseException) -> None:
+        self._turns = iter(turns)
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        report: Callable[[object], None],
+    ) -> list[Completion]:
+        assert len(requests) == 1 and tuple(stop) == STOP
+        text = next(self._turns)
+        if isinstance(text, BaseException):
+            raise text
+        for character in text:
+            report(TextSampled(0, character))
+        return [Completion(tuple(self.tokenizer.encode(text)), text, "stop")]
+
+
+SEARCH = render_turn("Two facts.", queries=("highest point of Chad", "highest point of Niger"))
+ANSWER = render_turn("3,415 m is more.", answer="Chad")
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Lets ``ask`` open a scripted assistant; returns what it was opened with."""
+
+    def prepare(*turns: str | BaseException) -> dict[str, Any]:
+        opened: dict[str, Any] = {}
+        searcher = Bm25Searcher.from_passages([Passage(row["id"], row["title"], row["text"]) for row in CORPUS])
+        assistant = Assistant(Script(*turns), searcher, Protocol(), Limits(k=2))
+
+        def open_it(**options: Any) -> Assistant:
+            opened.update(options)
+            options["report"](Notice("Using a script."))
+            return assistant
+
+        monkeypatch.setattr(Assistant, "open", open_it)
+        return opened
+
+    return prepare
+
+
+def test_ask_json(scripted: Callable[..., dict[str, Any]]) -> None:
+    opened = scripted(SEARCH, ANSWER)
+    result = run("ask", QUESTION, "--json", "--adapter", "none", "--mode", "multi", "-k", "2")
+    assert result.exit_code == 0 and result.stdout.count("\n") == 1
+    answer = json.loads(result.stdout)
+    assert list(answer) == ["question", "answer", "turns", "rounds", "queries", "seconds"]
+    assert (answer["question"], answer["answer"], answer["rounds"], answer["queries"]) == (QUESTION, "Chad", 1, 2)
+    (turn,) = answer["turns"]
+    assert turn["queries"] == ["highest point of Chad", "highest point of Niger"]
+    assert [[passage["title"] for passage in found] for found in turn["passages"]] == [
+        ["Chad", "Niger"],
+        ["Niger", "Chad"],
+    ]
+    assert set(turn["passages"][0][0]) == {"title", "score"}
+    assert result.stderr == "· Using a script.\n"
+    assert opened["adapter"] == "none" and opened["k"] == 2 and opened["index"] is None
+
+
+def test_ask_without_a_terminal_is_plain_lines(scripted: Callable[..., dict[str, Any]]) -> None:
+    scripted(SEARCH, ANSWER)
+    result = run("--quiet", "ask", QUESTION)
+    assert result.exit_code == 0 and result.stderr == ""
+    shown = result.stdout.splitlines()
+    assert shown[:3] == [f"Question: {QUESTION}", "Thought: Two facts.", "Search: highest point of Chad"]
+    assert shown[-3:-1] == ["Thought: 3,415 m is more.", "Answer: Chad"] and "\x1b" not in result.stdout
+
+
+def test_ask_without_an_answer_still_succeeds(scripted: Callable[..., dict[str, Any]]) -> None:
+    scripted("<think>hm</think>")
+    answer = json.loads(run("ask", QUESTION, "--json").stdout)
+    assert answer["answer"] is None and answer["turns"] == []
+
+
+def test_ask_answers_line_by_line_and_ctrl_c_stops_one_answer(scripted: Callable[..., dict[str, Any]]) -> None:
+    scripted(ANSWER, KeyboardInterrupt(), ModelError("It broke", "Mend it."), ANSWER)
+    result = run("ask", "--json", given="first\nsecond\n\nthird\nfourth\n")
+    assert result.exit_code == 0
+    assert [json.loads(line)["question"] for line in result.stdout.splitlines()] == ["first", "fourth"]
+    assert "Stopped." in result.stderr and "Error: It broke. Mend it." in result.stderr
+
+
+def test_ctrl_c_during_the_only_answer(scripted: Callable[..., dict[str, Any]]) -> None:
+    scripted(KeyboardInterrupt())
+    result = run("ask", QUESTION)
+    assert (result.exit_code, result.stderr.splitlines()[-1].strip()) == (130, "Stopped.")
+
+
+def test_ask_with_a_missing_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library(monkeypatch, "sampling", TransformersSampler=None)
+    library(monkeypatch, "models", load_policy=None, merge_adapter=None)
+    library(monkeypatch, "training", model_spec=None)
+    result = run("ask", "x", "--model", "smollm2-135m", "--index", tmp_path / "none")
+    assert result.exit_code == 1 and "There is no index" in result.stderr
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def trained(recipe: Any, *, resume: bool, overwrite: bool, report: Callable[[object], None]) -> Any:
+    print("a library prints")
+    warnings.warn("a library warns", stacklevel=1)
+    logging.getLogger("library").warning("a library logs")
+    report(StepFinished(1, 1, {"loss": 1.0, "seconds": 1.0}))
+    folder = recipe.output
+    return SimpleNamespace(run=SimpleNamespace(folder=folder), adapter=folder / "adapter", seconds=1.5, steps=1)
+
+
+@pytest.mark.parametrize("task", ["sft", "grpo"])
+def test_training_json_and_silence_of_libraries(
+    task: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    library(monkeypatch, task, train=trained)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"task: {task}\n", encoding="utf-8")
+    result = run(task, recipe, "--set", f"output={tmp_path}/run", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        "run": f"{tmp_path}/run",
+        "adapter": f"{tmp_path}/run/adapter",
+        "steps": 1,
+        "seconds": 1.5,
+    }
+    assert caplog.records == [] and logging.getLogger("library").isEnabledFor(logging.WARNING)  # off, and on again
+    assert "library" not in result.stderr and "Step 1/1" in result.stderr
+    assert "The adapter is in" in run(task, recipe).stdout
+    wrong = run("grpo" if task == "sft" else "sft", recipe)
+    assert wrong.exit_code == 2 and f"recipe for `{task}`" in wrong.stderr
+
+
+def test_debug_lets_libraries_speak_but_not_on_stdout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "warnoptions", ["ignore"])
+    library(monkeypatch, "sft", train=lambda *_, **__: (print("a library prints"), trained_quietly())[1])
+
+    def trained_quietly() -> Any:
+        return SimpleNamespace(run=SimpleNamespace(folder="r"), adapter="r/adapter", seconds=1.0, steps=1)
+
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("task: sft\n", encoding="utf-8")
+    result = run("--debug", "sft", recipe, "--json")
+    assert "a library prints" in result.stderr and json.loads(result.stdout)["steps"] == 1
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    def train(*_: Any, report: Callable[[object], None], **__: Any) -> Any:
+        raise error
+
+    return train
+
+
+def test_ctrl_c_in_training_names_the_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def train(*_: Any, report: Callable[[object], None], **__: Any) -> Any:
+        report(CheckpointSaved("runs/x/checkpoints/checkpoint-7", 7))
+        raise KeyboardInterrupt
+
+    library(monkeypatch, "sft", train=train)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("task: sft\n", encoding="utf-8")
+    result = run("sft", recipe)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.splitlines()[-1] == "Stopped. The checkpoint of step 7 is kept: go on with --resume."
+    library(monkeypatch, "sft", train=failing(KeyboardInterrupt()))
+    assert "--resume" not in run("sft", recipe).stderr
+    library(monkeypatch, "quickstart", run=train)
+    assert "--resume" not in run("quickstart").stderr
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (RagR1Error("It broke", "Mend it."), 1, "Error: It broke. Mend it."),
+        (ModelError("No \x1b[31mweights", "Mend it."), 1, "Error: No weights. Mend it."),
+        (ConfigError("It is wrong", "Change it."), 2, "Error: It is wrong. Change it."),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "no space left on the disk. Free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "Permission is denied (/x). Free some space or"),
+        (MemoryError(), 1, "memory ran out. Lower train.micro_batch"),
+        (OutOfMemoryError("CUDA"), 1, "memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "memory ran out"),
+        (ValueError("a\nb"), 70, "Error: This is a bug in ragr1-lite: ValueError: a b; run again with --debug and"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), 70, "This is a bug"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(
+    error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library(monkeypatch, "sft", train=failing(error))
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("task: sft\n", encoding="utf-8")
+    result = run("sft", recipe)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr and result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+    debug = run("--debug", "sft", recipe)
+    assert debug.exit_code == code and "Traceback" in debug.stderr and words in debug.stderr
+
+
+# --- evaluation, quickstart, data ---------------------------------------------------------------------------------
+
+FIGURES = {"n": 2, "em": 0.5, "f1": 0.6, "valid": 1.0, "rounds": 1.0, "queries": 2.0, "seconds_per_question": 0.25}
+EVALUATED = {**FIGURES, "by_kind": {"bridge": FIGURES}}
+
+
+def evaluation(label: str) -> Any:
+    return SimpleNamespace(label=label, to_json=lambda: EVALUATED)
+
+
+def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def evaluate(**options: Any) -> list[Any]:
+        calls.append(options)
+        return [evaluation(mode) for mode in options["modes"]]
+
+    monkeypatch.setattr("ragr1_lite.evaluate.run", evaluate)
+    assert json.loads(run("eval", "--json").stdout) == EVALUATED
+    two = run("eval", "--mode", "multi", "--mode", "single", "--mode", "multi", "--json")
+    assert json.loads(two.stdout) == {"multi": EVALUATED, "single": EVALUATED}
+    table = run("eval", "--mode", "rag", "--questions", "5", "--kind", "bridge", "--out", tmp_path / "x.jsonl").stdout
+    assert table.splitlines()[1].split() == ["bridge", "EM", "F1", "valid", "rounds", "queries", "s/question"]
+    assert table.splitlines()[2].split() == ["rag", ".50", ".50", ".60", "100%", "1.00", "2.00", "0.25"]
+    assert calls[0]["data"] == "world" and calls[0]["split"] == "test" and calls[0]["questions"] is None
+    assert calls[2]["kinds"] == ["bridge"] and calls[2]["out"] == tmp_path / "x.jsonl"
+    assert set(calls[0]) <= set(inspect.signature(Assistant.open).parameters) | set(
+        "data split modes questions kinds seed out".split()
+    )
+
+
+def test_quickstart_shows_its_table_and_answers_a_question(
+    monkeypatch: pytest.MonkeyPatch, scripted: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    labels = ("base", "SFT", "SFT + GRPO")
+    result = SimpleNamespace(
+        evaluations=[evaluation(label) for label in labels],
+        to_json=lambda: {"rows": dict.fromkeys(labels, EVALUATED)},
+        adapter=tmp_path / "adapter",
+    )
+    calls: list[dict[str, Any]] = []
+
+    def quickstart(**options: Any) -> Any:
+        calls.append(options)
+        return result
+
+    library(monkeypatch, "quickstart", run=quickstart, QUESTION=QUESTION, SFT="sft-smollm2-135m")
+    scripted(SEARCH, ANSWER)
+    monkeypatch.setattr(Assistant, "open_recipe", lambda recipe, **options: Assistant.open(**options))
+    assert json.loads(run("quickstart", "--json").stdout) == {"rows": dict.fromkeys(labels, EVALUATED)}
+    shown = run("quickstart", "--seed", "1", "--folder", tmp_path)
+    assert shown.exit_code == 0, shown.stderr
+    rows = shown.stdout.splitlines()
+    assert [row.partition(" .")[0].strip() for row in rows[2:5]] == list(labels)
+    assert f"Question: {QUESTION}" in rows and "Answer: Chad" in rows
+    assert calls[1]["seed"] == 1 and calls[1]["folder"] == tmp_path
+
+
+def test_data_generate_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    counts = {"questions": 3, "kept": 2, "rejected": {"no passage": 1}, "rounds": 1.5, "queries": 2.0, "by_kind": {}}
+    calls: list[tuple[Any, Any]] = []
+
+    def generate(questions: Path, **options: Any) -> dict[str, Any]:
+        calls.append((questions, options))
+        return counts
+
+    library(monkeypatch, "data.generate", generate=generate)
+    command = ["data", "generate", tmp_path / "q.jsonl", "--index", "world", "--out", tmp_path / "t.jsonl"]
+    assert json.loads(run(*command, "--json").stdout) == counts
+    assert "Rejected   no passage 1\n" in run(*command, "--mode", "single", "--limit", "3").stdout
+    assert calls[0][0] == tmp_path / "q.jsonl" and calls[0][1]["teacher"] == "gold" and calls[0][1]["mode"] == "multi"
+    assert calls[1][1]["mode"] == "single" and calls[1][1]["limit"] == 3
+
+
+# --- the entry point ----------------------------------------------------------------------------------------------
+
+
+def test_debug_and_quiet_may_stand_anywhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ragr1_lite.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["ragr1-lite", "index", "info", "none", "--debug"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1 and "Traceback" in capsys.readouterr().err
+
+
+def test_a_terminal_that_cannot_show_a_letter_gets_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ragr1_lite.cli import main
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "argv", ["ragr1-lite", "recipes", "show", "nope·"])
+    with pytest.raises(SystemExit):
+        main()
+    assert out.errors == "replace"
