@@ -27,8 +27,12 @@ class Answer:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """``{"question", "answer", "turns": [{"queries", "passages": [[{"title", "score"}]]}], "rounds", "queries",
-        "seconds"}``; only turns that searched are listed, ``answer`` is null where the model gave none."""
+        """The answer's JSON form.
+
+        Returns:
+            ``{"question", "answer", "turns": [{"queries", "passages": [[{"title", "score"}]]}], "rounds", "queries",
+            "seconds"}``; only turns that searched are listed, ``answer`` is null where the model gave none.
+        """
         trajectory = self.trajectory
         return {
             "question": trajectory.example.question,

@@ -6,13 +6,8 @@ Exit codes: 0 done · 1 something the user can mend · 2 wrong usage, option or 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
-import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
@@ -20,7 +15,8 @@ import typer
 
 from ragr1_lite import __version__
 from ragr1_lite.core import Mode
-from ragr1_lite.errors import ConfigError, RagR1Error, StorageError
+from ragr1_lite.errors import RagR1Error
+from ragr1_lite.session import Options, session
 
 if TYPE_CHECKING:
     from ragr1_lite.answer import Assistant
@@ -53,10 +49,12 @@ app = typer.Typer(
 )
 index_app = typer.Typer(help="Build, search and check BM25 indexes of your own passages.", **_STYLE)
 data_app = typer.Typer(help="Make training data.", **_STYLE)
+bench_app = typer.Typer(help="Measure this machine: both ways in one run, medians, ratios.", **_STYLE)
 recipes_app = typer.Typer(help="The training recipes that come with ragr1-lite.", **_STYLE)
 app.add_typer(index_app, name="index")
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(bench_app, name="bench")
 
 Model = Annotated[
     str | None,
@@ -92,14 +90,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last chec
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """The options of every command."""
-
-    debug: bool = False
-    quiet: bool = False
-
-
 def main() -> None:
     """The entry point. ``--debug`` and ``--quiet`` may stand anywhere before a ``--``."""
     for stream in (sys.stdout, sys.stderr):
@@ -128,7 +118,7 @@ def _root(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress: only results, warnings and errors.")] = False,
 ) -> None:
     """Train a small model to think, search several things at once, and answer right."""
-    context.obj = _Options(debug, quiet)
+    context.obj = Options(debug, quiet)
 
 
 @app.command(
@@ -155,7 +145,7 @@ def ask(
     JSON, one object on one line per question: {"question", "answer", "turns": [{"queries": [...], "passages":
     [[{"title", "score"} ...] ...]} ...], "rounds", "queries", "seconds"}; "answer" is null where the model gave none.
     """
-    with _session(context, plain=plain) as display:
+    with session(context, plain=plain) as display:
         from ragr1_lite.answer import Assistant
         from ragr1_lite.ui import Conversation
 
@@ -216,7 +206,7 @@ def sft(
 
     JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
     """
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.config import load_recipe
 
         settings = load_recipe(recipe, overrides or (), task="sft")
@@ -243,7 +233,7 @@ def grpo(
 
     JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
     """
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.config import load_recipe
 
         settings = load_recipe(recipe, overrides or (), task="grpo")
@@ -295,7 +285,7 @@ def evaluate(
     JSON: {"n", "em", "f1", "valid", "rounds", "queries", "seconds_per_question", "by_kind": {KIND: {the same}}}; with
     several modes, an object with one such object per mode.
     """
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.evaluate import run
         from ragr1_lite.ui import evaluation_table
 
@@ -345,7 +335,7 @@ def start(
     JSON: {"rows": {"base": {as `eval` prints}, "SFT": {...}, "SFT + GRPO": {...}}, "adapter", "model", "seconds":
     {STAGE: seconds}, "versions": {PACKAGE: version}}.
     """
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite import quickstart
         from ragr1_lite.answer import Assistant
         from ragr1_lite.config import load_recipe
@@ -371,7 +361,7 @@ def index_build(
     overwrite: Overwrite = False,
 ) -> None:
     """Build an index from corpus files."""
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.retrieval import build_index, read_corpus
         from ragr1_lite.ui import saved_index
 
@@ -395,7 +385,7 @@ def index_search(
 
     JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score"} ...]} ...]}, in the queries' order.
     """
-    with _session(context) as display:
+    with session(context) as display:
         from dataclasses import asdict
 
         from ragr1_lite.retrieval import open_searcher
@@ -415,7 +405,7 @@ def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = Fal
 
     JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package"}.
     """
-    with _session(context) as display:
+    with session(context) as display:
         from dataclasses import asdict
 
         from ragr1_lite.retrieval import Bm25Searcher
@@ -431,7 +421,7 @@ def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = Fal
 @index_app.command("verify")
 def index_verify(context: typer.Context, index: IndexFolder) -> None:
     """Check every file of an index against its checksum."""
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.retrieval import verify_index
         from ragr1_lite.ui import saved_index
 
@@ -459,7 +449,7 @@ def data_generate(
 
     JSON: {"questions", "kept", "rejected": {REASON: n}, "rounds", "queries", "by_kind"}.
     """
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.data.generate import generate
         from ragr1_lite.ui import counts_table
 
@@ -473,7 +463,7 @@ def data_generate(
 @recipes_app.command("list")
 def recipes_list(context: typer.Context) -> None:
     """List the shipped recipes."""
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.config import recipes_folder
         from ragr1_lite.ui import pairs_table
 
@@ -482,126 +472,52 @@ def recipes_list(context: typer.Context) -> None:
 
 
 def _opening(recipe: str) -> str:
-    """The first comment of a recipe that is not its command."""
-    comments = (line.lstrip("# ") for line in recipe.splitlines() if line.startswith("#"))
-    return next((line for line in comments if line and not line.startswith("ragr1-lite ")), "")
+    """The first sentence of a recipe's opening comment, after its launch line."""
+    _, *comments = (line.lstrip("# ") for line in recipe.splitlines() if line.startswith("#"))
+    return " ".join(filter(None, comments)).partition(". ")[0].rstrip(".") + "."
 
 
 @recipes_app.command("show", epilog=_examples("ragr1-lite recipes show sft-smollm2-135m > mine.yaml"))
 def recipes_show(context: typer.Context, recipe: RecipeName) -> None:
     """Print a recipe, to read or to start your own from."""
-    with _session(context) as display:
+    with session(context) as display:
         from ragr1_lite.config import find_recipe
 
         display.show_raw(find_recipe(recipe).read_text(encoding="utf-8"))
 
 
-@contextlib.contextmanager
-def _session(context: typer.Context, *, plain: bool = False) -> Iterator[Display]:
-    """What every command runs in: a display, other libraries' silence, and errors as sentences with exit codes."""
-    options: _Options = context.find_root().obj
-    from ragr1_lite.ui import Display
+@bench_app.command("retrieval")
+def bench_retrieval(context: typer.Context, index: Index = None, as_json: AsJson = False) -> None:
+    """One search call for a turn's queries against one call per query.
 
-    display = Display(quiet=options.quiet, plain=plain)
-    try:
-        with _hushed(options.debug):
-            yield display
-    except typer.Exit:
-        raise
-    except (Exception, KeyboardInterrupt) as error:
-        display.close()
-        if options.debug:
-            import traceback
-
-            traceback.print_exc()
-        raise typer.Exit(_explain(error, display, resumable=context.info_name in ("sft", "grpo"))) from None
-    finally:
-        display.close()
-
-
-def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
-    """Tells an error in one line and returns the exit code."""
-    match error:
-        case KeyboardInterrupt():
-            saved = display.checkpoint if resumable else None
-            kept = f"The checkpoint of step {saved.step} is kept: go on with --resume." if saved else ""
-            display.failed("Stopped.", kept)
-            return 130
-        case BrokenPipeError():
-            return 141
-        case RagR1Error():
-            display.error(str(error))
-            return 2 if isinstance(error, ConfigError) else 1
-        case OSError(errno=number) if number in _STORAGE:
-            display.error(str(StorageError(_STORAGE[number] + _where(error), _STORAGE_HINT)))
-            return 1
-        case _ if _out_of_memory(error):
-            display.error(f"The memory ran out. {_MEMORY_HINT}")
-            return 1
-    cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    display.error(f"This is a bug in ragr1-lite: {cause}; run again with --debug and report it.")
-    return 70
-
-
-_STORAGE = {
-    errno.ENOSPC: "There is no space left on the disk",
-    errno.EDQUOT: "The disk quota is used up",
-    errno.EROFS: "The disk cannot be written to",
-    errno.EACCES: "Permission is denied",
-}
-_STORAGE_HINT = "Free some space or choose another folder; RAGR1_LITE_CACHE moves the model cache."
-_MEMORY_HINT = "Lower train.micro_batch and rollout.batch_size with --set, or --batch-size, or choose a smaller model."
-
-
-def _where(error: OSError) -> str:
-    return f" ({error.filename})" if error.filename else ""
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether Python's or torch's memory ran out; torch is not imported to see it."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
-
-
-@contextlib.contextmanager
-def _hushed(debug: bool) -> Iterator[None]:
-    """Keeps other libraries' warnings, logs and bars away, and what they print out of the results.
-
-    Environment variables the user has set stay as they are.
+    JSON: {"machine", "rows": [{"engine", "us_per_query"}], "ratios": {"loop", "repeats"}}
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if debug:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
+    with session(context) as display:
+        from ragr1_lite import bench
+        from ragr1_lite.config import WORLD
+
+        _show_bench(display, bench.retrieval(index or WORLD, report=display), as_json)
+
+
+@bench_app.command("sampling")
+def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson = False) -> None:
+    """Our sampler against transformers' generate: the same prompts, greedy.
+
+    JSON: {"machine", "rows": [{"engine", "tokens_per_second"}], "ratio", "equal_outputs"}
+    """
+    with session(context) as display:
+        from ragr1_lite import bench
+
+        _show_bench(display, bench.sampling(model, report=display), as_json)
+
+
+def _show_bench(display: Display, result: dict[str, Any], as_json: bool) -> None:
+    from ragr1_lite.ui import counts_table
+
+    if as_json:
+        display.show_json(result)
         return
-    import logging
-    import warnings
-
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with (
-            warnings.catch_warnings(),
-            Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-        ):
-            if not sys.warnoptions:
-                warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-_QUIET = {
-    "BITSANDBYTES_NOWELCOME": "1",
-    "DATASETS_VERBOSITY": "error",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_VERBOSITY": "error",
-    "TQDM_DISABLE": "1",
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
+    flat = {row["engine"]: value for row in result["rows"] for key, value in row.items() if key != "engine"}
+    unit = next(key for key in result["rows"][0] if key != "engine").replace("_", " ")
+    rest = {key: value for key, value in result.items() if key not in ("rows", "machine")}
+    display.show(counts_table({f"{name} ({unit})": value for name, value in flat.items()} | rest))

@@ -205,13 +205,11 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft"
         ConfigError: The file is missing or no YAML, or fields are wrong; every problem is named.
     """
     path = find_recipe(name)
-    try:
-        fields = yaml.safe_load(_read(path, "recipe")) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ConfigError(f"{path} is not valid YAML{f' (line {mark.line + 1})' if mark else ''}", "Mend it.") from None
+    fields = _yaml(_read(path, "recipe"), str(path)) or {}
     if not isinstance(fields, dict):
         raise ConfigError(f"{path} is not a recipe", "A recipe is a YAML mapping that begins with `task: sft`.")
+    # A section of which every line is commented out is null.
+    fields = {key: value for key, value in fields.items() if value is not None}
     for override in overrides:
         _override(fields, override)
     recipe = _check(fields, str(path))
@@ -232,7 +230,7 @@ def find_recipe(name: str) -> Path:
         return Path(name)
     shipped = {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
     stem = Path(name).name.removesuffix(".yaml")
-    if stem in shipped:
+    if stem in shipped and Path(name).parent in (Path(), Path("recipes")):
         return shipped[stem]
     raise ConfigError(f"There is no recipe {name!r}", f"Give a YAML file, or one of: {', '.join(shipped)}.")
 
@@ -246,7 +244,19 @@ def _override(fields: dict[str, Any], override: str) -> None:
         fields = fields.setdefault(parent, {})
         if not isinstance(fields, dict):
             raise ConfigError(f"--set {key}: {parent} is not a section", "Write --set section.key=value.")
-    fields[leaf] = yaml.safe_load(value)
+    fields[leaf] = _yaml(value, f"The value of --set {key}")
+
+
+def _yaml(text: str, source: str) -> Any:
+    """The content of a YAML text; ``source`` names it in errors."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1})" if mark and "\n" in text else ""
+        reason = (getattr(error, "problem", None) or str(error)).partition("\n")[0]
+        message = f"{source} is not valid YAML{place}: {reason}"
+        raise ConfigError(message, "Mend it, or put the value in quotes.") from None
 
 
 def _check(fields: dict[str, Any], source: str) -> Recipe:

@@ -1,21 +1,24 @@
 """Retrieval-augmented RL: our rollouts inside TRL's GRPOTrainer.
 
-TRL repeats each prompt ``group_size`` times and hands the batch to ``rollout_func``; what comes back are the ids exactly
-as sampled and retrieved, and an ``env_mask`` by which retrieved tokens carry no loss, no KL and no share of the token
-count.
+TRL repeats each prompt ``group_size`` times and hands the batch to ``rollout_func``; what comes back are the ids
+exactly as sampled and retrieved, and an ``env_mask`` by which retrieved tokens carry no loss, no KL and no share of the
+token count.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ragr1_lite import answer
 from ragr1_lite.config import Recipe
 from ragr1_lite.core import Example, Reward, Sampler, Searcher, Trajectory
 from ragr1_lite.data.sets import load_examples
-from ragr1_lite.errors import DataError
+from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.models import Policy, load_policy, merged_for_sampling
 from ragr1_lite.retrieval import open_searcher
@@ -25,7 +28,10 @@ from ragr1_lite.runs import Run
 from ragr1_lite.sampling import TransformersSampler
 from ragr1_lite.training import (
     TrainResult,
+    build_trainer,
     check_trainable,
+    draw,
+    finished,
     fit,
     import_in_order,
     lora_spec,
@@ -33,12 +39,15 @@ from ragr1_lite.training import (
     trainer_arguments,
 )
 
+SHIPPED = "shipped"
+"""As ``model.adapter``: the adapter that comes with the package for the model."""
+
 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
     """Trains an adapter by reward on its own rollouts.
 
     Args:
-        recipe: A recipe with ``task: grpo``; ``model.adapter`` names the SFT adapter to start from.
+        recipe: A recipe with ``task: grpo``; ``model.adapter`` names the SFT adapter to start from, or is ``shipped``.
         resume: Go on with the run in the recipe's output folder.
         overwrite: Replace the run in it.
         report: Receives notices, :class:`~ragr1_lite.events.StepFinished` and checkpoints.
@@ -48,32 +57,62 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
     """
     import_in_order(recipe)
+    start = starting_point(recipe)
     run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
+    if resume and (result := finished(run, recipe, report)):
+        return result
     searcher = open_searcher(recipe.retrieval.index, report)
-    policy = load_policy(model_spec(recipe), lora=lora_spec(recipe), report=report)
+    policy = load_policy(model_spec(start), lora=lora_spec(recipe), report=report)
     check_trainable(policy)
     if recipe.model.adapter is None:
         report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
-    needed = recipe.train.steps * recipe.train.batch_size // recipe.grpo.group_size
     examples = load_examples(
-        recipe.data.train, "train", limit=recipe.data.limit or needed, seed=recipe.train.seed, mix=recipe.data.mix
+        recipe.data.train,
+        "train",
+        limit=recipe.data.limit or questions_needed(recipe),
+        seed=recipe.train.seed,
+        mix=recipe.data.mix,
+        report=report,
     )
-    trainer = make_trainer(policy, examples, searcher, recipe, run, report)
+    trainer = make_trainer(policy, examples, searcher, recipe, run)
     return fit(trainer, policy, recipe, run, report, resume=resume)
 
 
-def make_trainer(
-    policy: Policy, examples: Sequence[Example], searcher: Searcher, recipe: Recipe, run: Run, report: Report = ignore
-) -> Any:
-    """TRL's GRPOTrainer with :class:`Rollouts` as its ``rollout_func``."""
+def starting_point(recipe: Recipe) -> Recipe:
+    """The recipe with the folder of the adapter that comes with the package, where ``model.adapter`` is ``shipped``.
+
+    Raises:
+        ModelError: There is none for this model.
+    """
+    if recipe.model.adapter != SHIPPED:
+        return recipe
+    folder = answer.shipped_adapter(recipe.model.name)
+    if folder is None:
+        raise ModelError(f"No adapter ships for {recipe.model.name}", "Set model.adapter to the folder of an SFT run.")
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": str(folder)})})
+
+
+def questions_needed(recipe: Recipe) -> int:
+    """The groups of the whole training."""
+    train, grpo = recipe.train, recipe.grpo
+    return math.ceil(train.steps / grpo.iterations) * (train.batch_size // grpo.group_size)
+
+
+def make_trainer(policy: Policy, examples: Sequence[Example], searcher: Searcher, recipe: Recipe, run: Run) -> Any:
+    """TRL's GRPOTrainer with :class:`Rollouts` as its ``rollout_func``.
+
+    To TRL a prompt is the number of its question: two questions may share their text.
+
+    Raises:
+        DataError: There is no question.
+    """
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func warns that it may change
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    if not examples:
-        raise DataError("There is no question to train on", "Check data.train and data.limit.")
-    by_question = {example.question: example for example in examples}
+    order = draw(range(len(examples)), questions_needed(recipe), recipe.train.seed)
     sampler = TransformersSampler(policy, temperature=recipe.grpo.temperature, batch_size=recipe.rollout.batch_size)
-    rollouts = Rollouts(policy, sampler, searcher, by_question, recipe)
+    rollouts = Rollouts(policy, sampler, searcher, examples, recipe)
     arguments = trainer_arguments(recipe, run, policy) | {
         "num_generations": recipe.grpo.group_size,
         "steps_per_generation": recipe.train.batch_size // recipe.train.micro_batch,
@@ -84,15 +123,16 @@ def make_trainer(
         "epsilon": recipe.grpo.epsilon,
         "loss_type": recipe.grpo.loss_type,
         "scale_rewards": "group",
+        "shuffle_dataset": False,
         "mask_truncated_completions": False,
         "log_completions": False,
     }
-    return GRPOTrainer(
-        model=policy.model,
+    return build_trainer(
+        GRPOTrainer,
+        policy,
         reward_funcs=rollouts.reward,
         args=GRPOConfig(**arguments),
-        train_dataset=Dataset.from_list([{"prompt": question} for question in by_question]),
-        processing_class=policy.tokenizer.hf,
+        train_dataset=Dataset.from_list([{"prompt": str(number)} for number in order]),
         rollout_func=rollouts,
     )
 
@@ -104,7 +144,7 @@ class Rollouts:
         policy: The model in training.
         sampler: Samples from it.
         searcher: Answers the searches.
-        by_question: The training questions by their text, which is TRL's prompt.
+        examples: The training questions.
         recipe: Protocol, budgets and reward weights.
     """
 
@@ -113,11 +153,11 @@ class Rollouts:
         policy: Policy,
         sampler: Sampler,
         searcher: Searcher,
-        by_question: Mapping[str, Example],
+        examples: Sequence[Example],
         recipe: Recipe,
     ) -> None:
         self._policy, self._sampler, self._searcher = policy, sampler, searcher
-        self._by_question = by_question
+        self._examples = examples
         self._protocol, self._limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
         self._weights = recipe.reward.model_dump()
         self._group_size = recipe.grpo.group_size
@@ -128,7 +168,7 @@ class Rollouts:
         """Rolls out every prompt.
 
         Args:
-            prompts: The questions, each repeated for its group.
+            prompts: The questions' numbers, each repeated for its group.
             trainer: TRL's trainer, which lends its model.
 
         Returns:
@@ -138,13 +178,15 @@ class Rollouts:
         from trl.trainer import grpo_trainer
 
         began = time.perf_counter()
-        examples = [self._by_question[prompt] for prompt in prompts]
-        # looked up at call time: unsloth replaces the attribute
-        with grpo_trainer.unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator):
-            with merged_for_sampling(self._policy):
-                self.trajectories = run_rollouts(
-                    examples, self._sampler, self._searcher, protocol=self._protocol, limits=self._limits
-                )
+        examples = [self._examples[int(prompt)] for prompt in prompts]
+        with (
+            # looked up at call time: unsloth replaces the attribute
+            grpo_trainer.unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator),
+            merged_for_sampling(self._policy),
+        ):
+            self.trajectories = run_rollouts(
+                examples, self._sampler, self._searcher, protocol=self._protocol, limits=self._limits
+            )
         rewards = [score(trajectory, self._weights) for trajectory in self.trajectories]
         self._metrics = describe(self.trajectories, rewards, self._group_size)
         self._metrics["rollout_seconds"] = time.perf_counter() - began

@@ -142,7 +142,7 @@ def render_queries(queries: Sequence[str]) -> str:
     >>> render_queries(["area of Chad", "Washington, D.C."])
     'area of Chad, "Washington, D.C."'
     """
-    plain = (query.replace('"', "") for query in queries)
+    plain = (" ".join(query.replace('"', "").split()) for query in queries)
     return ", ".join(f'"{query}"' if "," in query else query for query in plain)
 
 

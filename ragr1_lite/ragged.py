@@ -157,9 +157,8 @@ class RaggedCache:
                 slab[span.row, :, span.begin : span.end] = fresh[0, :, new]
             seen = None
             if span.begin:
-                seen = torch.ones(span.end - span.begin, span.end, dtype=torch.bool, device=query.device).tril(
-                    span.begin
-                )
+                square = torch.ones(new.stop - new.start, span.end, dtype=torch.bool, device=query.device)
+                seen = square.tril(span.begin)
             outputs.append(
                 scaled_dot_product_attention(
                     query[:, :, new],

@@ -19,18 +19,19 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’“”«»–�
 
 
 def normalize(text: str) -> str:
-    """Lower case, NFKC, punctuation and articles removed, spaces collapsed.
+    """Lower case, NFKC, punctuation and articles removed, spaces collapsed; a text of articles alone keeps them.
 
     >>> normalize("The  Beatles!")
     'beatles'
     """
     plain = unicodedata.normalize("NFKC", text).lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", plain).split())
+    return " ".join(_ARTICLES.sub(" ", plain).split() or plain.split())
 
 
 def exact_match(answer: str | None, answers: Iterable[str]) -> float:
     """1.0 when the answer equals an accepted one after normalisation, else 0.0; no answer scores 0.0."""
-    return float(answer is not None and normalize(answer) in {normalize(gold) for gold in answers})
+    ours = normalize(answer or "")
+    return float(ours != "" and ours in {normalize(gold) for gold in answers})
 
 
 def f1(answer: str | None, answers: Iterable[str]) -> float:

@@ -9,8 +9,8 @@ from ragr1_lite.core import (
     Completion,
     Example,
     Passage,
-    SampleRequest,
     Sampler,
+    SampleRequest,
     Searcher,
     Segment,
     Source,
@@ -21,6 +21,9 @@ from ragr1_lite.core import (
 )
 from ragr1_lite.events import Report, RolloutFinished, Searched, ignore
 from ragr1_lite.protocol import STOP, Protocol, render_documents
+
+_SEAM = 4
+"""Tokens that a text in its frame may cost more than the two apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +100,49 @@ def run_rollouts(
             <think>…</think><answer>Chad</answer>                 model    mask 1
     """
     rows = [_Row(i, example, document_tokens_left=limits.total_document_tokens) for i, example in enumerate(examples)]
-    _open(rows, sampler.tokenizer, searcher, protocol, limits)
-    live = [row for row in rows if row.stop_reason is None]
+    _open(rows, sampler.tokenizer, searcher, protocol, limits, report)
+    live = _unfinished(rows, report)
     while live:
         requests = [SampleRequest(row.index, row.token_ids) for row in live]
         completions = sampler.sample(requests, stop=STOP, max_new_tokens=limits.max_new_tokens, report=report)
         for row, completion in zip(live, completions, strict=True):
             _take(row, completion, protocol, limits)
         _search([row for row in live if row.stop_reason is None], sampler.tokenizer, searcher, protocol, limits, report)
-        for row in live:
-            if row.stop_reason is not None:
-                report(RolloutFinished(row.index, row.finish()))
-        live = [row for row in live if row.stop_reason is None]
+        live = _unfinished(live, report)
     return [row.finish() for row in rows]
 
 
+def _unfinished(rows: Sequence[_Row], report: Report) -> list[_Row]:
+    """The rows that go on; the others leave and are reported."""
+    for row in rows:
+        if row.stop_reason is not None:
+            report(RolloutFinished(row.index, row.finish()))
+    return [row for row in rows if row.stop_reason is None]
+
+
 def _open(
-    rows: Sequence[_Row], tokenizer: Tokenizer, searcher: Searcher, protocol: Protocol, limits: Limits
+    rows: Sequence[_Row],
+    tokenizer: Tokenizer,
+    searcher: Searcher,
+    protocol: Protocol,
+    limits: Limits,
+    report: Report,
 ) -> None:
     """Writes the prompts; in ``rag`` mode with what the questions themselves retrieve, in one call."""
-    found: Sequence[tuple[Passage, ...]] = [()] * len(rows)
-    if protocol.mode == "rag":
-        found = searcher.search([row.example.question for row in rows], limits.k)
-    for row, passages in zip(rows, found, strict=True):
-        documents = ""
-        if protocol.mode == "rag":
-            documents = _shorten(tokenizer, render_documents(passages), limits.document_tokens)
-            row.turns.append(Turn("search", queries=(row.example.question,), passages=(passages,)))
-        row.append("prompt", tokenizer.render_chat(protocol.render_prompt(row.example.question, documents)))
-        if len(row.token_ids) + limits.max_new_tokens > limits.max_length:
+    questions = [row.example.question for row in rows]
+    prompts = [tokenizer.render_chat(protocol.render_prompt(question)) for question in questions]
+    if protocol.mode == "rag" and rows:
+        for row, passages in zip(rows, searcher.search(questions, limits.k), strict=True):
+            question = row.example.question
+            room = limits.max_length - limits.max_new_tokens - len(prompts[row.index]) - _SEAM
+            share = min(limits.document_tokens, limits.total_document_tokens, room)
+            documents = _shorten(tokenizer, render_documents(passages), share)
+            prompts[row.index] = tokenizer.render_chat(protocol.render_prompt(question, documents))
+            row.turns.append(Turn("search", queries=(question,), passages=(passages,)))
+            report(Searched(row.index, (question,), (passages,)))
+    for row, prompt in zip(rows, prompts, strict=True):
+        row.append("prompt", prompt)
+        if len(prompt) + limits.max_new_tokens > limits.max_length:
             row.stop_reason = "context"
 
 
@@ -190,7 +207,7 @@ def _information(
     block = encode(share)
     if len(block) > room:
         frame = len(encode(0))
-        share = min(share, (room - frame) // len(queries) - 4)  # a seam may cost a few tokens more than its parts
+        share = min(share, (room - frame) // len(queries) - _SEAM)
         block = encode(share) if share > 0 else []
         if not block or len(block) > room:
             return None

@@ -1,5 +1,7 @@
 """Run folders: the resolved recipe, metrics as they come, checkpoints, the adapter, a summary.
 
+::
+
     runs/NAME/
       recipe.yaml        the resolved recipe
       metrics.jsonl      one line a step
@@ -14,7 +16,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +49,7 @@ class Run:
             folder: A new or empty folder; with ``resume`` one with a run of the same recipe.
             recipe: The resolved recipe, YAML.
             resume: Go on from the newest complete checkpoint.
-            overwrite: Delete what an earlier run left there.
+            overwrite: Delete what an earlier run left there, and nothing else.
 
         Raises:
             RunError: The folder holds another run, or there is nothing to resume.
@@ -58,25 +61,24 @@ class Run:
             raise RunError(f"There is no run to resume in {folder}", "Start it without --resume.")
         if resume and saved.read_text(encoding="utf-8") != recipe:
             raise RunError(f"The run in {folder} was started with another recipe", f"Use {saved}, or another output.")
-        if saved.exists() and not resume:
-            if not overwrite:
-                raise RunError(
-                    f"There is a run in {folder} already",
-                    "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",
-                )
-            shutil.rmtree(folder)
-        try:
+        if saved.exists() and not resume and not overwrite:
+            raise RunError(
+                f"There is a run in {folder} already",
+                "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",
+            )
+        with _writing(folder):
+            if saved.exists() and not resume:
+                run._clear()
             run.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"The run folder {folder} cannot be made ({error.strerror})", "Choose another.") from None
-        write_atomic(saved, recipe)
-        if resume:
-            run._forget_after_checkpoint()
+            write_atomic(saved, recipe)
+            if resume:
+                run._forget_after_checkpoint()
         return run
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends a line to ``metrics.jsonl``."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "metrics.jsonl"
+        with _writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
@@ -93,6 +95,14 @@ class Run:
         """The newest complete checkpoint; half-written ones do not count."""
         complete = [marker.parent for marker in self.checkpoints.glob(f"checkpoint-*/{_COMPLETE}")]
         return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+    def _clear(self) -> None:
+        """Deletes what a run leaves in its folder; the recipe last, since it is what tells a run."""
+        for folder in (self.checkpoints, self.adapter):
+            if folder.exists():
+                shutil.rmtree(folder)
+        for name in ("metrics.jsonl", "summary.json", "recipe.yaml"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _forget_after_checkpoint(self) -> None:
         """Drops metrics of steps that will be repeated and checkpoints that were cut off."""
@@ -115,14 +125,24 @@ def write_atomic(path: Path, text: str) -> None:
         StorageError: The disk is full or not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with _writing(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turns what the operating system says about a full or read-only disk into StorageError."""
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if error.errno == errno.ENOSPC:
             raise StorageError(f"No space left to write {path}", "Free some disk space and try again.") from None
         raise StorageError(f"{path} cannot be written ({error.strerror})", "Choose a folder you can write.") from None

@@ -6,7 +6,6 @@ prefix, so here a trajectory is one sequence and its loss mask picks the same ta
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +14,15 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core import Trajectory
 from ragr1_lite.data.gold import categories
 from ragr1_lite.data.sets import training_trajectories
-from ragr1_lite.errors import DataError
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.models import Policy, load_policy
 from ragr1_lite.runs import Run
 from ragr1_lite.training import (
     TrainResult,
+    build_trainer,
     check_trainable,
+    draw,
+    finished,
     fit,
     import_in_order,
     lora_spec,
@@ -48,11 +49,13 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     """
     import_in_order(recipe)
     run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
+    if resume and (result := finished(run, recipe, report)):
+        return result
     policy = load_policy(model_spec(recipe), lora=lora_spec(recipe), report=report)
     check_trainable(policy)
     trajectories = training_trajectories(recipe, policy.tokenizer, report)
-    _announce(trajectories, report)
     trainer = make_trainer(policy, trajectories, recipe, run)
+    _announce(trajectories, report)
     return fit(trainer, policy, recipe, run, report, resume=resume)
 
 
@@ -66,12 +69,13 @@ def make_trainer(policy: Policy, trajectories: Sequence[Trajectory], recipe: Rec
         "train_sampling_strategy": "sequential",
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "max_length": None,
+        "pad_to_multiple_of": 32,  # few shapes keep the allocator from fragmenting
     }
-    return SFTTrainer(
-        model=policy.model,
+    return build_trainer(
+        SFTTrainer,
+        policy,
         args=SFTConfig(**arguments),
         train_dataset=Dataset.from_list([to_features(trajectory) for trajectory in order]),
-        processing_class=policy.tokenizer.hf,
     )
 
 
@@ -90,24 +94,18 @@ def arrange(trajectories: Sequence[Trajectory], recipe: Recipe) -> list[Trajecto
     """Orders ``steps x batch_size`` trajectories: shuffled into batches, each batch sorted by length.
 
     Neighbours in length share a micro-batch, which spares padding; the epochs differ in their shuffling.
+
+    Raises:
+        DataError: There is no trajectory.
     """
-    shuffle = random.Random(recipe.train.seed)
     batch, needed = recipe.train.batch_size, recipe.train.steps * recipe.train.batch_size
-    order: list[Trajectory] = []
-    while len(order) < needed:
-        epoch = list(trajectories)
-        shuffle.shuffle(epoch)
-        order.extend(epoch)
+    order = draw(trajectories, needed, recipe.train.seed)
     batches = (order[start : start + batch] for start in range(0, needed, batch))
-    return [
-        trajectory for chunk in batches for trajectory in sorted(chunk, key=lambda one: len(one.token_ids))
-    ]
+    return [trajectory for chunk in batches for trajectory in sorted(chunk, key=lambda one: len(one.token_ids))]
 
 
 def _announce(trajectories: Sequence[Trajectory], report: Report) -> None:
     """Says what is trained on: the paper's four categories and the share of trained tokens."""
-    if not trajectories:
-        raise DataError("There is no trajectory to train on", "Check data.train, data.limit and rollout.max_length.")
     counts = Counter(label for trajectory in trajectories for label in categories(trajectory))
     tokens = sum(len(trajectory.token_ids) for trajectory in trajectories)
     trained = sum(trajectory.sampled_tokens for trajectory in trajectories)

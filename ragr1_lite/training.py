@@ -1,25 +1,32 @@
-"""What SFT and GRPO share: TRL's arguments from a recipe, progress, checkpoints, Ctrl-C, the result."""
+"""What SFT and GRPO share: TRL's arguments from a recipe, a trainer without side effects, checkpoints, Ctrl-C."""
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import json
 import platform
+import random
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.errors import RunError
+from ragr1_lite.errors import DataError, RunError, StorageError
 from ragr1_lite.events import CheckpointSaved, Notice, Report, StepFinished
 from ragr1_lite.models import LoraSpec, ModelSpec, Policy, import_unsloth_first, save_adapter
-from ragr1_lite.runs import Run
+from ragr1_lite.runs import Run, write_atomic
+
+if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which patches it
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+Item = TypeVar("Item")
 
 _RENAMED = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "lr", "kl": "kl", "entropy": "entropy"}
 
@@ -58,6 +65,33 @@ def import_in_order(recipe: Recipe) -> None:
         import_unsloth_first()
 
 
+def finished(run: Run, recipe: Recipe, report: Report) -> TrainResult | None:
+    """The result of a run that is already done; its adapter is the last thing a run writes."""
+    if not run.adapter.is_dir():
+        return None
+    report(Notice(f"This run is finished: its {recipe.train.steps} steps are done. Nothing was changed."))
+    return TrainResult(run, run.adapter, 0.0, recipe.train.steps)
+
+
+def draw(items: Sequence[Item], needed: int, seed: int) -> list[Item]:
+    """Exactly ``needed`` items: as many epochs of all of them as it takes, each shuffled anew.
+
+    The whole training is laid out beforehand, as one epoch of the trainer: a resumed run finds the same order.
+
+    Raises:
+        DataError: There is no item.
+    """
+    if not items:
+        raise DataError("There is nothing to train on", "Check data.train, data.limit and rollout.max_length.")
+    shuffle = random.Random(seed)
+    drawn: list[Item] = []
+    while len(drawn) < needed:
+        epoch = list(items)
+        shuffle.shuffle(epoch)
+        drawn += epoch
+    return drawn[:needed]
+
+
 def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
     """The keyword arguments SFTConfig and GRPOConfig share."""
     train = recipe.train
@@ -77,7 +111,7 @@ def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any
         "logging_strategy": "steps",
         "save_strategy": "steps",
         "save_steps": train.save_every,
-        "save_total_limit": train.keep,
+        "save_total_limit": None,  # Progress drops old ones, once the new one is marked complete
         "report_to": "none",
         "disable_tqdm": True,
         "use_cpu": on_cpu,
@@ -88,12 +122,48 @@ def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any
     }
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]
-    """Logs each step, marks checkpoints complete, and turns Ctrl-C into a checkpoint and a clean stop."""
+def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
+    """Constructs one of TRL's trainers for the policy, without what TRL does on the side.
 
-    def __init__(self, run: Run, report: Report) -> None:
+    It sends telemetry, prints each step, and rounds the adapter of a quantized model to bf16, in which small updates
+    vanish.
+    """
+    from huggingface_hub import constants
+    from transformers import PrinterCallback
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    _align_special_tokens(policy)
+    # peft looks at the base model's config in each save; under the name of the spec it would ask the hub for it
+    policy.model.peft_config["default"].base_model_name_or_path = policy.model.name_or_path
+    weights = [(weight, weight.data) for weight in policy.model.parameters() if weight.requires_grad]
+    trainer = trainer_class(model=policy.model, processing_class=policy.tokenizer.hf, **arguments)
+    for weight, data in weights:
+        weight.data = data
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _align_special_tokens(policy: Policy) -> None:
+    """Gives the model's configs the tokenizer's special tokens, which the trainer would do with a warning."""
+    model: Any = policy.model
+    tokenizer = policy.tokenizer.hf
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    for config in (model.config, model.generation_config):
+        config.bos_token_id, config.pad_token_id = tokenizer.bos_token_id, tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.eos_token_id = list(policy.tokenizer.eos_ids)
+
+
+class Progress:
+    """Logs each step, marks checkpoints complete, and turns Ctrl-C into a checkpoint and a clean stop.
+
+    Mixed into transformers' TrainerCallback, whose events it takes.
+    """
+
+    def __init__(self, run: Run, policy: Policy, keep: int, report: Report) -> None:
         self.interrupted = False
-        self._run, self._report = run, report
+        self._run, self._base, self._keep, self._report = run, policy.spec.name, keep, report
         self._step_began = time.perf_counter()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -112,18 +182,34 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
         """Writes the step's figures."""
-        metrics = {ours: float(logs[theirs]) for theirs, ours in _RENAMED.items() if theirs in logs}
-        metrics |= {key.removeprefix("rollout/"): float(logs[key]) for key in logs if key.startswith("rollout/")}
-        if "loss" not in metrics:
+        if "loss" not in logs:
             return
+        known = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        metrics = {ours: known[theirs] for theirs, ours in _RENAMED.items() if theirs in known}
+        metrics |= {key.removeprefix("rollout/"): value for key, value in known.items() if key.startswith("rollout/")}
         metrics["seconds"] = round(time.perf_counter() - self._step_began, 3)
         self._run.log(state.global_step, metrics)
         self._report(StepFinished(state.global_step, state.max_steps, metrics))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Declares the checkpoint complete."""
+        """Declares the checkpoint complete, then drops the oldest."""
+        written = self._run.checkpoints / f"checkpoint-{state.global_step}"
+        _name_base(written / "adapter_config.json", self._base)
         checkpoint = self._run.mark_complete(state.global_step)
+        (self._run.checkpoints / "README.md").unlink(missing_ok=True)  # TRL's empty card
+        for old in sorted(self._run.checkpoints.glob("checkpoint-*"), key=_step_of)[: -self._keep]:
+            shutil.rmtree(old)
         self._report(CheckpointSaved(str(checkpoint), state.global_step))
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _name_base(config: Path, base: str) -> None:
+    """Writes the base model's name over its folder's, so that a checkpoint can be used as an adapter anywhere."""
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
 
 
 def fit(trainer: Any, policy: Policy, recipe: Recipe, run: Run, report: Report, *, resume: bool) -> TrainResult:
@@ -131,17 +217,29 @@ def fit(trainer: Any, policy: Policy, recipe: Recipe, run: Run, report: Report, 
 
     Raises:
         KeyboardInterrupt: After the checkpoint was written.
+        StorageError: Something cannot be written; earlier checkpoints are intact.
     """
-    progress = Progress(run, report)
+    from transformers import TrainerCallback
+
+    class Callback(Progress, TrainerCallback):  # type: ignore[misc]
+        """Progress, as the trainer wants it."""
+
+    progress = Callback(run, policy, recipe.train.keep, report)
     trainer.add_callback(progress)
+    model: Any = policy.model
     checkpoint = run.last_checkpoint() if resume else None
     if resume and checkpoint is None:
         report(Notice("There is no complete checkpoint yet: starting from the beginning."))
+    if checkpoint:
+        # the trainer itself forgets it where the reference adapter lies in the checkpoint, too
+        model.load_adapter(str(checkpoint), "default", is_trainable=True)
     began = time.perf_counter()
-    with _interruptible(progress, report):
+    with _interruptible(progress, report), _storage_errors(run):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if progress.interrupted and trainer.state.global_step < recipe.train.steps:
         raise KeyboardInterrupt
+    for reference in set(model.peft_config) - {"default"}:
+        model.delete_adapter(reference)
     save_adapter(policy, run.adapter)
     return TrainResult(run, run.adapter, time.perf_counter() - began, trainer.state.global_step)
 
@@ -165,6 +263,21 @@ def _interruptible(progress: Progress, report: Report) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _storage_errors(run: Run) -> Iterator[None]:
+    """Turns a full or read-only disk into StorageError: the writers of weights hide it in errors of their own."""
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+        if not full and not any(sign in str(error) for sign in ("os error 28", "PytorchStreamWriter failed")):
+            raise
+        raise StorageError(
+            f"Nothing more can be written to {run.folder}: the disk is full or not writable",
+            "Free some space and go on with --resume; earlier checkpoints are kept.",
+        ) from error
 
 
 def versions() -> dict[str, str]:

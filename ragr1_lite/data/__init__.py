@@ -1,0 +1,1 @@
+"""Training data: question sets, gold trajectories, records of trajectories."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite.core import Example, Passage, Trajectory
-from ragr1_lite.data.plans import GoldPlan, Step
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Report, ignore
 from ragr1_lite.jsonlines import BadLine, read_rows
+from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.runs import write_atomic
 
 QUESTION_FORM = 'A line of a question file looks like {"question": "…", "answers": ["…"]}.'
@@ -40,13 +40,21 @@ class Record:
     passages: tuple[tuple[tuple[Passage, ...], ...], ...]
 
 
-def read_questions(path: Path, *, limit: int | None = None, seed: int = 0, report: Report = ignore) -> list[Example]:
-    """Reads a question file; with ``limit`` a random draw of it.
+def read_questions(
+    path: Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    kinds: Collection[str] | None = None,
+    report: Report = ignore,
+) -> list[Example]:
+    """Reads a question file, or only its questions of some kinds; with ``limit`` a random draw of them.
 
     Raises:
         DataError: The file is missing, of another form, or has no question.
     """
-    examples = list(read_rows(path, parse_question, QUESTION_FORM, report))
+    rows = read_rows(path, parse_question, QUESTION_FORM, report)
+    examples = [example for example in rows if kinds is None or example.kind in kinds]
     return examples if limit is None else random.Random(seed).sample(examples, min(limit, len(examples)))
 
 
@@ -62,10 +70,11 @@ def parse_question(row: dict[str, Any], number: int) -> Example:
         answers = [answers]
     if not isinstance(question, str) or not question.strip():
         raise BadLine("has no `question`")
-    if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
+    if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
         raise BadLine("has no `answers`, a list of strings")
     kind = row.get("kind") or row.get("type") or ""
-    return Example(str(row.get("id", number)), question.strip(), tuple(answers), str(kind))
+    id = row.get("id")
+    return Example(str(number if id is None else id), question.strip(), tuple(answers), str(kind))
 
 
 def write_records(path: Path, trajectories: Iterable[Trajectory]) -> None:

@@ -18,10 +18,10 @@ from ragr1_lite.config import RetrievalConfig
 from ragr1_lite.core import Example, Mode, Passage, Searcher, Trajectory
 from ragr1_lite.data.files import QUESTION_FORM, parse_question, write_records
 from ragr1_lite.data.gold import ByteTokenizer, gold_trajectories
-from ragr1_lite.data.plans import GoldPlan, Step
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Report, ignore
 from ragr1_lite.jsonlines import BadLine, read_rows
+from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.rewards import normalize
@@ -80,7 +80,9 @@ def generate(
     supported = list(read_rows(questions, _parse, QUESTION_FORM + " It needs `gold_titles` too.", report))[:limit]
     trajectories, rejected = compose(supported, searcher, mode=mode, k=k or RetrievalConfig().k)
     if not trajectories:
-        raise DataError(f"No question of {questions} gave a trajectory ({dict(rejected)})", "Check that the index fits.")
+        raise DataError(
+            f"No question of {questions} gave a trajectory ({dict(rejected)})", "Check that the index fits."
+        )
     write_records(out, trajectories)
     return {
         "questions": len(supported),
@@ -127,8 +129,11 @@ def _parse(row: dict[str, Any], number: int) -> Supported:
 
 
 def _searches(one: Supported, mode: Mode) -> list[list[str]]:
-    """The queries of each round: titles that the question names are independent of each other, so they are searched at
-    once in ``multi`` mode; any other title can be known only from what was found before."""
+    """The queries of each round.
+
+    Titles that the question names are independent of each other, so they are searched at once in ``multi`` mode; any
+    other title can be known only from what was found before.
+    """
     question = one.example.question
     named = [title for title in one.titles if _names(question, title)]
     hidden = [title for title in one.titles if title not in named]
@@ -170,7 +175,8 @@ def _quote(passage: Passage, wanted: str) -> str:
     sentences = _SENTENCE.split(" ".join(passage.text.split())) or [""]
     chosen = next((one for one in sentences if wanted and normalize(wanted) in normalize(one)), sentences[0])
     words = chosen.split()
-    return f"{_plain(passage.title)}: {' '.join(words[:_LONGEST_SENTENCE])}{' …' if len(words) > _LONGEST_SENTENCE else ''}"
+    cut = " …" if len(words) > _LONGEST_SENTENCE else ""
+    return f"{_plain(passage.title)}: {' '.join(words[:_LONGEST_SENTENCE])}{cut}"
 
 
 def _plain(title: str) -> str:

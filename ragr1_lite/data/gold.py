@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ragr1_lite.core import Completion, Example, SampleRequest, Searcher, Tokenizer, Trajectory
-from ragr1_lite.data.plans import GoldPlan
 from ragr1_lite.events import Report, ignore
+from ragr1_lite.plans import GoldPlan
 from ragr1_lite.protocol import Protocol, render_turn
 from ragr1_lite.rollout import Limits, run_rollouts
 
@@ -74,21 +74,29 @@ def gold_trajectories(
     limits: Limits,
     report: Report = ignore,
 ) -> list[Trajectory]:
-    """Composes one trajectory per example and its plan; those that break off (no room) are left out.
+    """Composes one trajectory per example and its plan.
+
+    Left out are those that break off (no room) and those of which a search was not understood as planned, such as
+    three queries where the protocol allows two: their answer would rest on documents that never came.
 
     Returns:
         The trajectories that end in their answer, in the examples' order.
     """
     sampler = PlanSampler(tokenizer, plans)
     trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits, report=report)
-    return [trajectory for trajectory in trajectories if trajectory.stop_reason == "answer"]
+    return [one for one, plan in zip(trajectories, plans, strict=True) if _as_planned(one, plan)]
+
+
+def _as_planned(trajectory: Trajectory, plan: GoldPlan) -> bool:
+    queries = [len(turn.queries) for turn in trajectory.turns[-len(plan.steps) - 1 : -1]]
+    return trajectory.stop_reason == "answer" and queries == [len(step.queries) for step in plan.steps]
 
 
 def categories(trajectory: Trajectory) -> list[int]:
-    """The paper's category of each model segment: 1 question → answer, 2 question → search, 3 and 4 the same after
-    information was retrieved."""
-    labels = []
-    for turn in trajectory.turns:
-        after = 2 if labels else 0
-        labels.append(after + (1 if turn.kind == "answer" else 2))
-    return labels
+    """The paper's category of each model segment.
+
+    1 question → answer, 2 question → search; 3 and 4 the same after information was retrieved.
+    """
+    sampled = sum(1 for segment in trajectory.segments if segment.source == "model")
+    labels = [(2 if i else 0) + (1 if turn.kind == "answer" else 2) for i, turn in enumerate(trajectory.turns)]
+    return labels[len(labels) - sampled :]

@@ -10,9 +10,10 @@ from ragr1_lite.core import Example, Passage, Tokenizer, Trajectory
 from ragr1_lite.data.files import Record, read_questions, read_records
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.events import Report, ignore
+from ragr1_lite.plans import GoldPlan
+from ragr1_lite.protocol import Protocol
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.rollout import Limits
-from ragr1_lite.protocol import Protocol
 
 
 def load_examples(
@@ -41,8 +42,7 @@ def load_examples(
 
         drawn = questions(split, seed=seed, limit=limit, kinds=kinds, mix=mix or None)
         return [question.example for question in drawn]
-    examples = read_questions(Path(data), limit=limit if kinds is None else None, seed=seed, report=report)
-    return [example for example in examples if kinds is None or example.kind in kinds][:limit]
+    return read_questions(Path(data), limit=limit, seed=seed, kinds=kinds, report=report)
 
 
 def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report = ignore) -> list[Trajectory]:
@@ -70,9 +70,14 @@ def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report =
 
 
 def replay(record: Record, tokenizer: Tokenizer, protocol: Protocol, limits: Limits) -> list[Trajectory]:
-    """The record's trajectory, encoded; none where it does not fit the limits."""
+    """The record's trajectory, encoded; none where it does not fit the limits or the protocol's mode."""
+    plan, searches = record.plan, [step.queries for step in record.plan.steps]
+    if protocol.mode == "rag" and searches != [(record.example.question,)]:
+        return []
+    if not protocol.searches:
+        plan = GoldPlan((), plan.think, plan.answer)
     searcher = _Recorded(record.passages)
-    return gold_trajectories([record.example], [record.plan], tokenizer, searcher, protocol=protocol, limits=limits)
+    return gold_trajectories([record.example], [plan], tokenizer, searcher, protocol=protocol, limits=limits)
 
 
 class _Recorded:

@@ -29,7 +29,8 @@ def read_corpus(paths: Sequence[Path], report: Report = ignore) -> Iterator[Pass
         report: Gets the notice.
 
     Raises:
-        DataError: A file is missing, binary, cut off or of another kind; more than so many lines that :class:`~ragr1_lite.jsonlines.BadLines` gives up; an id occurs twice; there is no passage at all.
+        DataError: A file is missing, binary, cut off or of another kind; too many lines are bad
+            (:class:`~ragr1_lite.jsonlines.BadLines`); an id occurs twice; there is no passage at all.
     """
     for path in paths:
         _check_file(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from ragr1_lite.core import Example, Mode
-from ragr1_lite.data.plans import GoldPlan, Step
+from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.world.attributes import Attribute, Key, names_of
 from ragr1_lite.world.compare import Rivals
 from ragr1_lite.world.everyday import Item
