@@ -56,13 +56,14 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow check clean
+.PHONY: help demo test test-slow check bench clean
 
 help:
 	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
 	@echo "make test       all tests but the slow ones and those for a GPU (ARGS=... goes to pytest)"
 	@echo "make test-slow  the slow tests as well, and those for a GPU where there is one"
 	@echo "make check      formatting, lint, types, import rules"
+	@echo "make bench      measure retrieval and sampling on this machine"
 	@echo "make clean      remove the environment and caches; runs/ stays"
 	@echo
 	@echo "GPU=1 or GPU=0 overrides the look for an NVIDIA card; PYTHON=... names the Python (3.11 or newer)."
@@ -81,6 +82,10 @@ check: $(CHECK_READY)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+bench: $(READY)
+	@$(BIN)/ragr1-lite bench retrieval
+	@$(BIN)/ragr1-lite bench sampling
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -13,15 +13,13 @@ import importlib.util
 import json
 import logging
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ragr1_lite import smollm2
+from ragr1_lite import cpu, smollm2
 from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.hub import find_folder
@@ -142,38 +140,24 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-@cache
-def cpu_prefers_bf16() -> bool:
-    """Whether this CPU multiplies bf16 clearly faster than fp32, measured in 50 ms.
-
-    Its flags do not tell: with AMX bf16 is many times faster, with AVX512-BF16 alone it was measured at half of fp32.
-    """
-    import torch
-
-    def seconds(dtype: torch.dtype) -> float:
-        left, right = torch.ones(256, 512, dtype=dtype), torch.ones(1024, 512, dtype=dtype)
-        times = []
-        for _ in range(8):
-            started = time.perf_counter()
-            torch.nn.functional.linear(left, right)
-            times.append(time.perf_counter() - started)
-        return min(times)
-
-    return seconds(torch.float32) > 1.25 * seconds(torch.bfloat16)
-
-
 def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     """Fills in every ``auto`` and gives the reason in words."""
     cuda = _has_cuda()
     dtype, engine = spec.dtype, spec.engine
     why = ["CUDA device found" if cuda else "no CUDA device"]
     if dtype == "auto":
-        if cuda:
+        if cuda and spec.name == smollm2.NAME:
+            dtype = "bf16"
+            why.append("4 bits would spare nothing on a model this small")
+        elif cuda:
             dtype = "nf4" if importlib.util.find_spec("bitsandbytes") else "bf16"
             why.append("bitsandbytes is installed" if dtype == "nf4" else "bitsandbytes is not installed")
         else:
-            dtype = "bf16" if cpu_prefers_bf16() else "fp32"
+            dtype = "bf16" if cpu.prefers_bf16() else "fp32"
             why.append(f"{dtype} is the faster on this CPU")
+    if not cuda:
+        threads = cpu.use_best_threads()
+        why.append(f"{threads} thread{'s' if threads > 1 else ''}")
     if engine == "unsloth" and not has_unsloth():
         raise ModelError(
             "unsloth is not installed or there is no CUDA device" if cuda else "unsloth needs a CUDA device",
@@ -205,7 +189,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrai
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     cuda = torch.cuda.is_available()
-    compute = torch.float32 if spec.dtype == "fp32" or not (cuda or cpu_prefers_bf16()) else torch.bfloat16
+    compute = torch.float32 if spec.dtype == "fp32" or not (cuda or cpu.prefers_bf16()) else torch.bfloat16
     options: dict[str, Any] = {"dtype": torch.bfloat16 if spec.dtype == "bf16" else compute}
     if spec.dtype == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(

@@ -107,7 +107,7 @@ class Protocol:
             query = " ".join(piece.replace('"', "").split())
             if any(character.isalnum() for character in query):
                 distinct.setdefault(query.casefold(), query)
-        return tuple(distinct.values())[: self.max_queries if self.mode == "multi" else 1]
+        return tuple(distinct.values())[: self.max_queries]
 
     def render_information(
         self,

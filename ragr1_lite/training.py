@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import random
+import re
 import shutil
 import signal
 import time
@@ -28,6 +29,9 @@ if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which p
 
 Item = TypeVar("Item")
 
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamWriter failed")
+"""The same as safetensors and torch.save tell it, in errors of their own."""
 _RENAMED = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "lr", "kl": "kl", "entropy": "entropy"}
 
 
@@ -267,12 +271,11 @@ def _interruptible(progress: Progress, report: Report) -> Iterator[None]:
 
 @contextmanager
 def _storage_errors(run: Run) -> Iterator[None]:
-    """Turns a full or read-only disk into StorageError: the writers of weights hide it in errors of their own."""
+    """Turns a full or read-only disk into StorageError."""
     try:
         yield
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-        if not full and not any(sign in str(error) for sign in ("os error 28", "PytorchStreamWriter failed")):
+        if not (error.errno in _NOT_WRITABLE if isinstance(error, OSError) else _HIDDEN.search(str(error))):
             raise
         raise StorageError(
             f"Nothing more can be written to {run.folder}: the disk is full or not writable",

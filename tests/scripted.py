@@ -56,6 +56,8 @@ class ScriptedSampler:
 
     Attributes:
         calls: For each generation, the ids each row was asked with.
+        said: Each row's completions.
+        limits: For each generation, the stop strings and the most new tokens.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ScriptedSampler:
         self.tokenizer = tokenizer or ByteTokenizer()
         self.calls: list[dict[int, tuple[int, ...]]] = []
         self.said: dict[int, list[Completion]] = {}
+        self.limits: list[tuple[tuple[str, ...], int]] = []
         self._lines = lines
 
     def sample(
@@ -77,7 +80,7 @@ class ScriptedSampler:
         report: Callable[[object], None],
     ) -> list[Completion]:
         assert requests
-        assert tuple(stop) == ("</search>", "</answer>")
+        self.limits.append((tuple(stop), max_new_tokens))
         self.calls.append({request.row: tuple(request.token_ids) for request in requests})
         return [self._say(request.row, stop) for request in requests]
 

@@ -115,7 +115,10 @@ def compose(
             rejected[str(reason)] += 1
     text = ByteTokenizer()
     limits = Limits(max_rounds=8, k=k, document_tokens=10**6, total_document_tokens=10**8, max_length=10**9)
-    return gold_trajectories(examples, plans, text, searcher, protocol=Protocol(mode), limits=limits), rejected
+    kept = gold_trajectories(examples, plans, text, searcher, protocol=Protocol(mode), limits=limits)
+    if len(kept) < len(plans):
+        rejected["more parallel queries than a tag may hold"] = len(plans) - len(kept)
+    return kept, rejected
 
 
 def _parse(row: dict[str, Any], number: int) -> Supported:

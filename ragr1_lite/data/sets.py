@@ -9,7 +9,7 @@ from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core import Example, Passage, Tokenizer, Trajectory
 from ragr1_lite.data.files import Record, read_questions, read_records
 from ragr1_lite.data.gold import gold_trajectories
-from ragr1_lite.events import Report, ignore
+from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.plans import GoldPlan
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.retrieval import open_searcher
@@ -54,12 +54,13 @@ def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report =
     protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
     if recipe.data.train != WORLD:
         records = read_records(Path(recipe.data.train), limit=recipe.data.limit, report=report)
-        return [one for record in records for one in replay(record, tokenizer, protocol, limits)]
+        kept = [one for record in records for one in replay(record, tokenizer, protocol, limits)]
+        return _say_left_out(kept, len(records), report)
     from ragr1_lite.world import questions
 
     needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
     drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
-    return gold_trajectories(
+    kept = gold_trajectories(
         [question.example for question in drawn],
         [question.plan(recipe.rollout.mode) for question in drawn],
         tokenizer,
@@ -67,6 +68,14 @@ def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report =
         protocol=protocol,
         limits=limits,
     )
+    return _say_left_out(kept, len(drawn), report)
+
+
+def _say_left_out(kept: list[Trajectory], planned: int, report: Report) -> list[Trajectory]:
+    if len(kept) < planned:
+        why = "they need more queries, rounds or room than the recipe's `rollout` allows"
+        report(Notice(f"{planned - len(kept)} of {planned} trajectories are left out: {why}.", "warning"))
+    return kept
 
 
 def replay(record: Record, tokenizer: Tokenizer, protocol: Protocol, limits: Limits) -> list[Trajectory]:

@@ -14,7 +14,7 @@ import pytest
 
 from ragr1_lite.core import Example, Mode, Passage, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
-from ragr1_lite.data.plans import GoldPlan, Step
+from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.protocol import Protocol, render_turn
 from ragr1_lite.rollout import Limits
 from ragr1_lite.tokenization import ChatTokenizer

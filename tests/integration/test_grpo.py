@@ -3,6 +3,7 @@ is trained."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -406,22 +407,24 @@ def test_reference_is_the_adapter_it_started_from(byte_model: Path, tmp_path: Pa
     assert all(torch.equal(saved[name], trained[name]) for name in saved)
 
 
-def test_the_hub_is_not_asked_for_the_base_of_an_adapter(
-    byte_model: Path, tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Adapters name their base as the user did, which need not be a folder."""
+def test_base_of_a_checkpoint(byte_model: Path, tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint names its base as the recipe does, not by the cache's folder; the hub is never asked about it."""
 
     def ask(*_: object) -> None:
         raise AssertionError("the hub was asked")
 
     script(mixed)
-    config = trained_adapter(byte_model, tmp_path) / "adapter_config.json"
-    config.write_text(config.read_text().replace(str(byte_model), byte_model.name), encoding="utf-8")
+    start = trained_adapter(byte_model, tmp_path)
+    config = start / "adapter_config.json"
+    config.write_text(config.read_text().replace(str(byte_model), "org/tiny-byte"), encoding="utf-8")
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", ask)
-    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", model={"adapter": str(config.parent)})
+    monkeypatch.setattr("ragr1_lite.models.find_folder", lambda name, report: byte_model)
+    named = {"name": "org/tiny-byte", "adapter": str(start)}
+    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", model=named, grpo={"beta": 0.05})
     Watched(tiny.load(recipe), recipe, tiny.EXAMPLES[:1]).fit()
-    saved = recipe.output / "checkpoints" / "checkpoint-2" / "adapter_config.json"
-    assert str(byte_model) in saved.read_text(encoding="utf-8"), "as the recipe names it"
+    for folder in (recipe.output / "checkpoints" / "checkpoint-2", recipe.output / "adapter"):
+        fields = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        assert fields["base_model_name_or_path"] == "org/tiny-byte"
 
 
 # --- what is told, and what can be wrong ---------------------------------------------------------------------------

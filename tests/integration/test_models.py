@@ -113,12 +113,12 @@ def test_smollm2_tokenizer_splits_digits(smollm2: Policy) -> None:
 
 def test_choice_is_said(tiny_qwen2_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_has_cuda", lambda: False)
-    monkeypatch.setattr(models, "cpu_prefers_bf16", lambda: True)
+    monkeypatch.setattr(models.cpu, "prefers_bf16", lambda: True)
     said: list[object] = []
     spec, why = models._resolve(spec_of(tiny_qwen2_folder, dtype="auto"))
     assert (spec.dtype, spec.engine) == ("bf16", "transformers")
     assert "no CUDA" in why
-    monkeypatch.setattr(models, "cpu_prefers_bf16", lambda: False)
+    monkeypatch.setattr(models.cpu, "prefers_bf16", lambda: False)
     policy = load_policy(spec_of(tiny_qwen2_folder, dtype="auto"), report=said.append)
     assert (policy.dtype, policy.device) == ("fp32", "cpu")
     assert [type(event) for event in said] == [Notice]

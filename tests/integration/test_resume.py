@@ -246,8 +246,9 @@ def test_sigkill(job: Job) -> None:
     name = f"{job.task}-killed"
     code = KILLED.format(task=job.task, folder=str(job.folder), sections=job.sections, name=name, step=5)
     killed = python("-c", code)
-    _, errors = killed.communicate(timeout=120)
+    output, errors = killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL, errors
+    assert output + errors == "", "no library writes to the user"
     (job.folder / name / "checkpoints" / "checkpoint-5").mkdir()  # half-written
     with (job.folder / name / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
@@ -325,27 +326,39 @@ def test_old_checkpoints_go_only_when_the_new_one_is_complete(sft_job: Job, monk
     assert [path.name for path in run.checkpoints.iterdir()] == ["checkpoint-6"]
 
 
-@pytest.mark.parametrize("writer", ["torch.save", "safetensors.torch.save_file", "metrics"])
-def test_disk_full(sft_job: Job, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
-    name = f"sft-full-{writer}"
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.mark.parametrize(
+    ("writer", "error"),
+    [
+        ("torch.save", RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 35904 vs 35792")),
+        ("torch.save", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        ("peft.peft_model.safe_save_file", Exception("I/O error: No space left on device (os error 28)")),
+        ("ragr1_lite.runs.Run.log", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+    ],
+    ids=["torch", "torch-os", "safetensors", "metrics"],
+)
+def test_disk_full(
+    sft_job: Job, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, writer: str, error: Exception
+) -> None:
+    """The errors are those that a full tmpfs gave."""
+    name = f"sft-full-{request.node.callspec.id}"
 
     def fail(*_: object, **__: object) -> None:
-        raise full
-
-    def fill() -> None:
-        if writer == "metrics":
-            broken.setattr(Run, "log", fail)
-        else:
-            broken.setattr(writer, fail)
-            broken.setattr("peft.peft_model.safe_save_file", fail)
+        raise error
 
     with monkeypatch.context() as broken, pytest.raises(StorageError, match="disk is full.*--resume"):
-        sft_job.train(name, report=at_step(3, fill))
+        sft_job.train(name, report=at_step(3, lambda: broken.setattr(writer, fail)))
     run = Run(sft_job.folder / name)
     assert run.last_checkpoint() == run.checkpoints / "checkpoint-2"
     sft_job.train(name, resume=True)
     assert_whole(sft_job, name)
+
+
+def test_other_errors_stay_what_they_are(sft_job: Job) -> None:
+    def lost() -> None:
+        raise FileNotFoundError(errno.ENOENT, "lost")
+
+    with pytest.raises(FileNotFoundError):
+        sft_job.train("sft-lost", report=at_step(1, lost))
 
 
 def test_nothing_to_resume(sft_job: Job) -> None:

@@ -216,7 +216,6 @@ def test_adapter_of_another_base(byte_model: Path, tmp_path: Path) -> None:
 
 
 def test_checkpoint_serves_as_an_adapter(byte_model: Path, tmp_path: Path) -> None:
-    """Under the base model's name, not under the folder it happened to lie in; and the hub is never asked for it."""
     from ragr1_lite.models import ModelSpec, load_policy
 
     recipe = file_recipe(byte_model, tmp_path, train={"steps": 2, "save_every": 1})

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from ragr1_lite.config import Recipe
 from ragr1_lite.core import Completion, Example, Passage, SampleRequest, Tokenizer, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
-from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.models import Policy, load_policy
+from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.training import lora_spec, model_spec
 
 COUNTRIES = ("Chad", "Mali", "Niger", "Kenya", "Ghana", "Togo", "Benin", "Gabon")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import string
+from types import ModuleType
 
 import pytest
 from hypothesis import example as case
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ragr1_lite.protocol
+import ragr1_lite.rewards
 from ragr1_lite.core import Mode, Passage, Turn
 from ragr1_lite.errors import ConfigError
 from ragr1_lite.protocol import (
@@ -350,3 +354,9 @@ def test_a_template_without_its_fields_is_refused(mode: Mode, template: str, mis
     with pytest.raises(ConfigError, match=rf"no \{{{missing}\}} in it") as caught:
         Protocol(mode, template=template)
     assert f"{{{missing}}}" in caught.value.hint
+
+
+@pytest.mark.parametrize("module", [ragr1_lite.protocol, ragr1_lite.rewards], ids=["protocol", "rewards"])
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
+    assert doctest.testmod(module).attempted > 0

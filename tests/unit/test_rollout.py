@@ -77,6 +77,12 @@ def test_trap_5_a_sampled_end_token_is_trained() -> None:
     assert (trajectory.token_ids[-1], trajectory.loss_mask[-1]) == (EOS, 1)
 
 
+def test_trap_6_every_generation_stops_at_a_closing_tag() -> None:
+    sampler = ScriptedSampler([SEARCH, SEARCH, ANSWER])
+    run(sampler)
+    assert sampler.limits == [(("</search>", "</answer>"), 100)] * 3
+
+
 def test_trap_7_mask_is_from_birth_even_where_env_tokens_equal_the_end_token() -> None:
     newline = 10
     sampler = ScriptedSampler([SEARCH, ANSWER + "\n"], ByteTokenizer(eos=newline))
