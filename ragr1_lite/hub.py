@@ -36,7 +36,7 @@ def find_folder(name: str, report: Report = ignore) -> Path:
         return _checked(path)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
-            f"there is no model folder {name}",
+            f"There is no model folder {name}",
             f"Give an existing folder, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or {smollm2.NAME}.",
         )
     return _checked(_fetch_from_hub(name))
@@ -113,7 +113,7 @@ def _ask_hub(name: str) -> int:
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"the hub has no model {name}, or it is private", "Check the spelling; for a private one: hf auth login."
+            f"The hub has no model {name}, or it is private", "Check the spelling; for a private one: hf auth login."
         ) from error
     except OfflineModeIsEnabled as error:
         raise _unreachable(name, "HF_HUB_OFFLINE is set") from error

