@@ -36,7 +36,7 @@ class ModelConfig(_Section):
     engine: Literal["auto", "unsloth", "transformers"] = "auto"
     """``auto``: unsloth on a GPU where it is installed, else transformers and peft."""
     adapter: str | None = None
-    """An adapter folder to start from."""
+    """An adapter folder to start from; for ``grpo``, ``shipped`` is the one that comes with the package."""
 
 
 class LoraConfig(_Section):

@@ -59,7 +59,7 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
         report: Receives everything as it happens.
     """
     first = load_recipe(SFT, [f"output={folder / 'sft'}", f"train.seed={seed}"], task="sft")
-    second = load_recipe(GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed}"], task="grpo")
+    second = load_recipe(GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed + 1}"], task="grpo")  # other questions
     second = second.model_copy(
         update={"model": second.model.model_copy(update={"adapter": str(folder / "sft" / "adapter")})}
     )
