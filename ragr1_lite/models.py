@@ -334,10 +334,11 @@ def base_key(name: str) -> str:
     return key.removesuffix("-bnb-4bit").removesuffix("-unsloth")
 
 
-def save_adapter(policy: Policy, folder: Path | str) -> Path:
+def save_adapter(policy: Policy, folder: Path | str, *, dtype: Literal["fp32", "bf16"] = "fp32") -> Path:
     """Writes the adapter's weights and config, whole or not at all, and returns its folder.
 
-    The base model is written under the name of the spec, so that a later load can tell a foreign adapter.
+    In bf16 it takes half the space; loading makes fp32 of it again. The base model is written under the name of the
+    spec, so that a later load can tell a foreign adapter.
 
     Raises:
         ModelError: The policy has no adapter.
@@ -355,11 +356,20 @@ def save_adapter(policy: Policy, folder: Path | str) -> Path:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as making:
             fresh = Path(making) / "adapter"
             policy.model.save_pretrained(str(fresh), save_embedding_layers=False)
+            if dtype == "bf16":
+                _halve(fresh / "adapter_model.safetensors")
             (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
             if folder.exists():
                 folder.rename(Path(making) / "old")
             fresh.rename(folder)
     return folder
+
+
+def _halve(path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: weight.to(torch.bfloat16) for name, weight in load_file(path).items()}, path, {"format": "pt"})
 
 
 @contextmanager

@@ -244,7 +244,7 @@ def fit(trainer: Any, policy: Policy, recipe: Recipe, run: Run, report: Report, 
         raise KeyboardInterrupt
     for reference in set(model.peft_config) - {"default"}:
         model.delete_adapter(reference)
-    save_adapter(policy, run.adapter)
+    save_adapter(policy, run.adapter, dtype=recipe.lora.saved_as)
     return TrainResult(run, run.adapter, time.perf_counter() - began, trainer.state.global_step)
 
 
