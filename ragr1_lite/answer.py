@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,11 @@ class Assistant:
         """Loads what answering needs.
 
         Args:
-            model: A built-in name, folder or hub id; by default the built-in model on a CPU, Qwen2.5 on a GPU.
-            adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter.
-            index: An index folder; by default the embedded world.
+            model: A built-in name, folder or hub id; by default the adapter's, else the built-in model on a CPU and
+                Qwen2.5 on a GPU.
+            adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter. In
+                its run's folder, it is asked with the index, k and budgets of the run's recipe.
+            index: An index folder; by default the adapter's, else the embedded world.
             mode: ``multi``, ``single``, ``rag`` or ``direct``.
             k: Passages per query; by default the recipe's of that model.
             max_queries: Parallel queries per search.
@@ -93,12 +96,19 @@ class Assistant:
         Raises:
             RagR1Error: Model, adapter or index cannot be opened.
         """
-        name = model or default_model(report)
-        return cls.open_recipe(
-            _recipe_for(name, index or WORLD, mode, max_queries, dtype, k, batch_size),
-            adapter=adapter or _adapter_for(name, report),
-            report=report,
-        )
+        trained = _recipe_of_run(adapter)
+        name = model or (load_recipe(str(trained)).model.name if trained else default_model(report))
+        settings = {
+            "model.name": model or (None if trained else name),
+            "model.dtype": dtype,
+            "rollout.mode": mode,
+            "rollout.max_queries": max_queries,
+            "rollout.batch_size": batch_size,
+            "retrieval.index": index or (None if trained else WORLD),
+            "retrieval.k": k,
+        }
+        recipe = _with_settings(str(trained) if trained else _shipped_recipe(name), settings)
+        return cls.open_recipe(recipe, adapter=adapter or _adapter_for(name, report), report=report)
 
     @classmethod
     def open_recipe(cls, recipe: Recipe, *, adapter: str = BARE, report: Report = ignore) -> Assistant:
@@ -153,19 +163,17 @@ def _adapter_for(model: str, report: Report) -> str:
     return str(shipped)
 
 
-def _recipe_for(
-    model: str, index: str, mode: Mode, max_queries: int, dtype: str, k: int | None, batch_size: int
-) -> Recipe:
-    """The settings a model is asked with: those its shipped recipe trains with, and the caller's."""
-    overrides = {
-        "model.name": model,
-        "model.dtype": dtype,
-        "rollout.mode": mode,
-        "rollout.max_queries": max_queries,
-        "rollout.batch_size": batch_size,
-        "retrieval.index": index,
-    }
-    if k is not None:
-        overrides["retrieval.k"] = k
-    recipe = "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"
-    return load_recipe(recipe, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])
+def _recipe_of_run(adapter: str | None) -> Path | None:
+    """The recipe an adapter was trained by, where it still lies in its run's folder."""
+    path = Path(adapter).parent / "recipe.yaml" if adapter not in (None, BARE) else None
+    return path if path is not None and path.is_file() else None
+
+
+def _shipped_recipe(model: str) -> str:
+    return "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"
+
+
+def _with_settings(recipe: str, settings: Mapping[str, Any]) -> Recipe:
+    """A recipe with those settings that are given: a model is asked the way it was trained, unless told otherwise."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    return load_recipe(recipe, [f"{key}={json.dumps(value)}" for key, value in given.items()])
