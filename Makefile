@@ -29,8 +29,8 @@ TEST_READY := $(VENV)/.test-ready-$(KIND)
 CHECK_READY := $(VENV)/.check-ready-$(KIND)
 
 say = @echo "· $(1)" >&2
-# Small models lose by more threads, and a test run should not take the whole machine.
-TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+# Small models gain nothing by more threads, and beside another busy process they lose much.
+TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 ifeq ($(KIND)-$(shell uname -s),cpu-Linux)
 # Linux's plain torch is a CUDA build of gigabytes. The CPU build is taken from where pip is set up to find it, else from

@@ -135,7 +135,7 @@ class TrainConfig(_Section):
 
 
 class EvalConfig(_Section):
-    """The fixed held-out questions measured before and after; 0 questions skip it."""
+    """The fixed held-out questions that the quickstart measures before and after."""
 
     data: str = WORLD
     """``world`` or a question file."""

@@ -352,3 +352,12 @@ def _raise(error: Exception) -> Any:
         raise error
 
     return call
+
+
+def test_an_adapter_can_be_written_in_half_the_space(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
+    policy = load_policy(ModelSpec(str(tiny_qwen2_folder), dtype="fp32"), lora=LoraSpec(r=4))
+    whole = save_adapter(policy, tmp_path / "whole") / "adapter_model.safetensors"
+    half = save_adapter(policy, tmp_path / "half", dtype="bf16") / "adapter_model.safetensors"
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    again = load_policy(ModelSpec(str(tiny_qwen2_folder), dtype="fp32", adapter=str(half.parent)))
+    assert {weight.dtype for name, weight in again.model.named_parameters() if "lora_" in name} == {torch.float32}
