@@ -357,7 +357,9 @@ def index_build(
     context: typer.Context,
     corpus: Annotated[list[Path], typer.Argument(help="JSON lines (.jsonl, .jsonl.gz): id, title, text.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to make.")],
-    stemmer: Annotated[Literal["none", "english"], typer.Option(help="How words are stemmed.")] = "none",
+    stemmer: Annotated[
+        Literal["none", "english"] | None, typer.Option(help="How words are stemmed. [default: english]")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Build an index from corpus files."""

@@ -66,7 +66,7 @@ def build_index(
     overwrite: bool = False,
     k1: float = K1,
     b: float = B,
-    stemmer: Stemmer = STEMMER,
+    stemmer: Stemmer | None = None,
     report: Report = ignore,
 ) -> IndexInfo:
     """Builds an index of passages, titles and texts together, in a folder of its own.
@@ -79,7 +79,7 @@ def build_index(
         overwrite: Whether an index in ``out`` may be replaced.
         k1: BM25's saturation of repeated words.
         b: BM25's weight of a passage's length.
-        stemmer: How words are stemmed, in passages and queries alike.
+        stemmer: How words are stemmed, in passages and queries alike; ``STEMMER`` by default.
         report: Gets the phases.
 
     Raises:
@@ -87,7 +87,7 @@ def build_index(
         DataError: No passage has a word in it.
         StorageError: The disk is full or not writable.
     """
-    tokenizer = WordTokenizer(stemmer)
+    tokenizer = WordTokenizer(stemmer or STEMMER)
     with new_folder(out, overwrite=overwrite) as folder:
         total = len(passages) if isinstance(passages, Sized) else None
         model, count = _index(write_passages(folder, passages), tokenizer, k1, b, report, total)
