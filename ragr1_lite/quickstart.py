@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite import evaluate, grpo, sft
-from ragr1_lite.answer import BARE
+from ragr1_lite.answer import BARE, Assistant
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.evaluate import Evaluation
 from ragr1_lite.events import Notice, Report, ignore
@@ -69,6 +69,8 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
     def measure(label: str, adapter: str) -> None:
         with _clock(seconds, f"eval {label}"):
             rows.append(_evaluate(first, label, adapter, report))
+        figures = rows[-1].figures()
+        report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
 
     measure("base", BARE)
     report(Notice("Stage 1: format-learning SFT on gold trajectories."))
@@ -87,8 +89,6 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
 def _evaluate(recipe: Recipe, label: str, adapter: str, report: Report) -> Evaluation:
     """The recipe's held-out questions, greedy."""
     examples = evaluate.held_out(recipe, report)
-    from ragr1_lite.answer import Assistant
-
     assistant = Assistant.open_recipe(recipe, adapter=adapter, report=report)
     return evaluate.evaluate(
         examples,
