@@ -69,7 +69,8 @@ def bridge(entity: Entity, key: Key, target: Attribute) -> WorldQuestion:
     description = pick(key.describe, f"{id}:key").format(v=value)
     find = Search(key.query.format(v=value), key.attribute.passages(entity))
     search = _search(target, entity)
-    first = Step(f"First I need {description}.", (find.query,))
+    noun = "country" if isinstance(entity, Country) else "element"
+    first = Step(f"I need {target.noun} of {description}. First I find that {noun}.", (find.query,))
     found = capitalized(key.found.format(v=value, x=entity.spoken))
     second = Step(f"{found} Now I need {target.noun} of {entity.spoken}.", (search.query,))
     plan = GoldPlan((first, second), target.state(entity), answers[0])
@@ -90,7 +91,8 @@ def compare(entities: Sequence[Entity], rivals: Rivals) -> WorldQuestion:
     winner = entities[rivals.rule.winner(numbers)]
     think = rivals.rule.explain([entity.name for entity in entities], numbers)
     facts = [f"{entity.name}: {rivals.attribute.read(entity)[0]}." for entity in entities]
-    return _parallel(Example(id, question, _names(winner), kind), entities, rivals.attribute, facts, think)
+    example = Example(id, question, _names(winner), kind)
+    return _parallel(example, entities, rivals.attribute, facts, f"Compare: {think}", "To compare, ")
 
 
 def listing(entities: Sequence[Entity], attribute: Attribute, ask: Sequence[str]) -> WorldQuestion:
@@ -100,7 +102,8 @@ def listing(entities: Sequence[Entity], attribute: Attribute, ask: Sequence[str]
     values = [attribute.read(entity) for entity in entities]
     facts = [f"{entity.name}: {value[0]}." for entity, value in zip(entities, values, strict=True)]
     answers = tuple(", ".join(combination) for combination in islice(product(*values), 64))
-    return _parallel(Example(id, question, answers, "list"), entities, attribute, facts, " ".join(facts))
+    example = Example(id, question, answers, "list")
+    return _parallel(example, entities, attribute, facts, f"List: {' '.join(facts)}", "To list them, ")
 
 
 def intersection(rows: Sequence[Country], attribute: Attribute, common: str) -> WorldQuestion:
@@ -126,11 +129,16 @@ def everyday(item: Item) -> WorldQuestion:
 
 
 def _parallel(
-    example: Example, entities: Sequence[Entity], attribute: Attribute, facts: Sequence[str], think: str
+    example: Example, entities: Sequence[Entity], attribute: Attribute, facts: Sequence[str], think: str, aim: str = ""
 ) -> WorldQuestion:
-    """Plans for sub-questions that do not depend on each other: all at once, or one a round with what was found."""
+    """Plans for sub-questions that do not depend on each other: all at once, or one a round with what was found.
+
+    ``aim`` opens the first thought: with the same documents before it, a small model else takes a list for a comparison.
+    """
     searches = tuple(_search(attribute, entity) for entity in entities)
-    need = f"I need {attribute.noun} of {series([f'of {entity.spoken}' for entity in entities]).removeprefix('of ')}."
+    need = (
+        f"{aim}I need {attribute.noun} of {series([f'of {entity.spoken}' for entity in entities]).removeprefix('of ')}."
+    )
     multi = GoldPlan((Step(need, tuple(search.query for search in searches)),), think, example.answers[0])
     thoughts = [f"{need} First {entities[0].spoken}."]
     thoughts += [f"{fact} Next {entity.spoken}." for fact, entity in zip(facts, entities[1:], strict=False)]

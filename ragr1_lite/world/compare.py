@@ -1,7 +1,9 @@
 """Comparisons written step by step, so that a very small model can carry them out.
 
 First it is compared how many digits the numbers have, then their digits from the left; the first difference decides.
-Each step is a few tokens, and the winner is named right after the step that decides.
+Each step is a few tokens. The step that decides is followed by the winning number, not by its owner: a digit just
+written is continued to a number seen above, and the name stands before that number. Asked for the name at once, a
+135M model wrote the right digits and then took either name half the time.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ class Comparison:
         """The thought that finds the winner, as a running best over the names.
 
         >>> Comparison("higher").explain(["Chad", "Niger"], [3445, 2022])
-        'Chad 3,445 (4 digits), Niger 2,022 (4 digits). Chad vs Niger: 4 = 4, 3 > 2, higher: Chad.'
+        'Chad 3,445 (4 digits), Niger 2,022 (4 digits). Chad vs Niger: 4 = 4, 3 > 2, higher: 3,445 of Chad.'
         >>> Comparison("earlier", least=True, counted=False).explain(["Mali", "Iraq"], [1960, 1932])
-        'Mali 1960, Iraq 1932. Mali vs Iraq: 1 = 1, 9 = 9, 6 > 3, earlier: Iraq.'
+        'Mali 1960, Iraq 1932. Mali vs Iraq: 1 = 1, 9 = 9, 6 > 3, earlier: 1932 of Iraq.'
         """
         facts = [self._copy(name, number) for name, number in zip(names, numbers, strict=True)]
         thoughts, best = [", ".join(facts) + "."], 0
@@ -46,12 +48,16 @@ class Comparison:
             walk = self._walk(numbers[best], numbers[other])
             rivals = f"{names[best]} vs {names[other]}"
             best = other if self.winner((numbers[best], numbers[other])) else best
-            thoughts.append(f"{rivals}: {walk}, {self.adjective}: {names[best]}.")
+            thoughts.append(f"{rivals}: {walk}, {self.adjective}: {self._write(numbers[best])} of {names[best]}.")
         return " ".join(thoughts)
 
     def _copy(self, name: str, number: int) -> str:
         digits = len(str(number))
-        return f"{name} {number:,} ({digits} digit{'s' * (digits > 1)})" if self.counted else f"{name} {number}"
+        count = f" ({digits} digit{'s' * (digits > 1)})" if self.counted else ""
+        return f"{name} {self._write(number)}{count}"
+
+    def _write(self, number: int) -> str:
+        return f"{number:,}" if self.counted else str(number)
 
     def _walk(self, left: int, right: int) -> str:
         """Lengths, then digits, up to the first that differs."""

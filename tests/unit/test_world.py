@@ -124,7 +124,7 @@ def test_winners_are_balanced_over_positions(kind: str, split: str) -> None:
     places: Counter[int] = Counter()
     for question in asked:
         text = question.example.question
-        facts = question.multi.think.split(". ")[0]
+        facts = question.multi.think.removeprefix("Compare: ").split(". ")[0]
         names = [re.sub(r" [\d,]+( \(\d+ digits?\))?$", "", fact) for fact in re.split(r", (?=\D)", facts.rstrip("."))]
         assert all(name in text for name in names)
         places[names.index(question.multi.answer)] += 1
@@ -134,7 +134,7 @@ def test_winners_are_balanced_over_positions(kind: str, split: str) -> None:
 
 def test_comparisons_end_in_their_answer_and_have_no_near_ties() -> None:
     for question in of_kind("compare-2", "compare-3"):
-        assert question.multi.think.endswith(f": {question.multi.answer}.")
+        assert question.multi.think.endswith(f" of {question.multi.answer}.")
         counted = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) \(\d+ digit", question.multi.think)]
         ranked = sorted(counted)
         assert all(high - low >= 0.03 * high for low, high in zip(ranked, ranked[1:], strict=False)), question.example
@@ -142,9 +142,10 @@ def test_comparisons_end_in_their_answer_and_have_no_near_ties() -> None:
 
 def test_comparison_counts_digits_then_walks_them() -> None:
     longer = Comparison("larger").explain(["Chad", "Malta"], [1284000, 316])
-    assert longer == "Chad 1,284,000 (7 digits), Malta 316 (3 digits). Chad vs Malta: 7 > 3, larger: Chad."
+    assert longer == "Chad 1,284,000 (7 digits), Malta 316 (3 digits). Chad vs Malta: 7 > 3, larger: 1,284,000 of Chad."
     best = Comparison("earlier", least=True, counted=False).explain(["A", "B", "C"], [1960, 1821, 1832])
-    assert best == "A 1960, B 1821, C 1832. A vs B: 1 = 1, 9 > 8, earlier: B. B vs C: 1 = 1, 8 = 8, 2 < 3, earlier: B."
+    assert best.startswith("A 1960, B 1821, C 1832. A vs B: 1 = 1, 9 > 8, earlier: 1821 of B. ")
+    assert best.endswith(" B vs C: 1 = 1, 8 = 8, 2 < 3, earlier: 1821 of B.")
 
 
 def test_intersections_have_one_answer() -> None:
