@@ -133,7 +133,7 @@ def _parallel(
 ) -> WorldQuestion:
     """Plans for sub-questions that do not depend on each other: all at once, or one a round with what was found.
 
-    ``aim`` opens the first thought: with the same documents before it, a small model else takes a list for a comparison.
+    ``aim`` opens the first thought: without it, a small model takes a list for a comparison.
     """
     searches = tuple(_search(attribute, entity) for entity in entities)
     need = (
