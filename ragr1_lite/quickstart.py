@@ -16,7 +16,7 @@ from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.runs import write_atomic
 from ragr1_lite.training import versions
 
-QUESTION = "Which has the higher highest point, Chad or Niger?"
+QUESTION = "What are the capitals of Chad, Niger and Mali, in that order?"
 """Asked live at the end."""
 
 SFT, GRPO = "quickstart-sft", "quickstart-grpo"
