@@ -172,7 +172,6 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     return replace(spec, dtype=dtype, engine=engine), ", ".join(why)
 
 
-# --- loading -----------------------------------------------------------------------------------------------------
 
 
 def _quiet_transformers() -> None:
@@ -267,7 +266,6 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTr
     return adapted
 
 
-# --- adapters ----------------------------------------------------------------------------------------------------
 
 
 def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:

@@ -118,9 +118,11 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], words: str) -> None:
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from ragr1_lite import cli, evaluate
+    from ragr1_lite import evaluate
+    from ragr1_lite.commands import ask as asking
+    from ragr1_lite.commands import evaluate as evaluating
 
-    for command, function in ((cli.ask, Assistant.open), (cli.evaluate, evaluate.run)):
+    for command, function in ((asking.ask, Assistant.open), (evaluating.evaluate, evaluate.run)):
         ours, theirs = inspect.signature(command).parameters, inspect.signature(function).parameters
         shared = (set(ours) & set(theirs)) - {"index", "model", "adapter"}
         assert {"k", "max_queries"} <= shared

@@ -1,0 +1,76 @@
+"""Evaluating a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from ragr1_lite.commands.options import Adapter, AsJson, Index, MaxQueries, Model, Modes, Passages, examples, group
+from ragr1_lite.core import Mode
+from ragr1_lite.session import session
+
+app = group()
+
+
+@app.command(
+    "eval",
+    epilog=examples(
+        "ragr1-lite eval --questions 100",
+        "ragr1-lite eval --mode multi --mode single --adapter runs/sft/adapter",
+        "ragr1-lite eval --data questions.jsonl --index runs/books --out runs/books.jsonl",
+    ),
+)
+def evaluate(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(metavar="world|FILE", help="The embedded world, or JSON lines: question, answers.")
+    ] = "world",
+    split: Annotated[Literal["test", "dev"], typer.Option(help="Of the embedded world.")] = "test",
+    index: Index = None,
+    model: Model = None,
+    adapter: Adapter = None,
+    mode: Modes = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="Only questions of this kind; may be repeated.")
+    ] = None,
+    questions: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most this many. [default: all]")] = None,
+    k: Passages = None,
+    max_queries: MaxQueries = 3,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 32,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the draw of questions.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Keep the trajectories here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on questions with known answers.
+
+    JSON: {"n", "em", "f1", "valid", "rounds", "queries", "seconds_per_question", "by_kind": {KIND: {the same}}}; with
+    several modes, an object with one such object per mode.
+    """
+    with session(context) as display:
+        from ragr1_lite.evaluate import run
+        from ragr1_lite.ui import evaluation_table
+
+        modes = cast("list[Mode]", list(dict.fromkeys(mode or ["multi"])))
+        evaluations = run(
+            data=data,
+            split=split,
+            index=index,
+            model=model,
+            adapter=adapter,
+            modes=modes,
+            kinds=kind or None,
+            questions=questions,
+            k=k,
+            max_queries=max_queries,
+            batch_size=batch_size,
+            seed=seed,
+            out=out,
+            report=display,
+        )
+        figures = {name: one.to_json() for name, one in zip(modes, evaluations, strict=True)}
+        if as_json:
+            display.show_json(figures if len(modes) > 1 else figures[modes[0]])
+        else:
+            display.show(evaluation_table(evaluations, display.out))

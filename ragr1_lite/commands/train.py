@@ -1,0 +1,113 @@
+"""Training: the two stages, and both of them in a quickstart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragr1_lite.commands.ask import show_answer
+from ragr1_lite.commands.options import AsJson, Overrides, Overwrite, RecipeName, Resume, examples, group
+from ragr1_lite.session import session
+
+if TYPE_CHECKING:
+    from ragr1_lite.training import TrainResult
+    from ragr1_lite.ui import Display
+
+app = group()
+
+
+@app.command(
+    epilog=examples(
+        "ragr1-lite sft sft-smollm2-135m",
+        "ragr1-lite sft sft-smollm2-135m --set train.steps=50 --set output=runs/short",
+        "ragr1-lite sft sft-smollm2-135m --resume",
+    )
+)
+def sft(
+    context: typer.Context,
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter on gold trajectories (stage 1).
+
+    JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
+    """
+    with session(context) as display:
+        from ragr1_lite.config import load_recipe
+
+        settings = load_recipe(recipe, overrides or (), task="sft")
+        from ragr1_lite.sft import train
+
+        _show_run(train(settings, resume=resume, overwrite=overwrite, report=display), display, as_json)
+
+
+@app.command(
+    epilog=examples(
+        "ragr1-lite grpo grpo-smollm2-135m --set model.adapter=runs/sft/adapter",
+        "ragr1-lite grpo grpo-smollm2-135m --resume",
+    )
+)
+def grpo(
+    context: typer.Context,
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter by reinforcement on its own searches (stage 2).
+
+    JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
+    """
+    with session(context) as display:
+        from ragr1_lite.config import load_recipe
+
+        settings = load_recipe(recipe, overrides or (), task="grpo")
+        from ragr1_lite.grpo import train
+
+        _show_run(train(settings, resume=resume, overwrite=overwrite, report=display), display, as_json)
+
+
+def _show_run(result: TrainResult, display: Display, as_json: bool) -> None:
+    fields = {"run": str(result.run.folder), "adapter": str(result.adapter), "steps": result.steps}
+    if as_json:
+        display.show_json({**fields, "seconds": round(result.seconds, 3)})
+    else:
+        display.show(f"{result.steps} steps in {result.seconds:.0f} s. The adapter is in {result.adapter}.")
+        display.say(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
+
+
+@app.command(
+    "quickstart", epilog=examples("ragr1-lite quickstart", "ragr1-lite quickstart --seed 1 --folder runs/second")
+)
+def start(
+    context: typer.Context,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of everything random.")] = 0,
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="For both runs.")] = Path("runs/quickstart"),
+    as_json: AsJson = False,
+) -> None:
+    """From a bare machine to a model that searches: SFT, GRPO, what each brought, and a question answered.
+
+    JSON: {"rows": {"base": {as `eval` prints}, "SFT": {...}, "SFT + GRPO": {...}}, "adapter", "model", "seconds":
+    {STAGE: seconds}, "versions": {PACKAGE: version}}.
+    """
+    with session(context) as display:
+        from ragr1_lite import quickstart
+        from ragr1_lite.answer import Assistant
+        from ragr1_lite.config import load_recipe
+        from ragr1_lite.ui import Conversation, evaluation_table
+
+        result = quickstart.run(seed=seed, folder=folder, report=display)
+        if as_json:
+            display.show_json(result.to_json())
+            return
+        display.show(evaluation_table(result.evaluations, display.out))
+        recipe = load_recipe(quickstart.SFT)
+        assistant = Assistant.open_recipe(recipe, adapter=str(result.adapter), report=display)
+        show_answer(assistant, quickstart.QUESTION, display, Conversation.on(display))
+        display.say(f'Ask your own: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
