@@ -117,9 +117,20 @@ def intersection(rows: Sequence[Country], attribute: Attribute, common: str) -> 
         f"Which country shares a border with {both}{spoken}?",
     )
     facts = [f"{row.name} borders {neighbours_of(row)}." for row in rows]
-    think = f"{' '.join(facts)} In {'both' if len(rows) == 2 else 'all'}: {common}."
+    tried = _tried(rows[0].borders, common)
+    think = f"Match: {' '.join(facts)} {tried} In {'both' if len(rows) == 2 else 'all'}: {common}."
     example = Example(id, pick(ask, id), names_of(common), "intersection")
-    return _parallel(example, rows, attribute, facts, think)
+    return _parallel(example, rows, attribute, facts, think, "To match them, ")
+
+
+def _tried(candidates: Sequence[str], common: str) -> str:
+    """Goes through the candidates up to the right one: whether one stands in every list is easier than which one.
+
+    >>> _tried(["Chad", "Libya", "Mali", "Niger"], "Mali")
+    'Chad no, Libya no, Mali yes.'
+    """
+    passed = candidates[: candidates.index(common)]
+    return ", ".join([*(f"{name} no" for name in passed), f"{common} yes."])
 
 
 def everyday(item: Item) -> WorldQuestion:
@@ -129,11 +140,11 @@ def everyday(item: Item) -> WorldQuestion:
 
 
 def _parallel(
-    example: Example, entities: Sequence[Entity], attribute: Attribute, facts: Sequence[str], think: str, aim: str = ""
+    example: Example, entities: Sequence[Entity], attribute: Attribute, facts: Sequence[str], think: str, aim: str
 ) -> WorldQuestion:
     """Plans for sub-questions that do not depend on each other: all at once, or one a round with what was found.
 
-    ``aim`` opens the first thought: without it, a small model takes a list for a comparison.
+    ``aim`` opens the first thought: without it, a small model takes one kind for another.
     """
     searches = tuple(_search(attribute, entity) for entity in entities)
     need = (

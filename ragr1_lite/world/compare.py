@@ -1,9 +1,8 @@
 """Comparisons written step by step, so that a very small model can carry them out.
 
-First it is compared how many digits the numbers have, then their digits from the left; the first difference decides.
-Each step is a few tokens. The step that decides is followed by the winning number, not by its owner: a digit just
-written is continued to a number seen above, and the name stands before that number. Asked for the name at once, a
-135M model wrote the right digits and then took either name half the time.
+The rivals get letters. First it is compared how many digits their numbers have, then their digits from the left; the
+sign at the first difference alone says which letter wins, and the letter is followed by its name as it was before.
+Asked for the name straight after the sign, a 135M model compared the digits rightly and then took either name.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from typing import Final
 
 from ragr1_lite.world.attributes import AREA, DISCOVERED, HEIGHT, INDEPENDENCE, NUMBER, POPULATION, Attribute
 
+_LETTERS: Final = "ABC"
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What is compared and what wins.
 
     Attributes:
-        adjective: Of the winner, such as "higher".
         least: The smallest number wins, as with years; otherwise the largest.
         counted: Numbers differ in length, so their digits are counted first; years are not.
     """
 
-    adjective: str
     least: bool = False
     counted: bool = True
 
@@ -37,36 +36,34 @@ class Comparison:
     def explain(self, names: Sequence[str], numbers: Sequence[int]) -> str:
         """The thought that finds the winner, as a running best over the names.
 
-        >>> Comparison("higher").explain(["Chad", "Niger"], [3445, 2022])
-        'Chad 3,445 (4 digits), Niger 2,022 (4 digits). Chad vs Niger: 4 = 4, 3 > 2, higher: 3,445 of Chad.'
-        >>> Comparison("earlier", least=True, counted=False).explain(["Mali", "Iraq"], [1960, 1932])
-        'Mali 1960, Iraq 1932. Mali vs Iraq: 1 = 1, 9 = 9, 6 > 3, earlier: 1932 of Iraq.'
+        >>> Comparison().explain(["Chad", "Niger"], [3445, 2022])
+        'A is Chad: 3,445 (4 digits). B is Niger: 2,022 (4 digits). A B: 4 = 4, 3 > 2: A. A is Chad.'
+        >>> Comparison(least=True, counted=False).explain(["Mali", "Iraq"], [1960, 1932])
+        'A is Mali: 1960. B is Iraq: 1932. A B: 1 = 1, 9 = 9, 6 after 3: B. B is Iraq.'
         """
-        facts = [self._copy(name, number) for name, number in zip(names, numbers, strict=True)]
-        thoughts, best = [", ".join(facts) + "."], 0
+        rows = zip(_LETTERS, names, numbers, strict=False)
+        thoughts = [f"{letter} is {name}: {self._write(number)}." for letter, name, number in rows]
+        best = 0
         for other in range(1, len(names)):
             walk = self._walk(numbers[best], numbers[other])
-            rivals = f"{names[best]} vs {names[other]}"
+            rivals = f"{_LETTERS[best]} {_LETTERS[other]}"
             best = other if self.winner((numbers[best], numbers[other])) else best
-            thoughts.append(f"{rivals}: {walk}, {self.adjective}: {self._write(numbers[best])} of {names[best]}.")
-        return " ".join(thoughts)
-
-    def _copy(self, name: str, number: int) -> str:
-        digits = len(str(number))
-        count = f" ({digits} digit{'s' * (digits > 1)})" if self.counted else ""
-        return f"{name} {self._write(number)}{count}"
+            thoughts.append(f"{rivals}: {walk}: {_LETTERS[best]}.")
+        return " ".join([*thoughts, f"{_LETTERS[best]} is {names[best]}."])
 
     def _write(self, number: int) -> str:
-        return f"{number:,}" if self.counted else str(number)
+        digits = len(str(number))
+        return f"{number:,} ({digits} digit{'s' * (digits > 1)})" if self.counted else str(number)
 
     def _walk(self, left: int, right: int) -> str:
-        """Lengths, then digits, up to the first that differs."""
+        """Lengths, then digits, up to the first that differs. Each sign means the same winner wherever it stands."""
+        less, more = ("before", "after") if self.least else ("<", ">")
         pairs = [(int(a), int(b)) for a, b in zip(str(left), str(right), strict=False)]
         if self.counted:
             pairs.insert(0, (len(str(left)), len(str(right))))
         steps = []
         for a, b in pairs:
-            steps.append(f"{a} {'>' if a > b else '<' if a < b else '='} {b}")
+            steps.append(f"{a} {more if a > b else less if a < b else '='} {b}")
             if a != b:
                 break
         return ", ".join(steps)
@@ -95,7 +92,7 @@ RIVALS: Final = (
     Rivals(
         HEIGHT,
         "metres",
-        Comparison("higher"),
+        Comparison(),
         (
             "Which has the higher highest point, {a} or {b}?",
             "Which country has the higher highest point, {a} or {b}?",
@@ -109,7 +106,7 @@ RIVALS: Final = (
     Rivals(
         AREA,
         "area",
-        Comparison("larger"),
+        Comparison(),
         (
             "Which has the larger area, {a} or {b}?",
             "Which country is larger in area, {a} or {b}?",
@@ -120,7 +117,7 @@ RIVALS: Final = (
     Rivals(
         POPULATION,
         "population",
-        Comparison("larger"),
+        Comparison(),
         (
             "Which has the larger population, {a} or {b}?",
             "Which country has more people, {a} or {b}?",
@@ -131,7 +128,7 @@ RIVALS: Final = (
     Rivals(
         INDEPENDENCE,
         "independence",
-        Comparison("earlier", least=True, counted=False),
+        Comparison(least=True, counted=False),
         (
             "Which became independent earlier, {a} or {b}?",
             "Which country gained independence first, {a} or {b}?",
@@ -142,7 +139,7 @@ RIVALS: Final = (
     Rivals(
         NUMBER,
         "number",
-        Comparison("larger"),
+        Comparison(),
         (
             "Which has the larger atomic number, {a} or {b}?",
             "Which element has the larger atomic number, {a} or {b}?",
@@ -153,7 +150,7 @@ RIVALS: Final = (
     Rivals(
         DISCOVERED,
         "discovered",
-        Comparison("earlier", least=True, counted=False),
+        Comparison(least=True, counted=False),
         (
             "Which was discovered earlier, {a} or {b}?",
             "Which element was discovered first, {a} or {b}?",

@@ -13,7 +13,7 @@ import pytest
 from ragr1_lite.errors import ConfigError
 from ragr1_lite.rewards import normalize
 from ragr1_lite.world import KINDS, WorldQuestion, passages, questions
-from ragr1_lite.world.compare import RIVALS, Comparison
+from ragr1_lite.world.compare import RIVALS, Comparison, Rivals
 from ragr1_lite.world.tables import SPLITS, countries, elements, split_of
 
 ALL = {split: questions(split) for split in SPLITS}
@@ -117,6 +117,12 @@ def test_plans_have_the_rounds_of_their_mode() -> None:
         assert not any("," in query for query in queries if "Washington" not in query)
 
 
+def _compared(question: WorldQuestion) -> list[tuple[str, int]]:
+    """Names and numbers of a comparison's thought."""
+    facts = re.findall(r"[ABC] is ([^:]+): ([\d,]+)", question.multi.think)
+    return [(name, int(number.replace(",", ""))) for name, number in facts]
+
+
 @pytest.mark.parametrize("kind", ["compare-2", "compare-3"])
 @pytest.mark.parametrize("split", SPLITS)
 def test_winners_are_balanced_over_positions(kind: str, split: str) -> None:
@@ -124,8 +130,7 @@ def test_winners_are_balanced_over_positions(kind: str, split: str) -> None:
     places: Counter[int] = Counter()
     for question in asked:
         text = question.example.question
-        facts = question.multi.think.removeprefix("Compare: ").split(". ")[0]
-        names = [re.sub(r" [\d,]+( \(\d+ digits?\))?$", "", fact) for fact in re.split(r", (?=\D)", facts.rstrip("."))]
+        names = [name for name, _ in _compared(question)]
         assert all(name in text for name in names)
         places[names.index(question.multi.answer)] += 1
     share = len(asked) / int(kind[-1])
@@ -134,18 +139,30 @@ def test_winners_are_balanced_over_positions(kind: str, split: str) -> None:
 
 def test_comparisons_end_in_their_answer_and_have_no_near_ties() -> None:
     for question in of_kind("compare-2", "compare-3"):
-        assert question.multi.think.endswith(f" of {question.multi.answer}.")
-        counted = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) \(\d+ digit", question.multi.think)]
-        ranked = sorted(counted)
-        assert all(high - low >= 0.03 * high for low, high in zip(ranked, ranked[1:], strict=False)), question.example
+        assert question.multi.think.endswith(f" is {question.multi.answer}.")
+        ranked = sorted(number for _, number in _compared(question))
+        assert len(ranked) == int(question.example.kind[-1])
+        if ranked[-1] > 2100:  # years have a rule of their own
+            assert all(high - low >= 0.03 * high for low, high in zip(ranked, ranked[1:], strict=False))
 
 
 def test_comparison_counts_digits_then_walks_them() -> None:
-    longer = Comparison("larger").explain(["Chad", "Malta"], [1284000, 316])
-    assert longer == "Chad 1,284,000 (7 digits), Malta 316 (3 digits). Chad vs Malta: 7 > 3, larger: 1,284,000 of Chad."
-    best = Comparison("earlier", least=True, counted=False).explain(["A", "B", "C"], [1960, 1821, 1832])
-    assert best.startswith("A 1960, B 1821, C 1832. A vs B: 1 = 1, 9 > 8, earlier: 1821 of B. ")
-    assert best.endswith(" B vs C: 1 = 1, 8 = 8, 2 < 3, earlier: 1821 of B.")
+    longer = Comparison().explain(["Chad", "Malta"], [1284000, 316])
+    assert longer == "A is Chad: 1,284,000 (7 digits). B is Malta: 316 (3 digits). A B: 7 > 3: A. A is Chad."
+    best = Comparison(least=True, counted=False).explain(["Ada", "Bo", "Cy"], [1960, 1821, 1832])
+    assert best.startswith("A is Ada: 1960. B is Bo: 1821. C is Cy: 1832. A B: 1 = 1, 9 after 8: B. ")
+    assert best.endswith(" B C: 1 = 1, 8 = 8, 2 before 3: B. B is Bo.")
+
+
+@pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals.number)
+def test_a_sign_alone_tells_the_winner(rivals: Rivals) -> None:
+    numbers = (1911, 1948) if rivals.rule.least else (1948, 1911)
+    assert re.search(r"A B: .* (>|before) \d: A\. A is", rivals.rule.explain(["Ada", "Bo"], numbers))
+    assert re.search(r"A B: .* (<|after) \d: B\. B is", rivals.rule.explain(["Ada", "Bo"], numbers[::-1]))
+
+
+def test_years_have_four_digits() -> None:
+    assert all(re.fullmatch(r"\d{4}", str(country.independence)) for country in countries() if country.independence)
 
 
 def test_intersections_have_one_answer() -> None:
