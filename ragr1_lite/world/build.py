@@ -117,20 +117,9 @@ def intersection(rows: Sequence[Country], attribute: Attribute, common: str) -> 
         f"Which country shares a border with {both}{spoken}?",
     )
     facts = [f"{row.name} borders {neighbours_of(row)}." for row in rows]
-    tried = _tried(rows[0].borders, common)
-    think = f"Match: {' '.join(facts)} {tried} In {'both' if len(rows) == 2 else 'all'}: {common}."
+    think = f"Match: {' '.join(facts)} In {'both' if len(rows) == 2 else 'all'}: {common}."
     example = Example(id, pick(ask, id), names_of(common), "intersection")
     return _parallel(example, rows, attribute, facts, think, "To match them, ")
-
-
-def _tried(candidates: Sequence[str], common: str) -> str:
-    """Goes through the candidates up to the right one: whether one stands in every list is easier than which one.
-
-    >>> _tried(["Chad", "Libya", "Mali", "Niger"], "Mali")
-    'Chad no, Libya no, Mali yes.'
-    """
-    passed = candidates[: candidates.index(common)]
-    return ", ".join([*(f"{name} no" for name in passed), f"{common} yes."])
 
 
 def everyday(item: Item) -> WorldQuestion:

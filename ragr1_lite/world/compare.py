@@ -1,8 +1,9 @@
 """Comparisons written step by step, so that a very small model can carry them out.
 
-The rivals get letters. First it is compared how many digits their numbers have, then their digits from the left; the
-sign at the first difference alone says which letter wins, and the letter is followed by its name as it was before.
-Asked for the name straight after the sign, a 135M model compared the digits rightly and then took either name.
+The rivals get letters. First it is compared how many digits their numbers have, then their digits from the left. Both
+digits of a pair are written before their sign, which has nothing else to be judged from; the sign at the first
+difference alone says which letter wins; and the letter is followed by its name as it was before. Asked for the name
+straight after the sign, a 135M model took either name; asked for the sign between the digits, it took either sign.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class Comparison:
         """The thought that finds the winner, as a running best over the names.
 
         >>> Comparison().explain(["Chad", "Niger"], [3445, 2022])
-        'A is Chad: 3,445 (4 digits). B is Niger: 2,022 (4 digits). A B: 4 = 4, 3 > 2: A. A is Chad.'
+        'A is Chad: 3,445 (4 digits). B is Niger: 2,022 (4 digits). A B: 4 4 =, 3 2 >: A. A is Chad.'
         >>> Comparison(least=True, counted=False).explain(["Mali", "Iraq"], [1960, 1932])
-        'A is Mali: 1960. B is Iraq: 1932. A B: 1 = 1, 9 = 9, 6 after 3: B. B is Iraq.'
+        'A is Mali: 1960. B is Iraq: 1932. A B: 1 1 =, 9 9 =, 6 3 after: B. B is Iraq.'
         """
         rows = zip(_LETTERS, names, numbers, strict=False)
         thoughts = [f"{letter} is {name}: {self._write(number)}." for letter, name, number in rows]
@@ -63,7 +64,7 @@ class Comparison:
             pairs.insert(0, (len(str(left)), len(str(right))))
         steps = []
         for a, b in pairs:
-            steps.append(f"{a} {more if a > b else less if a < b else '='} {b}")
+            steps.append(f"{a} {b} {more if a > b else less if a < b else '='}")
             if a != b:
                 break
         return ", ".join(steps)
