@@ -1,22 +1,28 @@
-"""JSON-lines files, plain or gzip'd, read one line at a time: bad lines are skipped and named, up to a limit."""
+"""JSON-lines files, plain or compressed, read one line at a time: bad lines are skipped and named, up to a limit."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar
 
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Notice, Report, ignore
 
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 MAX_LINE_BYTES = 16 * 2**20
 MAX_BAD_LINES = 10
 MAX_BAD_SHARE = 0.01
 _NAMED = 3
+_BUFFER = 2**17
+_MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh91AY&SY": ".bz2", b"\xfd7zXZ\0": ".xz"}
 
 Item = TypeVar("Item")
 
@@ -31,11 +37,15 @@ class BadLines:
 
     Attributes:
         form: How a good line looks, for the error's hint.
+        unit: What is counted.
+        most: So many bad ones are borne, however few have been read.
         read: Lines read so far.
         count: Bad ones among them.
     """
 
     form: str
+    unit: str = "lines"
+    most: float = MAX_BAD_LINES
     read: int = 0
     count: int = 0
     named: list[str] = field(default_factory=list)
@@ -44,13 +54,13 @@ class BadLines:
         """Counts one.
 
         Raises:
-            DataError: They are more than ``MAX_BAD_LINES`` and more than ``MAX_BAD_SHARE`` of the lines.
+            DataError: They are more than ``most`` and more than ``MAX_BAD_SHARE`` of the lines.
         """
         self.count += 1
         if len(self.named) < _NAMED:
             self.named.append(f"{place} {reason}")
-        if self.count > max(MAX_BAD_LINES, MAX_BAD_SHARE * self.read):
-            raise DataError(f"{self.count} of {self.read} lines cannot be used{self.first}", self.form)
+        if self.count > max(self.most, MAX_BAD_SHARE * self.read):
+            raise DataError(f"{self.count} of {self.read} {self.unit} cannot be used{self.first}", self.form)
 
     @property
     def first(self) -> str:
@@ -60,8 +70,13 @@ class BadLines:
     def tell(self, report: Report) -> None:
         """Reports what was skipped, if anything was."""
         if self.count:
-            more = f"; and {self.count - _NAMED} more" if self.count > _NAMED else ""
-            report(Notice(f"Skipped {self.count} of {self.read} lines: {'; '.join(self.named)}{more}", "warning"))
+            report(Notice(f"Skipped {self.count} of {self.read} {self.unit}: {self.listed}", "warning"))
+
+    @property
+    def listed(self) -> str:
+        """The first bad lines, and how many more there are."""
+        more = [f"and {self.count - _NAMED} more"] if self.count > _NAMED else []
+        return "; ".join(self.named + more)
 
 
 def read_rows(
@@ -94,7 +109,7 @@ def read_rows(
 
 
 def numbered_lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines that are not blank, with their numbers from 1.
+    """Yields the lines of a file that are not blank, with their numbers from 1.
 
     Raises:
         DataError: The file is missing, a folder, binary, cut off, or has an endless line.
@@ -102,23 +117,27 @@ def numbered_lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise DataError(f"{path} {what}", "Name a JSON-lines file (.jsonl or .jsonl.gz).")
-    try:
-        with _open(path) as stream:
-            number = 0
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    raise DataError(f"{path}:{number} is longer than {MAX_LINE_BYTES // 2**20} MiB", form)
-                if b"\0" in line:
-                    raise DataError(f"{path}:{number} is binary, not text in UTF-8", form)
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if not line.isspace():
-                    yield number, line
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not a whole gzip file ({error})", "Make or download it again.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})", "Check its permissions.") from error
+    with reading(path), path.open("rb") as raw:
+        yield from lines_of(decompressed(raw, path), path, form)
+
+
+def lines_of(stream: io.BufferedReader, path: Path, form: str, *, blank: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Yields a stream's lines with their numbers from 1; the blank ones only if they are wanted.
+
+    Raises:
+        DataError: A line is binary or endless.
+    """
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise DataError(f"{path}:{number} is longer than {MAX_LINE_BYTES // 2**20} MiB", form)
+        if b"\0" in line:
+            raise DataError(f"{path}:{number} is binary, not text in UTF-8", form)
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if blank or not line.isspace():
+            yield number, line
 
 
 def to_row(line: bytes) -> dict[str, Any]:
@@ -142,5 +161,52 @@ def to_row(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.name.endswith(".gz") else path.open("rb")
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Says in one sentence what is wrong with a file that is opened and read within.
+
+    Raises:
+        DataError: It cannot be read, or what it was compressed to is broken or cut off.
+    """
+    try:
+        yield
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _not_whole(path, error) from error
+    except OSError as error:
+        # Decompressors have no better class for broken data than this one, without a number.
+        if error.errno is None:
+            raise _not_whole(path, error) from error
+        raise DataError(f"{path} cannot be read ({error.strerror or error})", "Check its permissions.") from error
+
+
+def decompressed(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
+    """The content of an open file: as it is, or decompressed if its first bytes or its name say that it must be."""
+    kind = _kind(raw.peek(10)[:10], path)
+    if kind == ".gz":
+        return _buffered(gzip.GzipFile(fileobj=raw))
+    if kind == ".bz2":
+        import bz2
+
+        return _buffered(bz2.BZ2File(raw))
+    if kind == ".xz":
+        return _buffered(lzma.LZMAFile(raw))
+    if kind == ".zst":
+        import pyarrow
+
+        return _buffered(pyarrow.CompressedInputStream(raw, "zstd"))
+    return raw
+
+
+def _kind(head: bytes, path: Path) -> str:
+    found = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    return found or (path.suffix if path.suffix in COMPRESSED else "")
+
+
+def _buffered(stream: Any) -> io.BufferedReader:
+    return io.BufferedReader(stream, _BUFFER)
+
+
+def _not_whole(path: Path, error: Exception) -> DataError:
+    names = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}
+    what = f"whole {names[path.suffix]} file" if path.suffix in names else "whole file"
+    return DataError(f"{path} is not a {what} ({error})", "Make or download it again.")

@@ -6,15 +6,20 @@ import gzip
 import json
 import subprocess
 import sys
+import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ragr1_lite import jsonlines
 from ragr1_lite.core import Passage
 from ragr1_lite.errors import ConfigError, DataError
 from ragr1_lite.events import Notice
-from ragr1_lite.retrieval.corpora import read_corpus
+from ragr1_lite.retrieval.corpora import keys, objects, read_corpus
+from ragr1_lite.retrieval.corpora.cutting import cut
 from ragr1_lite.retrieval.tokenizer import WordTokenizer
 
 GOOD = '{"id": "a", "title": "Chad", "text": "A country."}\n'
@@ -79,7 +84,7 @@ def test_few_bad_lines_are_skipped_and_named(tmp_path: Path) -> None:
     assert isinstance(notice, Notice)
     assert notice.level == "warning"
     assert notice.text == (
-        f"Skipped 8 of 9 lines: {path}:2 is not JSON (Expecting value); {path}:3 is not a JSON object; "
+        f"Skipped 8 of 9 rows: {path}:2 is not JSON (Expecting value); {path}:3 is not a JSON object; "
         f"{path}:4 has no `text` or `contents`, only `id`, `title`; and 5 more"
     )
 
@@ -116,7 +121,7 @@ def test_the_limit_on_bad_lines(tmp_path: Path, good: int, bad: int, passes: boo
         with pytest.raises(DataError) as caught:
             read(path)
         assert caught.value.message == (
-            f"11 of {good + bad} lines cannot be used; the first: {path}:{good + 1} is not JSON (Expecting value)"
+            f"11 of {good + bad} rows cannot be used; the first: {path}:{good + 1} is not JSON (Expecting value)"
         )
         assert '"text"' in caught.value.hint
 
@@ -129,7 +134,9 @@ def test_the_limit_on_bad_lines(tmp_path: Path, good: int, bad: int, passes: boo
         ("c.jsonl", b"PK\x03\x04\0\0\n", "{path}:1 is binary, not text in UTF-8"),
         ("c.jsonl", GOOD.encode("utf-16"), "{path}:1 is binary, not text in UTF-8"),
         ("c.jsonl", GOOD.encode() + b"{" + b"x" * 2000, "{path}:2 is longer than 0 MiB"),
-        ("c.tsv", b"1\tx\n", "The corpus {path} does not end in .jsonl or .jsonl.gz"),
+        ("c.doc", b"\xd0\xcf\x11\xe0\0\0", "The corpus {path} is binary and of no known form"),
+        ("c.toml", b"[chad]\narea = 1\n", "The corpus {path} is of no known form"),
+        ("corpus", b"Chad is a country.\n", "The corpus {path} is of no known form"),
         ("c.jsonl", (GOOD + "\n" + GOOD).encode(), "The id 'a' in {path}:3 was already used in {path}:1"),
     ],
 )
@@ -154,13 +161,85 @@ def test_gzip_cut_off_or_none_at_all(tmp_path: Path, keep: int) -> None:
             read(tmp_path / name)
 
 
+def test_what_is_compressed_is_seen_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_bytes(gzip.compress(GOOD.encode()))
+    assert read(tmp_path / "corpus.jsonl") == [Passage("a", "Chad", "A country.")]
+
+
 def test_missing_file_folder_and_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is no corpus"):
         read(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="There is no file in the folder .* that can be read"):
         read(tmp_path)
     with pytest.raises(DataError, match="no files"):
         read()
+
+
+def test_an_endless_line_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (jsonlines, objects):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", 2**20)
+    for name, beginning in (("lines.jsonl.gz", b'{"text": "'), ("array.json.gz", b'[{"text": "'), ("t.tsv.gz", b"1\t")):
+        path = write(tmp_path, beginning + b"x" * 2**24, name)
+        tracemalloc.start()
+        with pytest.raises(DataError, match="longer than 1 MiB"):
+            read(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**23
+
+
+def test_bytes_read_grow_to_their_total(tmp_path: Path) -> None:
+    lines = rows(*({"id": str(n), "text": f"{n} " * 200} for n in range(3000)))
+    paths = [write(tmp_path, lines), write(tmp_path, lines.replace('"id": "', '"id": "b'), "b.jsonl.gz")]
+    corpus = read_corpus(paths)
+    assert corpus.bytes_total == sum(path.stat().st_size for path in paths)
+    seen = [corpus.bytes_read for _ in corpus]
+    assert all(first <= second for first, second in pairwise(seen))
+    assert 0 < seen[0] < paths[0].stat().st_size < seen[4000] < corpus.bytes_total
+    assert corpus.bytes_read == corpus.bytes_total
+
+
+class TestTwiceTheSameId:
+    def test_in_two_files(self, tmp_path: Path) -> None:
+        first = write(tmp_path, rows({"id": "b", "text": "x"}) + "broken\n" + GOOD, "first.jsonl")
+        second = write(tmp_path, "id\ttext\nc\tx\na\ty\n", "second.tsv")
+        with pytest.raises(DataError) as caught:
+            read(first, second)
+        assert caught.value.message == f"The id 'a' in {second}:3 was already used in {first}:3"
+
+    def test_a_shared_hash_is_not_the_same_id(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keys, "hash", lambda key: 7, raising=False)
+        path = write(tmp_path, rows(*({"id": str(n), "text": "x"} for n in range(5))))
+        assert [passage.id for passage in read(path)] == list("01234")
+
+    def test_few_bytes_an_id(self) -> None:
+        seen = keys.Keys()
+        assert all(seen.add(f"id-{n}") for n in range(30_000))
+        assert not any(seen.add(f"id-{n}") for n in range(30_000))
+        assert len(seen) == 30_000
+        assert seen.nbytes <= 24 * len(seen)
+
+
+class TestCutting:
+    def test_at_sentences_and_paragraphs(self) -> None:
+        paragraphs = ["One two three. Four five!  Six\nseven eight.", "", " Nine ten."]
+        assert list(cut(paragraphs, 5)) == ["One two three. Four five!", "Six seven eight.\nNine ten."]
+        assert list(cut(paragraphs)) == ["One two three. Four five! Six seven eight.\nNine ten."]
+
+    def test_a_long_sentence(self) -> None:
+        assert list(cut(["a b c d e f g. h"], 3)) == ["a b c", "d e f", "g. h"]
+
+    def test_scripts_without_blanks(self) -> None:
+        passages = list(cut(["乍得是非洲国家。" * 300 + "长" * 2500]))
+        assert max(map(len, passages)) <= 1000
+        assert "".join(passages).replace(" ", "") == "乍得是非洲国家。" * 300 + "长" * 2500
+
+    @settings(max_examples=40)
+    @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=80), max_size=8), st.integers(1, 12))
+    def test_no_word_is_lost(self, paragraphs: list[str], words: int) -> None:
+        passages = list(cut(paragraphs, words))
+        assert "".join("".join(passages).split()) == "".join("".join(paragraphs).split())
+        assert all(passage and len(passage.split()) <= words for passage in passages)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""Documents: plain text, Markdown, HTML and PDF, as a title and paragraphs.
+
+What is in them is text and nothing else: no script is run, no link followed, no other file loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ragr1_lite.jsonlines import BadLine
+
+MAX_BYTES = 64 * 2**20
+MAX_PAGES = 10_000
+
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_HTML_CHARSET = re.compile(rb"""<meta[^>]{1,200}?charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+_UNSEEN = ["script", "style", "noscript", "template", "svg", "nav", "head"]
+_BLOCKS = (
+    "address, article, aside, blockquote, br, dd, div, dl, dt, figcaption, figure, footer, h1, h2, h3, h4, h5, h6, "
+    "header, hr, li, main, ol, p, pre, section, table, tr, ul"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a document says.
+
+    Attributes:
+        title: Its own title; empty where it has none.
+        paragraphs: In order.
+        lost: What of it could not be read, as the end of a sentence; empty where all could.
+    """
+
+    title: str
+    paragraphs: list[str]
+    lost: str = ""
+
+
+def read_text(data: bytes) -> Document:
+    """Plain text; blank lines are between paragraphs."""
+    return Document("", _BLANK_LINES.split(_decoded(data)))
+
+
+def read_markdown(data: bytes) -> Document:
+    """Markdown; the title is its front matter's, or its first heading."""
+    from markdown_it import MarkdownIt
+
+    title, text = _front_matter(_decoded(data))
+    paragraphs: list[str] = []
+    cells: list[str] | None = None
+    before = ""
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if token.type == "inline":
+            said = _inline(token.children or [])
+            (paragraphs if cells is None else cells).append(said)
+            title = title or (said if before == "heading_open" else "")
+        elif token.type in ("fence", "code_block"):
+            paragraphs.append(token.content)
+        elif token.type == "html_block":
+            paragraphs.append(_TAG.sub(" ", token.content))
+        elif token.type == "tr_open":
+            cells = []
+        elif token.type == "tr_close" and cells is not None:
+            paragraphs.append(" | ".join(cells))
+            cells = None
+        before = token.type
+    return Document(title, paragraphs)
+
+
+def read_html(data: bytes) -> Document:
+    """HTML; scripts, styles and navigation are left out."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    tree = LexborHTMLParser(_decoded_html(data))
+    heading = tree.css_first("title") or tree.css_first("h1")
+    title = heading.text() if heading else ""
+    tree.strip_tags(_UNSEEN)
+    for block in tree.css(_BLOCKS):
+        block.insert_before("\f")
+        block.insert_after("\f")
+    for cell in tree.css("td, th"):
+        cell.insert_before(" ")
+    return Document(title, tree.body.text().split("\f") if tree.body else [])
+
+
+def read_pdf(data: bytes) -> Document:
+    """The text of a PDF's pages; a page that cannot be parsed is left out."""
+    from pypdf import PdfReader
+
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    try:
+        reader = PdfReader(io.BytesIO(data))
+        pages = list(reader.pages[:MAX_PAGES])
+        title = str((reader.metadata and reader.metadata.title) or "")
+    except Exception as error:  # of a broken file pypdf raises whatever Python did
+        raise BadLine(f"is not a PDF that can be read ({_why(error)})") from None
+    texts, failed = [], 0
+    for page in pages:
+        try:
+            texts.append(page.extract_text().strip())
+        except Exception:
+            failed += 1
+    text = "\n".join(texts).encode(errors="replace").decode().replace("\0", " ")
+    if not text.strip():
+        raise BadLine("has no text, so it may be scanned" if pages and not failed else "has no page that can be read")
+    lost = f"has {failed} of {len(pages)} pages that cannot be read" if failed else ""
+    return Document(title, _BLANK_LINES.split(re.sub(r"(?<=[^\W\d_])-\n(?=[a-z])", "", text)), lost)
+
+
+READERS: dict[str, Callable[[bytes], Document]] = {
+    "text": read_text,
+    "markdown": read_markdown,
+    "html": read_html,
+    "pdf": read_pdf,
+}
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        codec = "utf-16"
+    elif b"\0" in data:
+        raise BadLine("is binary, not text")
+    else:
+        codec = "utf-8-sig"
+    try:
+        return data.decode(codec).replace("\r\n", "\n").replace("\0", " ")
+    except UnicodeDecodeError:
+        raise BadLine("is not UTF-8") from None
+
+
+def _decoded_html(data: bytes) -> str:
+    """HTML may name its encoding itself."""
+    try:
+        return _decoded(data)
+    except BadLine:
+        named = _HTML_CHARSET.search(data[:4096])
+        if not named:
+            raise
+        try:
+            return data.decode(named[1].decode(), errors="replace").replace("\0", " ")
+        except LookupError:
+            raise BadLine(f"is in an unknown encoding, {named[1].decode()}") from None
+
+
+def _front_matter(text: str) -> tuple[str, str]:
+    """Takes the lines between ``---`` off the beginning; returns their title and the rest."""
+    if not text.startswith("---\n"):
+        return "", text
+    head, end, rest = text[4:].partition("\n---\n")
+    if not end:
+        return "", text
+    titles = [line.partition(":")[2] for line in head.splitlines() if line.startswith("title:")]
+    return (titles[0].strip().strip("\"'") if titles else ""), rest
+
+
+def _inline(children: list[Any]) -> str:
+    breaks = {"softbreak": " ", "hardbreak": " ", "html_inline": ""}
+    return "".join(breaks.get(child.type, child.content) for child in children)
+
+
+def _why(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
