@@ -33,11 +33,15 @@ class PhaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class PhaseAdvanced:
-    """``done`` units of the current phase are finished, counted from its start."""
+    """``done`` units of the current phase are finished, counted from its start.
+
+    ``share`` of the work is behind, from 0 to 1, where that is known although the number of units is not.
+    """
 
     name: str
     done: int
     detail: str = ""
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

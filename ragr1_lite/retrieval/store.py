@@ -4,6 +4,7 @@ The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.
 
     passages.jsonl          one passage a line: id, title, text
     passages.offsets.npy    int64, shape (count + 1,): where each line begins, and where the last one ends
+    vocabulary.*.npy        a hash table of bm25s' words: :mod:`ragr1_lite.retrieval.vocabulary`
     manifest.json           written last: what was built, and the size and SHA-256 of every file
 """
 
@@ -11,26 +12,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
+import re
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ragr1_lite.core import Passage
 from ragr1_lite.errors import RetrievalIndexError, StorageError
-
-if TYPE_CHECKING:
-    import numpy as np
+from ragr1_lite.retrieval.files import REBUILD, HashedFile, broken, load_array, map_file, save_array
 
 FORMAT = "ragr1-lite-bm25"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, PASSAGES, OFFSETS = "manifest.json", "passages.jsonl", "passages.offsets.npy"
-REBUILD = "Build it again."
 NAME_ONE = "Name the folder an index was built in."
 
 
@@ -47,6 +45,7 @@ class IndexInfo:
         tokenizer: The settings that queries are cut with.
         bytes: Size on disk; 0 in memory.
         package: The version of this package that built it.
+        title_weight: How many times the words of titles were counted.
     """
 
     path: Path | None
@@ -57,6 +56,7 @@ class IndexInfo:
     tokenizer: dict[str, str]
     bytes: int
     package: str
+    title_weight: int = 1
 
 
 class PassageFile:
@@ -68,13 +68,9 @@ class PassageFile:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / PASSAGES
-        self._offsets = load_array(folder / OFFSETS)
-        try:
-            with self._path.open("rb") as stream:
-                self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise broken(self._path) from error
-        if self._offsets.ndim != 1 or len(self._offsets) < 2 or self._offsets[-1] != len(self._map):
+        self._offsets = load_array(folder / OFFSETS, "<i8")
+        self._map = map_file(self._path)
+        if len(self._offsets) < 2 or self._offsets[-1] != len(self._map):
             raise broken(folder / OFFSETS)
 
     def __len__(self) -> int:
@@ -87,49 +83,43 @@ class PassageFile:
             raise broken(self._path) from error
 
 
-def write_passages(folder: Path, passages: Iterable[Passage]) -> Iterator[Passage]:
-    """Yields the passages on while it writes them into ``folder``."""
+def write_passages(folder: Path, passages: Iterable[Passage], checksums: dict[str, str]) -> Iterator[Passage]:
+    """Yields the passages on while it writes them into ``folder``, and adds the files' checksums in the end."""
     import numpy as np
 
     offsets = array("q", [0])
-    with (folder / PASSAGES).open("wb") as stream:
+    to_json = json.JSONEncoder(ensure_ascii=False).encode
+    with HashedFile(folder / PASSAGES) as file:
         for passage in passages:
             row = {"id": passage.id, "title": passage.title, "text": passage.text}
             # A passage that came from elsewhere than a corpus may hold half of a surrogate pair: it is kept as it is.
-            line = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-            offsets.append(offsets[-1] + stream.write(line))
+            file.write(to_json(row).encode("utf-8", "surrogatepass") + b"\n")
+            offsets.append(file.size)
             yield passage
-    np.save(folder / OFFSETS, np.asarray(offsets, dtype=np.int64), allow_pickle=False)
-
-
-def load_array(path: Path) -> np.ndarray[Any, Any]:
-    """Maps an array into memory, as a plain read-only array: slices of ``np.memmap`` are slow to make."""
-    import numpy as np
-
-    try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise broken(path) from error
+    checksums[PASSAGES] = file.sha256
+    checksums[OFFSETS] = save_array(folder / OFFSETS, "<i8", np.frombuffer(offsets, np.int64))
 
 
 @contextmanager
 def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """Gives a folder beside ``out`` to build in, which takes the place of ``out`` in one step when all went well.
 
-    Whatever ends the building early leaves ``out`` as it was, or absent.
+    Whatever ends the building early leaves ``out`` as it was, or absent; what a killed process left behind is cleared
+    away by the next one that builds in the same place.
 
     Raises:
         RetrievalIndexError: ``out`` exists and may not be overwritten, or is not an index.
         StorageError: The disk is full or not writable.
     """
     out = out.resolve()
-    _check_target(out, overwrite)
     building = out.with_name(f".{out.name}.building-{os.getpid()}")
     retired = out.with_name(f".{out.name}.old-{os.getpid()}")
     try:
-        shutil.rmtree(building, ignore_errors=True)
+        _clear_leftovers(out)
+        _check_target(out, overwrite)
         building.mkdir(parents=True)
         yield building
+        _check_target(out, overwrite)
         if out.exists():
             out.rename(retired)
         building.rename(out)
@@ -144,9 +134,19 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def write_manifest(folder: Path, info: IndexInfo, **more: str) -> IndexInfo:
-    """Writes the manifest of a finished ``folder`` and returns the information with the size filled in."""
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+def write_manifest(folder: Path, info: IndexInfo, checksums: Mapping[str, str], **more: str) -> IndexInfo:
+    """Writes the manifest of a finished ``folder`` and returns the information with the size filled in.
+
+    Args:
+        folder: The index that is being built.
+        info: What it is made of.
+        checksums: SHA-256 of files by name, as far as they are known; the others are read for it.
+        more: Further fields.
+    """
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": checksums.get(path.name) or _sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
     info = replace(info, bytes=sum(path.stat().st_size for path in folder.iterdir()))
     fields = asdict(replace(info, path=None))
     del fields["path"]
@@ -161,22 +161,23 @@ def open_manifest(path: Path, *, small: int = 0) -> IndexInfo:
 
     Args:
         path: The index's folder.
-        small: Files together up to this many bytes are checked by their checksums too.
+        small: The smallest files, together up to this many bytes, are checked by their checksums too.
 
     Raises:
-        RetrievalIndexError: The folder is missing, no index, newer than this version, or broken.
+        RetrievalIndexError: The folder is missing, no index, of another version than this, or broken.
     """
     manifest = _manifest(path)
     try:
         fields = {name: manifest[name] for name in IndexInfo.__dataclass_fields__ if name != "path"}
         info = IndexInfo(path=path, **fields)
-        files = {name: (file["bytes"], file["sha256"]) for name, file in manifest["files"].items()}
-        by_checksum = info.bytes <= small
-    except (KeyError, TypeError, AttributeError) as error:
+        files = sorted((int(file["bytes"]), name, file["sha256"]) for name, file in manifest["files"].items())
+        int(info.bytes)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise broken(path / MANIFEST) from error
-    for name, (size, checksum) in files.items():
+    for size, name, checksum in files:
         file = path / name
-        if not file.is_file() or file.stat().st_size != size or (by_checksum and _sha256(file) != checksum):
+        small -= size
+        if not file.is_file() or file.stat().st_size != size or (small >= 0 and _sha256(file) != checksum):
             raise broken(file)
     return info
 
@@ -190,43 +191,62 @@ def verify_index(path: Path) -> IndexInfo:
     return open_manifest(path, small=2**63)
 
 
-def broken(file: Path) -> RetrievalIndexError:
-    """The error that names a broken file of an index."""
-    state = "is broken" if file.exists() else "is missing"
-    return RetrievalIndexError(f"The file {file.name} of the index {file.parent} {state}", REBUILD)
-
-
 def _manifest(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise RetrievalIndexError(f"There is no index {path}", "Check the path, or build it first.")
     file = path / MANIFEST
     if not file.is_file():
-        raise RetrievalIndexError(
-            f"{path} is not an index: it has no {MANIFEST}", "Name the folder an index was built in."
-        )
+        raise RetrievalIndexError(f"{path} is not an index: it has no {MANIFEST}", NAME_ONE)
     try:
         manifest = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise broken(file) from error
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("format") != FORMAT
-        or not isinstance(manifest.get("version"), int)
-    ):
-        raise RetrievalIndexError(f"{path} is not an index of ragr1-lite", "Name the folder an index was built in.")
-    if manifest["version"] > FORMAT_VERSION:
-        raise RetrievalIndexError(
-            f"The index {path} was built by a newer version of ragr1-lite ({manifest.get('package')})",
-            "Upgrade ragr1-lite, or build the index again.",
-        )
-    if manifest.get("sha256") != _own_sha256(manifest):
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise RetrievalIndexError(f"{path} is not an index of ragr1-lite: its {MANIFEST} is not one of ours", NAME_ONE)
+    if manifest.get("sha256") != _own_sha256(manifest) or not isinstance(manifest.get("version"), int):
         raise broken(file)
+    if manifest["version"] != FORMAT_VERSION:
+        age, hint = (
+            ("a newer", "Upgrade ragr1-lite, or build the index again.")
+            if manifest["version"] > FORMAT_VERSION
+            else ("an older", REBUILD)
+        )
+        raise RetrievalIndexError(
+            f"The index {path} was built by {age} version of ragr1-lite ({manifest.get('package')})", hint
+        )
     return manifest
 
 
 def _own_sha256(manifest: dict[str, Any]) -> str:
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _clear_leftovers(out: Path) -> None:
+    """Clears away what dead processes, or an earlier one of our number, left of building in ``out``."""
+    if not out.parent.is_dir():
+        return
+    for path in sorted(out.parent.iterdir()):
+        left = re.fullmatch(rf"\.{re.escape(out.name)}\.(building|old)-(\d+)", path.name)
+        if left is None or (int(left[2]) != os.getpid() and _is_alive(int(left[2]))):
+            continue
+        if left[1] == "old" and not out.exists():
+            path.rename(out)  # Its process was killed between the two steps of overwriting.
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process runs. On Windows, where asking would end it, it is taken to."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _check_target(out: Path, overwrite: bool) -> None:

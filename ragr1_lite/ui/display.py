@@ -24,6 +24,10 @@ _BARELY = 0.5
 """Phases of fewer seconds pass without a word."""
 _PATIENCE = 5.0
 """Seconds between two lines of a phase where nothing can be redrawn."""
+_MANY = 100
+"""Units a second from which their rate is worth telling."""
+_ROOMY = 80
+"""Columns from which a bar has room for the rate."""
 _STEP_LINES = 20
 """Lines of a training run, about, where nothing can be redrawn."""
 _WIDE = 160
@@ -43,6 +47,7 @@ class _Task:
     done: int = 0
     skipped: int = 0
     detail: str = ""
+    share: float | None = None
     history: list[Mapping[str, float]] = field(default_factory=list)
     told: float = field(init=False)
 
@@ -57,13 +62,16 @@ class _Task:
         of = "" if self.total in (None, self.done) else f"/{self.total:,}"
         return f"{self.done:,}{of} {self.unit}".rstrip()
 
-    def times(self, now: float) -> str:
-        """Time spent and, once it can be told, time left."""
+    def times(self, now: float, *, rate: bool = True) -> str:
+        """Time spent and, once they can be told, time left and, with ``rate``, units a second where they are many."""
         spent, here = now - self.began, self.done - self.skipped
-        if not self.total or here <= 0:
-            return duration(spent)
-        left = spent / here * (self.total - self.done)
-        return f"{duration(spent)} · {duration(left)} left" if left > 0 else duration(spent)
+        share = here / (self.total - self.skipped) if self.total else self.share
+        told = [duration(spent)]
+        if share and here > 0 and share < 1:
+            told.append(f"{duration(spent / share * (1 - share))} left")
+        if rate and spent >= _BARELY and here / spent >= _MANY:
+            told.append(f"{here / spent:,.0f}/s")
+        return " · ".join(told)
 
 
 class Display:
@@ -106,8 +114,8 @@ class Display:
                 self._notice(text, level)
             case PhaseStarted(name, total, unit):
                 self._begin(_Task(name, total, unit, self._clock()))
-            case PhaseAdvanced(name, done, detail):
-                self._advance(name, done, detail)
+            case PhaseAdvanced(name):
+                self._advance(event)
             case PhaseFinished(name, seconds):
                 self._end(name, seconds)
             case StepFinished():
@@ -186,16 +194,16 @@ class Display:
         self._tasks[task.name] = task
         self._redraw()
 
-    def _advance(self, name: str, done: int, detail: str) -> None:
-        task = self._tasks.get(name)
+    def _advance(self, event: PhaseAdvanced) -> None:
+        task = self._tasks.get(event.name)
         if task is None:
             return
-        task.done, task.detail = done, one_line(detail)
+        task.done, task.detail, task.share = event.done, one_line(event.detail), event.share
         now = self._clock()
         if not self._draws and now - task.told >= _PATIENCE:
             task.told = now
             parts = (task.progress, task.times(now), task.detail)
-            self._line(Text(f"  {_sentence(name)}: {', '.join(part for part in parts if part)}"))
+            self._line(Text(f"  {_sentence(task.name)}: {', '.join(part for part in parts if part)}"))
 
     def _end(self, name: str, seconds: float) -> None:
         task = self._tasks.pop(name, None)
@@ -308,16 +316,18 @@ def _bar(task: _Task, now: float, width: int) -> Table:
     grid.add_column(overflow="ellipsis")
     for _ in range(3):
         grid.add_column(no_wrap=True)
+    known = task.total or task.share is not None
     bar = ProgressBar(
-        total=task.total,
-        completed=task.done,
+        total=task.total or 1,
+        completed=task.done if task.total else task.share or 0,
         width=min(24, max(8, width // 5)),
-        pulse=not task.total,
+        pulse=not known,
         style="bright_black",
         complete_style="cyan",
         finished_style="green",
         pulse_style="cyan",
         animation_time=now,
     )
-    grid.add_row(Text(_sentence(task.name)), bar, Text(task.progress), Text(task.times(now), "dim"))
+    times = task.times(now, rate=width >= _ROOMY)
+    grid.add_row(Text(_sentence(task.name)), bar, Text(task.progress), Text(times, "dim"))
     return grid

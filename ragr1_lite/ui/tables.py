@@ -87,6 +87,7 @@ def index_table(info: IndexInfo) -> Table:
             "Words": f"{info.words:,}",
             "Size": size(info.bytes),
             "BM25": f"k1 {info.k1:g}, b {info.b:g}",
+            "Titles": f"counted {count(info.title_weight, 'time')}",
             "Stemmer": info.tokenizer.get("stemmer", "none"),
             "Built by": f"ragr1-lite {info.package}",
         }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import bm25s
 import numpy as np
 import pytest
 
+from ragr1_lite import retrieval
 from ragr1_lite.core import Passage, Searcher
 from ragr1_lite.errors import DataError, RetrievalIndexError, StorageError
-from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted
+from ragr1_lite.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted
 from ragr1_lite.retrieval import bm25, store
 from ragr1_lite.retrieval.bm25 import Bm25Searcher, build_index, verify_index
+from ragr1_lite.retrieval.postings import Postings
 
 PASSAGES = (
     Passage("chad", "Chad", "A country in Africa. Its internet domain is .td and its highest point Emi Koussi."),
@@ -39,6 +41,20 @@ def searcher(request: pytest.FixtureRequest, tmp_path: Path) -> Bm25Searcher:
         return Bm25Searcher.from_passages(PASSAGES)
     build_index(PASSAGES, tmp_path / "index")
     return Bm25Searcher.open(tmp_path / "index")
+
+
+@pytest.fixture
+def calls(searcher: Bm25Searcher, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many queries each call of what searches gets."""
+    numbers: list[int] = []
+    best = searcher._best
+
+    def counted(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> Any:
+        numbers.append(len(queries))
+        return best(postings, queries, k)
+
+    monkeypatch.setattr(searcher, "_best", counted)
+    return numbers
 
 
 class TestSearch:
@@ -72,18 +88,31 @@ class TestSearch:
         queries = ["chad", "", "island", "chad", "internet", "Chad!"]
         assert searcher.search(queries, 2) == [searcher.search([query], 2)[0] for query in queries]
 
-    def test_equal_queries_are_searched_once(self, searcher: Bm25Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
-        calls: list[int] = []
-        retrieve = searcher._model.retrieve
-
-        def counted(tokens: list[list[int]], **options: Any) -> Any:
-            calls.append(len(tokens))
-            return retrieve(tokens, **options)
-
-        monkeypatch.setattr(searcher._model, "retrieve", counted)
-        results = searcher.search(["chad", "niger", "chad", "CHAD?", "", "niger"], 1)
+    def test_equal_queries_are_searched_once(self, searcher: Bm25Searcher, calls: list[int]) -> None:
+        results = searcher.search(["chad", "niger", "chad", "CHAD?", "", "niger", "zebra"], 1)
         assert calls == [2]
-        assert ids(results) == [["chad"], ["niger"], ["chad"], ["chad"], [], ["niger"]]
+        assert ids(results) == [["chad"], ["niger"], ["chad"], ["chad"], [], ["niger"], []]
+
+    def test_earlier_results_are_remembered(self, searcher: Bm25Searcher, calls: list[int]) -> None:
+        """By text and by words, for each number of passages; those that found nothing too."""
+        first = searcher.search(["highest point", "zebra"], 2)
+        assert searcher.search(["zebra", "Highest POINT?", "highest point"], 2) == [first[1], first[0], first[0]]
+        assert calls == [1]
+        assert len(searcher.search(["highest point"], 1)[0]) == 1
+        assert searcher.search(["highest point", "chad"], 2)[0] == first[0]
+        assert calls == [1, 1, 1]
+
+    def test_not_all_is_remembered(
+        self, searcher: Bm25Searcher, calls: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was asked for least lately is forgotten; each result is kept by text and by words."""
+        monkeypatch.setattr(bm25, "REMEMBERED", 2)
+        for query in ("chad", "niger", "tonga", "tonga", "island", "tonga", "niger"):
+            searcher.search([query], 1)
+            assert len(searcher._memory._results) <= 4
+        assert len(calls) == 5
+        assert len(searcher.search(["internet domain"], 3)[0]) == 3
+        assert len(searcher._memory._results) <= 1
 
     def test_size_and_information(self, searcher: Bm25Searcher) -> None:
         assert len(searcher) == searcher.info.passages == 4
@@ -110,7 +139,7 @@ def test_equal_to_bm25s_on_random_corpora(seed: int) -> None:
     tokens = [f"{passage.title} {passage.text}".split() for passage in passages]
     peer = bm25s.BM25(k1=1.2, b=0.6)
     peer.index(tokens, show_progress=False)
-    ours = Bm25Searcher.from_passages(passages, k1=1.2, b=0.6, stemmer="none").search(queries, k)
+    ours = Bm25Searcher.from_passages(passages, k1=1.2, b=0.6, stemmer="none", title_weight=1).search(queries, k)
     for query, result in zip(queries, ours, strict=True):
         scores = peer.get_scores(query.split()) if query else np.zeros(len(passages), np.float32)
         ranked = sorted(range(len(passages)), key=lambda position: (-scores[position], position))
@@ -126,43 +155,80 @@ def test_equal_scores_keep_the_corpus_order() -> None:
     assert ids(searcher.search(["words", "same"], 3)) == [["0", "1", "2"]] * 2
 
 
-def test_numba_backend_gives_the_same(tmp_path: Path) -> None:
-    """Without compiling, in a process of its own: what we hand to it and take from it is the same."""
-    passages, queries = random_corpus(7)
-    build_index(passages, tmp_path / "index")
+class TestKernel:
+    """Large indexes are searched by compiled code; here, all are large."""
+
+    @pytest.fixture(autouse=True)
+    def all_are_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bm25, "KERNEL_FROM", 0)
+
+    def test_is_warmed_up_before_the_first_answer_and_finds_the_same(self, tmp_path: Path) -> None:
+        pytest.importorskip("numba")
+        from ragr1_lite.retrieval import kernel
+
+        for seed in range(5):
+            passages, queries = random_corpus(seed)
+            events: list[object] = []
+            build_index(passages, tmp_path / "index", overwrite=True)
+            fast = Bm25Searcher.open(tmp_path / "index", events.append)
+            assert fast._best is kernel.best
+            assert [type(event) for event in events] == [PhaseStarted, PhaseFinished]
+            assert events[0] == PhaseStarted("Warming up search")
+            slow = Bm25Searcher(fast._postings, fast._vocabulary, fast._passages, fast._tokenizer, fast.info)
+            for k in (1, 3, 100):
+                assert fast.search(["", *queries], k) == slow.search(["", *queries], k)
+            assert fast.search(["", "nothing here"], 3) == [(), ()]
+
+    @pytest.mark.parametrize("trouble", ["missing", "switched off", "broken"])
+    def test_goes_on_without(self, tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if trouble == "missing":
+            monkeypatch.delitem(sys.modules, "ragr1_lite.retrieval.kernel", raising=False)
+            monkeypatch.delattr(retrieval, "kernel", raising=False)
+            monkeypatch.setitem(sys.modules, "numba", None)
+        elif trouble == "switched off":
+            monkeypatch.setattr(pytest.importorskip("numba").config, "DISABLE_JIT", 1)
+        else:
+            pytest.importorskip("numba")
+            monkeypatch.setattr("ragr1_lite.retrieval.kernel._search", lambda *_: 1 / 0)
+        build_index(PASSAGES, tmp_path / "index")
+        events: list[object] = []
+        searcher = Bm25Searcher.open(tmp_path / "index", events.append)
+        assert [type(event) for event in events] == [PhaseStarted, Notice, PhaseFinished]
+        assert isinstance(events[1], Notice)
+        assert events[1].level == "warning"
+        assert "Search is slow" in events[1].text
+        assert ids(searcher.search(["highest point in Chad"], 2)) == [["chad", "niger"]]
+
+
+def test_small_indexes_start_nothing_heavy(tmp_path: Path) -> None:
+    """An ``ask`` with a small index waits for neither numba nor bm25s, which would start an installed JAX."""
+    build_index(PASSAGES, tmp_path / "index")
     code = """
-import json, sys
+import sys
 from pathlib import Path
-from ragr1_lite.retrieval import bm25
-events = []
-plain = bm25.Bm25Searcher.open(Path(sys.argv[1]))
-bm25.NUMBA_FROM = 1
-fast = bm25.Bm25Searcher.open(Path(sys.argv[1]), events.append)
-assert fast._model.backend == "numba" and plain._model.backend == "numpy"
-assert [type(event).__name__ for event in events] == ["PhaseStarted", "PhaseFinished"]
-queries = json.loads(sys.argv[2])
-for k in (1, 3, 100):
-    assert fast.search(["", *queries], k) == plain.search(["", *queries], k)
-assert fast.search(["", "nothing here"], 3) == [(), ()]
-"""
-    pytest.importorskip("numba")
-    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-    subprocess.run([sys.executable, "-c", code, tmp_path / "index", json.dumps(queries)], check=True, env=environment)
-
-
-def test_bm25s_is_kept_quiet_and_away_from_jax(tmp_path: Path) -> None:
-    (tmp_path / "jax").mkdir()
-    (tmp_path / "jax" / "__init__.py").write_text("raise SystemExit('jax was started')")
-    code = """
-import logging, sys
 from ragr1_lite.core import Passage
 from ragr1_lite.retrieval import Bm25Searcher
-Bm25Searcher.from_passages([Passage("1", "a", "b")]).search(["a", "", "zzz"], 3)
-assert "jax" not in sys.modules and logging.getLogger("bm25s").level >= logging.WARNING
+for searcher in (Bm25Searcher.from_passages([Passage("1", "a", "b")]), Bm25Searcher.open(Path(sys.argv[1]))):
+    searcher.search(["a", "", "zzz"], 3)
+assert not {"bm25s", "jax", "numba"} & set(sys.modules)
 """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "index"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_threads_get_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the memory is so small that all of them forget what others have just found."""
+    monkeypatch.setattr(bm25, "REMEMBERED", 20)
+    passages, queries = random_corpus(3)
+    alone = Bm25Searcher.from_passages(passages).search(queries, 3)
+    searcher = Bm25Searcher.from_passages(passages)
+
+    def ask(seed: int) -> bool:
+        order = random.Random(seed).choices(range(len(queries)), k=60)
+        return all(searcher.search([queries[place]], 3) == [alone[place]] for place in order)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(32)))
 
 
 class TestBuild:
