@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ragr1_lite.core import Mode
 from ragr1_lite.errors import ConfigError
@@ -61,13 +61,34 @@ class DataConfig(_Section):
     """Weights by kind, for the embedded world."""
 
 
+def _one_name(index: Any) -> Any:
+    if isinstance(index, tuple):
+        raise ValueError("is given beside `url`, its other name: keep one of the two")
+    return index
+
+
 class RetrievalConfig(_Section):
     """The index that answers searches."""
 
-    index: str = WORLD
-    """``world`` or an index folder."""
+    index: Annotated[str, BeforeValidator(_one_name)] = WORLD
+    """``world``, an index folder, or the URL of a search server; a recipe may name it ``url`` as well."""
     k: int = Field(3, ge=1)
     """Passages per query."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_names_the_index(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or "url" not in fields:
+            return fields
+        index, url = fields.get("index"), fields["url"]
+        rest = {key: value for key, value in fields.items() if key not in ("index", "url")}
+        name = (index, url) if None not in (index, url) else url if index is None else index
+        return rest if name is None else {"index": name, **rest}
+
+    @property
+    def url(self) -> str | None:
+        """The index's name where it is a URL."""
+        return self.index if "://" in self.index else None
 
 
 class RolloutConfig(_Section):

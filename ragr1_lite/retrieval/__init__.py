@@ -5,19 +5,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragr1_lite.retrieval.bm25 import Bm25Searcher, build_index
+    from ragr1_lite.retrieval.bm25 import Bm25Searcher
+    from ragr1_lite.retrieval.build import build_index
     from ragr1_lite.retrieval.corpora import read_corpus
+    from ragr1_lite.retrieval.http import HttpSearcher
+    from ragr1_lite.retrieval.opensearch import OpenSearchSearcher, index_passages
+    from ragr1_lite.retrieval.server import make_app, serve
     from ragr1_lite.retrieval.sources import open_searcher
     from ragr1_lite.retrieval.store import IndexInfo, verify_index
+    from ragr1_lite.retrieval.web import WebSearcher
 
-__all__ = ["Bm25Searcher", "IndexInfo", "build_index", "open_searcher", "read_corpus", "verify_index"]
+__all__ = [
+    "Bm25Searcher",
+    "HttpSearcher",
+    "IndexInfo",
+    "OpenSearchSearcher",
+    "WebSearcher",
+    "build_index",
+    "index_passages",
+    "make_app",
+    "open_searcher",
+    "read_corpus",
+    "serve",
+    "verify_index",
+]
 
 _HOMES = {
     "Bm25Searcher": "bm25",
+    "HttpSearcher": "http",
     "IndexInfo": "store",
-    "build_index": "bm25",
+    "OpenSearchSearcher": "opensearch",
+    "WebSearcher": "web",
+    "build_index": "build",
+    "index_passages": "opensearch",
+    "make_app": "server",
     "open_searcher": "sources",
     "read_corpus": "corpora",
+    "serve": "server",
     "verify_index": "store",
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ragr1_lite.config import Recipe, find_recipe, load_recipe, recipes_folder
+from ragr1_lite.config import Recipe, RetrievalConfig, find_recipe, load_recipe, recipes_folder
 from ragr1_lite.errors import ConfigError
 
 RECIPES = sorted(recipes_folder().glob("*.yaml"))
@@ -180,6 +180,37 @@ def test_a_section_with_every_line_commented_out_has_its_defaults(tmp_path: Path
 )
 def test_bad_overrides(tmp_path: Path, override: str, says: str) -> None:
     assert says in problem(tmp_path, "task: sft\ntrain: {steps: 5}\n", override)
+
+
+# The index by its URL
+
+CLUSTER = "opensearch://localhost:9200/wiki"
+
+
+def test_an_index_may_be_named_by_its_url(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, f"task: sft\nretrieval: {{url: '{CLUSTER}', k: 5}}\n"))
+    assert (recipe.retrieval.index, recipe.retrieval.url, recipe.retrieval.k) == (CLUSTER, CLUSTER, 5)
+    assert load_recipe(write(tmp_path, recipe.dump())) == recipe
+    assert load_recipe(write(tmp_path, recipe.dump()), ["retrieval.index=books"]).retrieval.index == "books"
+    assert load_recipe(write(tmp_path, "task: sft\n"), [f"retrieval.url={CLUSTER}"]).retrieval == RetrievalConfig(
+        index=CLUSTER
+    )
+    assert RetrievalConfig(index="books").url is None
+
+
+@pytest.mark.parametrize("section", ["{url: null}", "{url: , index: world}", "{index: world}", "{}"])
+def test_no_url_is_no_other_index(tmp_path: Path, section: str) -> None:
+    assert load_recipe(write(tmp_path, f"task: sft\nretrieval: {section}\n")).retrieval == RetrievalConfig()
+
+
+def test_index_and_url_are_one_problem_among_the_others(tmp_path: Path) -> None:
+    section = f"{{index: books, url: '{CLUSTER}', k: 0, ks: 1}}"
+    message = problem(tmp_path, f"task: sft\nretrieval: {section}\ntrain: {{steps: 0}}\n")
+    assert "has 4 problems" in message
+    assert "retrieval.index: is given beside `url`" in message
+    assert "retrieval.k: input should be greater" in message
+    assert "unknown key retrieval.ks (did you mean k?)" in message
+    assert "retrieval.index: input should be a valid string" in problem(tmp_path, "task: sft\nretrieval: {url: 3}\n")
 
 
 # Problems

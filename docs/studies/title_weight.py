@@ -1,0 +1,94 @@
+"""How often a passage's title should be counted in the indexed text: `python docs/studies/title_weight.py DATA`.
+
+DATA holds `hotpotqa_train`, `2wiki_train` and `musique_train` with `corpus_hotpotqa`, `corpus_2wiki_train` and
+`corpus_musique_train`, each a .jsonl.gz. Prints the tables of title_weight.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragr1_lite.core import Passage
+from ragr1_lite.jsonlines import read_rows
+from ragr1_lite.retrieval import Bm25Searcher, read_corpus
+from ragr1_lite.retrieval.ceiling import gold_queries, gold_titles
+
+SETS = {
+    "HotpotQA": ("hotpotqa_train", "corpus_hotpotqa"),
+    "2WikiMultiHopQA": ("2wiki_train", "corpus_2wiki_train"),
+    "MuSiQue": ("musique_train", "corpus_musique_train"),
+}
+WEIGHTS, BASE = (0, 1, 2, 3, 4, 5), 1
+WAYS = {"question, k 5": 5, "question, k 3": 3, "gold queries, k 3": 3}
+RESAMPLES = 10_000
+
+Recalls = dict[str, dict[int, np.ndarray[Any, Any]]]
+
+
+def main(folder: Path) -> None:
+    """Prints each set's recalls by weight and the paired tests against a weight of 1."""
+    recalls = {name: recalls_of(folder, *files) for name, files in SETS.items()}
+    for way in WAYS:
+        print(f"\n**{way}**\n\n| set (questions) | {' | '.join(f'{weight}' for weight in WEIGHTS)} |")
+        print("|---" * (len(WEIGHTS) + 1) + "|")
+        for name, by_way in recalls.items():
+            cells = [f"{by_way[way][weight].mean():.3f}" for weight in WEIGHTS]
+            print(f"| {name} ({len(by_way[way][BASE])}) | {' | '.join(cells)} |")
+        tests([by_way[way] for by_way in recalls.values()])
+
+
+def recalls_of(folder: Path, questions: str, corpus: str) -> Recalls:
+    """Share of each question's gold titles among the passages found, by way of searching and weight."""
+    rows = list(read_rows(folder / f"{questions}.jsonl.gz", lambda row, number: row, "A question set."))
+    passages = list(read_corpus([folder / f"{corpus}.jsonl.gz"]))
+    titles = [set(gold_titles(row)) for row in rows]
+    asked: dict[str, list[list[str]]] = {
+        "question": [[row["question"]] for row in rows],
+        "gold queries": [gold_queries(row, gold_titles(row)) for row in rows],
+    }
+    recalls: Recalls = {way: {} for way in WAYS}
+    for weight in WEIGHTS:
+        # The title goes into the text, so that the index itself adds none.
+        texts = [Passage(one.title, "", "\n".join([one.title] * weight + [one.text])) for one in passages]
+        searcher = Bm25Searcher.from_passages(texts)
+        for way, k in WAYS.items():
+            queries = asked[way.partition(",")[0]]
+            found = iter(searcher.search([query for some in queries for query in some], k))
+            ids = [{passage.id for _ in some for passage in next(found)} for some in queries]
+            recalls[way][weight] = np.array(
+                [len(gold & got) / len(gold) for gold, got in zip(titles, ids, strict=True)]
+            )
+    return recalls
+
+
+def tests(sets: list[dict[int, np.ndarray[Any, Any]]]) -> None:
+    """Prints differences to a weight of 1: paired bootstrap interval, paired sign-flip p; the last line's are means."""
+    rng = np.random.default_rng(0)
+    print(f"\nagainst a weight of {BASE}, with 95 % interval and p:\n\n| set | {' | '.join(map(str, WEIGHTS))} |")
+    print("|---" * (len(WEIGHTS) + 1) + "|")
+    cells: dict[str, list[str]] = {name: [] for name in (*SETS, "mean of the sets")}
+    for weight in WEIGHTS:
+        drawn, flipped, means = [], [], []
+        for by_weight in sets:
+            gains = by_weight[weight] - by_weight[BASE]
+            values, counts = np.unique(gains, return_counts=True)
+            drawn.append(rng.multinomial(len(gains), counts / len(gains), RESAMPLES) @ values / len(gains))
+            flips = [2 * rng.binomial(count, 0.5, RESAMPLES) - count for count in counts]
+            flipped.append(np.stack(flips, axis=1) @ values / len(gains))
+            means.append(gains.mean())
+        rows = [*zip(drawn, flipped, means, strict=True)]
+        rows.append((np.mean(drawn, axis=0), np.mean(flipped, axis=0), np.mean(means)))
+        for name, (resampled, null, mean) in zip(cells, rows, strict=True):
+            low, high = np.quantile(resampled, (0.025, 0.975))
+            p = (1 + (np.abs(null) >= abs(mean) - 1e-12).sum()) / (1 + RESAMPLES)
+            cells[name].append("–" if weight == BASE else f"{mean:+.3f} ({low:+.3f} to {high:+.3f}), p {p:.4f}")
+    for name, texts in cells.items():
+        print(f"| {name} | {' | '.join(texts)} |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
