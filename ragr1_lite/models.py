@@ -172,8 +172,6 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     return replace(spec, dtype=dtype, engine=engine), ", ".join(why)
 
 
-
-
 def _quiet_transformers() -> None:
     """Progress is shown by our own events; and bitsandbytes need not say that an optional kernel is missing."""
     from transformers.utils.logging import disable_progress_bar
@@ -264,8 +262,6 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTr
         max_seq_length=spec.max_length,
     )
     return adapted
-
-
 
 
 def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:

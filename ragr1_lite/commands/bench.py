@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
 import typer
 
-from ragr1_lite.commands.options import AsJson, Index, Model, group
+from ragr1_lite.commands.options import AsJson, Model, examples, group
 from ragr1_lite.session import session
-
-if TYPE_CHECKING:
-    from ragr1_lite.ui import Display
 
 app = group("Measure this machine: both ways in one run, medians, ratios.")
 
 
-@app.command("retrieval")
-def bench_retrieval(context: typer.Context, index: Index = None, as_json: AsJson = False) -> None:
-    """One search call for a turn's queries against one call per query.
+@app.command(
+    "retrieval",
+    epilog=examples(
+        "ragr1-lite bench retrieval --passages 10000,100000", "ragr1-lite bench retrieval --index runs/books"
+    ),
+)
+def bench_retrieval(
+    context: typer.Context,
+    passages: Annotated[
+        str, typer.Option(metavar="N,N", help="Synthetic corpora of these sizes; a million takes 2.5 GB of memory.")
+    ] = "10000,100000,1000000",
+    index: Annotated[str | None, typer.Option(metavar="FOLDER", help="Measure this index instead.")] = None,
+    build: Annotated[bool, typer.Option("--build", help="Also measure building, minutes for a million.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search against bm25s' own and tantivy's: the same queries, one thread.
 
-    JSON: {"machine", "rows": [{"engine", "us_per_query"}], "ratios": {"loop", "repeats"}}
+    JSON: {"machine": {...}, "rows": [{"passages", "queries", "mix", "engine", "us_per_query"} ...], "ratios":
+    {PASSAGES: {MIX: {ENGINE: its time over ours, "floor": ours over the memory's}}}}, with --build {"build":
+    {"seconds_ratio", "memory_ratio", ...}}.
     """
     with session(context) as display:
         from ragr1_lite import bench
-        from ragr1_lite.config import WORLD
+        from ragr1_lite.ui import counts_table
 
-        _show_bench(display, bench.retrieval(index or WORLD, report=display), as_json)
+        sizes = bench.sizes(passages)
+        result = bench.retrieval(index, passages=sizes, build=max(sizes) if build else None, report=display)
+        if as_json:
+            display.show_json(result)
+        else:
+            display.show(counts_table(bench.figures(result)))
 
 
 @app.command("sampling")
@@ -36,17 +53,11 @@ def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson 
     """
     with session(context) as display:
         from ragr1_lite import bench
+        from ragr1_lite.ui import counts_table
 
-        _show_bench(display, bench.sampling(model, report=display), as_json)
-
-
-def _show_bench(display: Display, result: dict[str, Any], as_json: bool) -> None:
-    from ragr1_lite.ui import counts_table
-
-    if as_json:
-        display.show_json(result)
-        return
-    flat = {row["engine"]: value for row in result["rows"] for key, value in row.items() if key != "engine"}
-    unit = next(key for key in result["rows"][0] if key != "engine").replace("_", " ")
-    rest = {key: value for key, value in result.items() if key not in ("rows", "machine")}
-    display.show(counts_table({f"{name} ({unit})": value for name, value in flat.items()} | rest))
+        result = bench.sampling(model, report=display)
+        if as_json:
+            display.show_json(result)
+            return
+        speeds = {f"{row['engine']} (tokens per second)": row["tokens_per_second"] for row in result["rows"]}
+        display.show(counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}))

@@ -41,7 +41,9 @@ Adapter = Annotated[
         metavar="FOLDER",
     ),
 ]
-Index = Annotated[str | None, typer.Option(help="An index folder. [default: the embedded world's]", metavar="FOLDER")]
+Index = Annotated[
+    str | None, typer.Option(help="An index folder or URL. [default: the embedded world's]", metavar="INDEX")
+]
 Passages = Annotated[
     int | None, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query. [default: the recipe's]")
 ]

@@ -45,9 +45,13 @@ COMMANDS = [
     ["index", "search"],
     ["index", "info"],
     ["index", "verify"],
+    ["index", "ceiling"],
+    ["index", "serve"],
     ["data", "generate"],
     ["recipes", "list"],
     ["recipes", "show"],
+    ["bench", "retrieval"],
+    ["bench", "sampling"],
 ]
 
 
@@ -184,6 +188,51 @@ def test_index_search_and_info_for_people(index: Path) -> None:
     info = json.loads(run("index", "info", index, "--json").stdout)
     assert info["passages"] == 3 and info["path"] == str(index)
     assert "Passages  3\n" in run("index", "info", index).stdout
+
+
+def test_queries_come_from_a_file_or_stdin(index: Path, tmp_path: Path) -> None:
+    file = tmp_path / "queries.txt"
+    file.write_text("Niger\n\n São Tomé \n", encoding="utf-8")
+    shown = json.loads(run("index", "search", index, "Chad", "--queries-file", file, "-k", "1", "--json").stdout)
+    assert [row["query"] for row in shown["results"]] == ["Chad", "Niger", "São Tomé"]
+    assert [row["passages"][0]["id"] for row in shown["results"]] == ["1", "2", "3"]
+    piped = json.loads(run("index", "search", index, "--queries-file", "-", "--json", given="Chad\n").stdout)
+    assert [row["query"] for row in piped["results"]] == ["Chad"]
+    for arguments, code in (([], 2), (["--queries-file", tmp_path / "none.txt"], 1), (["--queries-file", tmp_path], 1)):
+        result = run("index", "search", index, *arguments)
+        assert result.exit_code == code and result.stderr.count("\n") == 1
+
+
+def test_index_build_reads_a_folder_of_documents(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "chad.md").write_text("# Chad\n\nIts capital is N'Djamena.", encoding="utf-8")
+    built = run("index", "build", tmp_path / "notes", "--out", tmp_path / "index", "--title-weight", "2")
+    assert built.stdout.startswith("1 passage (")
+    assert json.loads(run("index", "info", tmp_path / "index", "--json").stdout)["title_weight"] == 2
+    assert "Its capital is N'Djamena." in run("index", "search", tmp_path / "index", "capital").stdout
+
+
+def test_index_ceiling(index: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    rows = [{"question": "highest point of Chad?", "answers": ["Emi Koussi"], "gold_titles": ["Chad"]}]
+    rows += [{"question": "Gulf of Guinea?", "answers": ["Malabo"]}]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = json.loads(run("index", "ceiling", index, questions, "-k", "1", "--json").stdout)
+    assert found["questions"] == 2 and found["answer"]["question"]["mean"] == 0.5
+    assert found["titles"]["question"]["mean"] == 1 and found["answer"]["gold_queries"]["n"] == 1
+    assert "An answer in the top 1 of the question" in run("index", "ceiling", index, questions, "-k", "1").stdout
+
+
+def test_an_index_of_an_unknown_kind(tmp_path: Path) -> None:
+    result = run("index", "search", "ftp://somewhere", "Chad")
+    assert result.exit_code == 2 and "ftp://" in result.stderr and result.stderr.count("\n") == 1
+    gone = run("index", "serve", tmp_path / "none", "--port", "0")
+    assert gone.exit_code == 1 and gone.stderr.startswith("Error: There is no index")
+
+
+def test_bench_retrieval_wants_numbers() -> None:
+    result = run("bench", "retrieval", "--passages", "many")
+    assert result.exit_code == 2 and "'many' is not a list of numbers" in result.stderr
 
 
 def test_missing_index(tmp_path: Path) -> None:

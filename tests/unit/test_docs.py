@@ -13,11 +13,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def commands() -> list[str]:
     """Every command as a user types it."""
+    import typer
+
     from ragr1_lite.cli import app
 
-    found = [command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands]  # type: ignore[union-attr]
-    for group in app.registered_groups:
-        found += [f"{group.name} {command.name}" for command in group.typer_instance.registered_commands]  # type: ignore[union-attr]
+    found = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        found += [f"{name} {sub}" for sub in command.commands] if hasattr(command, "commands") else [name]
     return found
 
 

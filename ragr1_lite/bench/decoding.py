@@ -1,62 +1,14 @@
-"""Benchmarks: both ways in one process, interleaved, medians; ratios rather than times."""
+"""Our sampler against transformers' own generation."""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from ragr1_lite.config import WORLD
+from ragr1_lite.bench.hardware import machine
+from ragr1_lite.bench.interleave import interleave
 from ragr1_lite.core import SampleRequest
-from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
-
-
-def machine() -> dict[str, str]:
-    """What the figures depend on."""
-    import numpy
-    import torch
-
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": str(os.cpu_count()),
-        "threads": str(torch.get_num_threads()),
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "torch": torch.__version__,
-    }
-
-
-def retrieval(index: str = WORLD, *, queries: int = 24, k: int = 3, rounds: int = 15, report: Report = ignore) -> Any:
-    """One search call for a turn's queries against one call per query, and against a turn that repeats queries.
-
-    Returns:
-        ``{"machine", "rows": [{"engine", "us_per_query"}], "ratios": {"loop": loop over batch, "repeats": …}}``.
-    """
-    from ragr1_lite.retrieval import open_searcher
-    from ragr1_lite.world import questions
-
-    searcher = open_searcher(index, report)
-    distinct = list(
-        dict.fromkeys(query for q in questions("train") for step in q.plan("multi").steps for query in step.queries)
-    )
-    asked = distinct[:queries]
-    repeated = (asked[: max(1, queries // 4)] * 4)[:queries]
-    ways: dict[str, Callable[[], object]] = {
-        "one call": lambda: searcher.search(asked, k),
-        "a call per query": lambda: [searcher.search([query], k) for query in asked],
-        "one call, each query four times": lambda: searcher.search(repeated, k),
-    }
-    medians = interleave(ways, rounds, report)
-    rows = [{"engine": name, "us_per_query": round(seconds / len(asked) * 1e6, 1)} for name, seconds in medians.items()]
-    batch, loop, repeats = medians.values()
-    return {
-        "machine": machine(),
-        "rows": rows,
-        "ratios": {"loop": round(loop / batch, 2), "repeats": round(batch / repeats, 2)},
-    }
+from ragr1_lite.events import Report, ignore
 
 
 def sampling(
@@ -108,27 +60,11 @@ def sampling(
     speed = {name: tokens[name] / seconds for name, seconds in medians.items()}
     equal = [a == b for a, b in zip(made["ours"], made["generate"], strict=True)]
     return {
-        "machine": machine(),
+        "machine": machine("torch", threads=torch.get_num_threads()),
         "rows": [{"engine": name, "tokens_per_second": round(value, 1)} for name, value in speed.items()],
         "ratio": round(speed["ours"] / speed["generate"], 2),
         "equal_outputs": statistics.fmean(equal),
     }
-
-
-def interleave(ways: Mapping[str, Callable[[], object]], rounds: int, report: Report = ignore) -> dict[str, float]:
-    """Median seconds of each way; all are run once unmeasured, then in turn, ``rounds`` times."""
-    name, began = "Measuring", time.perf_counter()
-    report(PhaseStarted(name, rounds + 1, "rounds"))
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for done in range(rounds + 1):
-        for way, run in ways.items():
-            start = time.perf_counter()
-            run()
-            if done:
-                seconds[way].append(time.perf_counter() - start)
-        report(PhaseAdvanced(name, done + 1))
-    report(PhaseFinished(name, time.perf_counter() - began))
-    return {way: statistics.median(times) for way, times in seconds.items()}
 
 
 def _until_end(ids: list[int], ends: tuple[int, ...]) -> list[int]:

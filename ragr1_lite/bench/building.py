@@ -1,0 +1,119 @@
+"""Our counting of postings against bm25s' ``index()``: the same word ids, each in a process of its own.
+
+Run as ``python -m ragr1_lite.bench.building ours|bm25s PASSAGES``, it prints one measurement as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.bench import corpus
+from ragr1_lite.bench.interleave import process_clock
+from ragr1_lite.errors import StorageError
+from ragr1_lite.events import PhaseFinished, PhaseStarted, Report, ignore
+
+WARM_UP = 20_000
+"""Passages that are built unmeasured first, so that nothing is compiled while it is measured."""
+
+
+def build(passages: int, report: Report = ignore) -> dict[str, Any]:
+    """Builds the postings of synthetic passages by both ways, in memory, from word ids.
+
+    Memory is the most the process ever held while it built, its word ids included: 32-bit numbers in one array for us,
+    in one array per passage for bm25s.
+
+    Returns:
+        ``{"passages", "seconds_ratio", "memory_ratio": bm25s' over ours, "ours": {"seconds", "peak_bytes"}, "bm25s"}``.
+
+    Raises:
+        StorageError: A build failed, mostly for want of memory: bm25s takes some 4 GB for a million passages.
+    """
+    measured: dict[str, dict[str, float]] = {}
+    for engine in ("ours", "bm25s"):
+        name, began = f"Building {passages:,} passages: {engine}", time.perf_counter()
+        report(PhaseStarted(name))
+        command = [sys.executable, "-m", __name__, engine, str(passages)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            why = (done.stderr.splitlines() or ["its process was killed"])[-1]
+            raise StorageError(
+                f"Building {passages:,} passages with {engine} failed ({why})", "Measure fewer passages."
+            )
+        measured[engine] = json.loads(done.stdout)
+        report(PhaseFinished(name, time.perf_counter() - began))
+    ours, theirs = measured["ours"], measured["bm25s"]
+    return {
+        "passages": passages,
+        "seconds_ratio": round(theirs["seconds"] / ours["seconds"], 2),
+        "memory_ratio": round(theirs["peak_bytes"] / ours["peak_bytes"], 2),
+        **measured,
+    }
+
+
+def measure(engine: str, passages: int) -> dict[str, float]:
+    """Builds once, in this process, after a small build that is not measured."""
+    prepare = {"ours": _ours, "bm25s": _bm25s}[engine]
+    prepare(min(passages, WARM_UP))()
+    run, clock = prepare(passages), process_clock()
+    _forget_peak()
+    start = clock()
+    run()
+    return {"seconds": round(clock() - start, 3), "peak_bytes": _peak()}
+
+
+def _ours(passages: int) -> Callable[[], object]:
+    from ragr1_lite.retrieval.build import count_postings
+
+    ids, lengths, words = _passages(passages)
+    return lambda: count_postings(ids, lengths, words)
+
+
+def _bm25s(passages: int) -> Callable[[], object]:
+    import numpy as np
+
+    from ragr1_lite.bench.peers import quiet_bm25s
+
+    ids, lengths, words = _passages(passages)
+    pieces = [array("i", piece.tobytes()) for piece in np.split(ids, np.cumsum(lengths)[:-1])]
+    vocabulary = {word: word for word in range(words)}
+    model = quiet_bm25s().BM25(method="lucene", backend="numpy")
+    return lambda: model.index((pieces, vocabulary), create_empty_token=False, show_progress=False)
+
+
+def _passages(count: int) -> tuple[Any, Any, int]:
+    """Synthetic passages whose words are numbered without gaps, and how many words there are."""
+    import numpy as np
+
+    ids, lengths = corpus.passages(count)
+    numbers = np.cumsum(np.bincount(ids) > 0, dtype=np.int32)
+    return numbers[ids] - 1, lengths, int(numbers[-1])
+
+
+def _forget_peak() -> None:
+    """Has Linux count the most memory held anew from here."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def _peak() -> int:
+    """The most memory that this process held, in bytes."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
