@@ -353,6 +353,7 @@ def save_adapter(policy: Policy, folder: Path | str, *, dtype: Literal["fp32", "
             if dtype == "bf16":
                 _halve(fresh / "adapter_model.safetensors")
             (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
+            (fresh / "adapter_model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
             if folder.exists():
                 folder.rename(Path(making) / "old")
             fresh.rename(folder)
