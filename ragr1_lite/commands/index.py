@@ -157,7 +157,7 @@ def index_ceiling(
 def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = False) -> None:
     """Say what an index is made of.
 
-    JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package"}.
+    JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight"}.
     """
     with session(context) as display:
         from dataclasses import asdict

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -37,13 +38,7 @@ def sft(
 
     JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
     """
-    with session(context) as display:
-        from ragr1_lite.config import load_recipe
-
-        settings = load_recipe(recipe, overrides or (), task="sft")
-        from ragr1_lite.sft import train
-
-        _show_run(train(settings, resume=resume, overwrite=overwrite, report=display), display, as_json)
+    _train(context, "sft", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
 @app.command(
@@ -64,12 +59,24 @@ def grpo(
 
     JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
     """
+    _train(context, "grpo", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+def _train(
+    context: typer.Context,
+    task: Literal["sft", "grpo"],
+    recipe: str,
+    overrides: list[str] | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     with session(context) as display:
         from ragr1_lite.config import load_recipe
 
-        settings = load_recipe(recipe, overrides or (), task="grpo")
-        from ragr1_lite.grpo import train
-
+        settings = load_recipe(recipe, overrides or (), task=task)  # before torch is imported
+        train = import_module(f"ragr1_lite.{task}").train
         _show_run(train(settings, resume=resume, overwrite=overwrite, report=display), display, as_json)
 
 

@@ -132,7 +132,8 @@ def index_passages(
         DataError: The cluster refused more than a few passages.
     """
     cluster = _Cluster(url, 120.0, retries)
-    began, done, refused = time.perf_counter(), 0, [""][:0]
+    began, done = time.perf_counter(), 0
+    refused: list[str] = []
     try:
         _make_index(cluster, overwrite)
         total = len(passages) if isinstance(passages, Sized) else None

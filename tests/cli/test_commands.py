@@ -133,6 +133,21 @@ def test_defaults_are_those_of_the_library() -> None:
         assert {name: ours[name].default for name in shared} == {name: theirs[name].default for name in shared}
 
 
+def test_a_server_has_the_defaults_of_the_library() -> None:
+    from ragr1_lite.commands.index import index_serve
+    from ragr1_lite.retrieval.server import serve
+
+    ours, theirs = inspect.signature(index_serve).parameters, inspect.signature(serve).parameters
+    for name in ("host", "port", "k", "max_k"):
+        assert ours[name].default == theirs[name].default
+
+
+def test_the_title_weight_in_the_help_is_the_default() -> None:
+    from ragr1_lite.retrieval.build import TITLE_WEIGHT
+
+    assert f"[default: {TITLE_WEIGHT}]" in " ".join(run("index", "build", "--help").stdout.split())
+
+
 # --- recipes ------------------------------------------------------------------------------------------------------
 
 

@@ -152,6 +152,7 @@ def test_adapter_round_trip(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
     before = loss_of(policy).item()
     folder = save_adapter(policy, tmp_path / "run" / "adapter")
     save_adapter(policy, folder)
+    assert all(file.stat().st_mode & 0o044 == 0o044 for file in folder.iterdir())  # others may read it
     assert sorted(path.name for path in folder.parent.iterdir()) == ["adapter"]
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     frozen = load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))

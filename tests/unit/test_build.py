@@ -19,6 +19,7 @@ from ragr1_lite.errors import DataError, RetrievalIndexError, StorageError
 from ragr1_lite.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted
 from ragr1_lite.retrieval import build, counting, files
 from ragr1_lite.retrieval.build import build_in_memory, build_index, count_postings
+from ragr1_lite.retrieval.corpora import read_corpus
 from ragr1_lite.retrieval.postings import Postings, load_postings
 from ragr1_lite.retrieval.store import verify_index
 from ragr1_lite.retrieval.tokenizer import WordTokenizer
@@ -134,6 +135,15 @@ class TestPieces:
 
 
 class TestProgress:
+    def test_a_corpus_tells_the_share_that_was_read(self, tmp_path: Path) -> None:
+        file = tmp_path / "corpus.jsonl"
+        file.write_text("".join(f'{{"id": "{row}", "text": "word {row}"}}\n' for row in range(20_000)), "utf-8")
+        events: list[object] = []
+        build_index(read_corpus([file]), tmp_path / "index", report=events.append)
+        shares = [event.share for event in events if isinstance(event, PhaseAdvanced) and event.share is not None]
+        assert len(shares) == 20
+        assert shares == sorted(shares) and shares[0] < 0.6 and shares[-1] == 1
+
     @pytest.mark.parametrize("room", [2**30, 200])
     def test_every_piece_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
         monkeypatch.setattr(build, "BLOCK", 50)

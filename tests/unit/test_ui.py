@@ -387,6 +387,18 @@ def test_the_display_remembers_the_last_checkpoint() -> None:
     assert display.checkpoint is not None and display.checkpoint.step == 5
 
 
+def test_time_left_is_told_by_the_share_where_the_total_is_unknown_and_the_rate_where_it_is_high() -> None:
+    clock = Clock()
+    display = Display(out=recorder(), err=recorder(terminal=False), clock=clock)
+    display(PhaseStarted("Reading passages", None, "passages"))
+    clock.now = 10
+    display(PhaseAdvanced("Reading passages", 5000, share=0.25))
+    assert "Reading passages: 5,000 passages, 10.0 s · 30.0 s left · 500/s" in written(display.err)
+    clock.now = 20
+    display(PhaseAdvanced("Reading passages", 1000))
+    assert written(display.err).rstrip().endswith("Reading passages: 1,000 passages, 20.0 s")
+
+
 def test_a_terminal_sees_bars_within_its_width_and_they_go_away() -> None:
     clock = Clock()
     display = Display(out=recorder(60), err=recorder(60), clock=clock)
