@@ -26,12 +26,16 @@ class Example:
         question: What the user asks.
         answers: Accepted answers; the first is the canonical one, the others are aliases.
         kind: Label used to break figures down, such as ``bridge``. Empty when the set has none.
+        hops: Facts that the answer rests on, where the set says it; else 0.
+        pass_rate: Share of a model's rollouts that were right, where it was measured.
     """
 
     id: str
     question: str
     answers: tuple[str, ...]
     kind: str = ""
+    hops: int = 0
+    pass_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Run:
                 f"There is a run in {folder} already",
                 "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",
             )
-        with _writing(folder):
+        with writing(folder):
             if saved.exists() and not resume:
                 run._clear()
             run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class Run:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends a line to ``metrics.jsonl``."""
         path = self.folder / "metrics.jsonl"
-        with _writing(path), path.open("a", encoding="utf-8") as file:
+        with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ def write_atomic(path: Path, text: str) -> None:
         StorageError: The disk is full or not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with _writing(path):
+    with writing(path):
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -138,7 +138,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turns what the operating system says about a full or read-only disk into StorageError."""
     try:
         yield

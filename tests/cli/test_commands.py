@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -86,7 +87,7 @@ def library(monkeypatch: pytest.MonkeyPatch, name: str, **functions: Any) -> Non
     module.__dict__.update(functions)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     parent, _, leaf = module.__name__.rpartition(".")
-    monkeypatch.setattr(sys.modules[parent], leaf, module, raising=False)
+    monkeypatch.setattr(import_module(parent), leaf, module, raising=False)
 
 
 # --- help and usage -----------------------------------------------------------------------------------------------
@@ -577,7 +578,7 @@ def test_data_generate_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         calls.append((questions, options))
         return counts
 
-    library(monkeypatch, "data.generate", generate=generate)
+    library(monkeypatch, "pipeline.generate", generate=generate)
     command = ["data", "generate", tmp_path / "q.jsonl", "--index", "world", "--out", tmp_path / "t.jsonl"]
     assert json.loads(run(*command, "--json").stdout) == counts
     assert "Rejected   no passage 1\n" in run(*command, "--mode", "single", "--limit", "3").stdout

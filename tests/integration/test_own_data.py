@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ragr1_lite.data.files import read_records
-from ragr1_lite.data.generate import generate
+from ragr1_lite.pipeline.generate import generate
 from ragr1_lite.protocol import Protocol, render_turn
 from ragr1_lite.retrieval import build_index, read_corpus
 from ragr1_lite.rewards import exact_match

@@ -1,4 +1,4 @@
-"""Making training data."""
+"""Writing trajectories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from ragr1_lite.commands.options import AsJson, Passages, examples, group
 from ragr1_lite.session import session
 
-app = group("Make training data.")
+app = group()
 
 
 @app.command(
@@ -35,7 +35,7 @@ def data_generate(
     JSON: {"questions", "kept", "rejected": {REASON: n}, "rounds", "queries", "by_kind"}.
     """
     with session(context) as display:
-        from ragr1_lite.data.generate import generate
+        from ragr1_lite.pipeline.generate import generate
         from ragr1_lite.ui import counts_table
 
         counts = generate(questions, index=index, teacher=teacher, mode=mode, out=out, limit=limit, k=k, report=display)

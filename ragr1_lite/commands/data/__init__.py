@@ -1,0 +1,10 @@
+"""From question sets to training data, a command to a file."""
+
+from __future__ import annotations
+
+from ragr1_lite.commands.data import generate, inspect, make_questions, segment, select, view
+from ragr1_lite.commands.options import group
+
+app = group("Make training data.")
+for command in (inspect, generate, segment, select, make_questions, view):
+    app.add_typer(command.app)

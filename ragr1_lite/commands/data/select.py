@@ -1,0 +1,7 @@
+"""`data select`: being written."""
+
+from __future__ import annotations
+
+from ragr1_lite.commands.options import group
+
+app = group()
