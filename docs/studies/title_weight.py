@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ragr1_lite.jsonlines import read_rows
+from ragr1_lite.data.questions import read_questions
+from ragr1_lite.pipeline.ceiling import gold_queries
 from ragr1_lite.retrieval import Bm25Searcher, read_corpus
-from ragr1_lite.retrieval.ceiling import gold_queries, gold_titles
 
 SETS = {
     "HotpotQA": ("hotpotqa_train", "corpus_hotpotqa"),
@@ -42,12 +42,12 @@ def main(folder: Path) -> None:
 
 def recalls_of(folder: Path, questions: str, corpus: str) -> Recalls:
     """Share of each question's gold titles among the passages found, by way of searching and weight."""
-    rows = list(read_rows(folder / f"{questions}.jsonl.gz", lambda row, number: row, "A question set."))
+    read = read_questions(folder / f"{questions}.jsonl.gz")
     passages = list(read_corpus([folder / f"{corpus}.jsonl.gz"]))
-    titles = [set(gold_titles(row)) for row in rows]
-    asked: dict[str, list[list[str]]] = {
-        "question": [[row["question"]] for row in rows],
-        "gold queries": [gold_queries(row, gold_titles(row)) for row in rows],
+    titles = [set(question.titles) for question in read]
+    asked: dict[str, list[tuple[str, ...]]] = {
+        "question": [(question.example.question,) for question in read],
+        "gold queries": [gold_queries(question) for question in read],
     }
     recalls: Recalls = {way: {} for way in WAYS}
     for weight in WEIGHTS:

@@ -1,7 +1,7 @@
 """BM25 over bm25s' own arrays, behind :class:`ragr1_lite.core.Searcher`: a turn's queries are answered in one call.
 
-Large indexes are searched by compiled code, small ones by NumPy, which need not be started first; so are large ones
-where numba is missing. What they find is equal.
+Large indexes are searched by compiled code, small ones by bm25s itself, which starts sooner; so are large ones where
+numba is missing. What they find is equal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ragr1_lite import __version__
 from ragr1_lite.core import Passage
 from ragr1_lite.errors import RetrievalIndexError
 from ragr1_lite.events import Notice, PhaseFinished, PhaseStarted, Report, ignore
-from ragr1_lite.retrieval import plain
+from ragr1_lite.retrieval import fallback
 from ragr1_lite.retrieval.build import K1, TITLE_WEIGHT, B, build_in_memory, build_index
 from ragr1_lite.retrieval.files import REBUILD, broken
 from ragr1_lite.retrieval.postings import INDICES, INDPTR, Postings, load_postings
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Bm25Searcher", "IndexInfo", "build_index", "verify_index"]
 
 KERNEL_FROM = 20_000
-"""Passages from which the compiled kernel is used. It takes half a second to start, once compiled; NumPy takes as long
-for a thousand queries of this size, a training run's first step, and an ``ask`` has five."""
+"""Passages from which the compiled kernel is used. It takes half a second to start, once compiled, bm25s a twentieth;
+bm25s takes the difference for 1,500 queries of this size, a training run's first steps, and an ``ask`` has five."""
 
 CHECKED_WHOLE = 64 * 2**20
 """Indexes up to this many bytes are checked by their checksums when opened: some 50 ms at most."""
@@ -68,7 +68,7 @@ class Bm25Searcher:
         passages: _Passages,
         tokenizer: WordTokenizer,
         info: IndexInfo,
-        best: Best = plain.best,
+        best: Best = fallback.best,
     ) -> None:
         self.info = info
         self._postings = postings
@@ -123,6 +123,10 @@ class Bm25Searcher:
         postings, words = build_in_memory(kept, tokenizer, k1, b, title_weight)
         info = IndexInfo(None, len(kept), len(words), k1, b, tokenizer.settings, 0, __version__, title_weight)
         return cls(postings, words, kept, tokenizer, info, _best_for(postings, report))
+
+    def passage(self, position: int) -> Passage:
+        """The passage at a place in the corpus, from 0 to the index's length; read from disk when asked for."""
+        return self._passages[position]
 
     def search(self, queries: Sequence[str], k: int) -> list[Found]:
         """Answers all queries in one call; equal ones are searched once, and not at all if they were lately.
@@ -196,10 +200,11 @@ class _Memory:
 def _best_for(postings: Postings, report: Report) -> Best:
     """Returns what searches these postings fastest, ready to run."""
     if postings.passages < KERNEL_FROM:
-        return plain.best
+        fallback.warm()
+        return fallback.best
     phase, began = "Warming up search", time.perf_counter()
     report(PhaseStarted(phase))
-    best: Best = plain.best
+    best: Best = fallback.best
     try:
         from ragr1_lite.retrieval import kernel
 
@@ -208,6 +213,7 @@ def _best_for(postings: Postings, report: Report) -> Best:
     except Exception as error:  # numba is missing, does not fit this NumPy or processor, or cannot keep its code.
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         report(Notice(f"Search is slow: its compiled form cannot be started ({why})", "warning"))
+        fallback.warm()
     report(PhaseFinished(phase, time.perf_counter() - began))
     return best
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numba
 import numpy as np
 
-from ragr1_lite.retrieval import plain
+from ragr1_lite.retrieval import fallback
 from ragr1_lite.retrieval.postings import Postings
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +54,7 @@ def best(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[
     Args:
         postings: Scores that are not negative, of a method that :func:`serves`.
         queries: Words' ids, in order; their scores are added in this order, repeated ones repeatedly.
-        k: At least 1; above :data:`MOST`, NumPy does the work.
+        k: At least 1; above :data:`MOST`, bm25s does the work.
 
     Returns:
         Positions, int64, and scores, float32, both of shape ``(queries, min(k, passages))``: the best first, equal
@@ -64,7 +64,7 @@ def best(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[
         IndexError: A word's id is not in the index.
     """
     if k > MOST:
-        return plain.best(postings, queries, k)
+        return fallback.best(postings, queries, k)
     distinct: dict[tuple[int, ...], int] = {}
     rows = [distinct.setdefault(tuple(query), len(distinct)) for query in queries]
     words = np.array([word for query in distinct for word in query], np.int64)

@@ -16,10 +16,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from ragr1_lite.core import Passage
 from ragr1_lite.errors import ConfigError, RagR1Error, RetrievalIndexError
+from ragr1_lite.retrieval.contents import split_contents
 
 _ANSWER_BYTES = 256 * 2**20
 _TEXT_CHARACTERS = 10**6
-_LONGEST_TITLE = 200
 _LARGEST_SCORE = 1e30
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED_PAUSE = 0.25, 8.0, 30.0
 
@@ -209,8 +209,8 @@ def read_document(document: Any, identifier: Any, score: Any) -> Passage:
     title, text = document.get("title") or "", document.get("text")
     if text is None:
         text = document.get("contents")
-        if isinstance(text, str) and not title:
-            title, text = split_contents(text)
+        if isinstance(text, str) and isinstance(title, str):
+            title, text = split_contents(text, title)
     if not isinstance(title, str) or not isinstance(text, str):
         raise ValueError("a document has no `contents`")
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
@@ -218,20 +218,6 @@ def read_document(document: Any, identifier: Any, score: Any) -> Passage:
     if len(title) + len(text) > _TEXT_CHARACTERS:
         raise ValueError(f"a document has more than {_TEXT_CHARACTERS:,} characters")
     return Passage(whole(str(identifier)), whole(title), whole(text), float(score))
-
-
-def split_contents(contents: str) -> tuple[str, str]:
-    """Takes ``contents`` apart into title and text.
-
-    The title is the first line, in quotes (Search-R1's Wikipedia) or short enough for one; in RAG-R1's files it ends at
-    three spaces. Without either, all is text.
-    """
-    head, newline, rest = contents.partition("\n")
-    if newline and len(head) > 1 and head[0] == head[-1] == '"':
-        return head[1:-1], rest
-    if not newline:
-        head, newline, rest = contents.partition("   ")
-    return (head, rest) if newline and len(head) <= _LONGEST_TITLE else ("", contents)
 
 
 def whole(text: str) -> str:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,12 +26,14 @@ from typing import Any
 
 from ragr1_lite.core import Passage
 from ragr1_lite.errors import RetrievalIndexError, StorageError
+from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
 from ragr1_lite.retrieval.files import REBUILD, HashedFile, broken, load_array, map_file, save_array
 
 FORMAT = "ragr1-lite-bm25"
 FORMAT_VERSION = 2
 MANIFEST, PASSAGES, OFFSETS = "manifest.json", "passages.jsonl", "passages.offsets.npy"
 NAME_ONE = "Name the folder an index was built in."
+_CHUNK = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +160,13 @@ def write_manifest(folder: Path, info: IndexInfo, checksums: Mapping[str, str], 
     return info
 
 
-def open_manifest(path: Path, *, small: int = 0) -> IndexInfo:
+def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> IndexInfo:
     """Reads an index's manifest and checks that its files are there in the right sizes.
 
     Args:
         path: The index's folder.
         small: The smallest files, together up to this many bytes, are checked by their checksums too.
+        report: Gets a phase for each file that is read for its checksum.
 
     Raises:
         RetrievalIndexError: The folder is missing, no index, of another version than this, or broken.
@@ -177,18 +182,22 @@ def open_manifest(path: Path, *, small: int = 0) -> IndexInfo:
     for size, name, checksum in files:
         file = path / name
         small -= size
-        if not file.is_file() or file.stat().st_size != size or (small >= 0 and _sha256(file) != checksum):
+        if not file.is_file() or file.stat().st_size != size or (small >= 0 and _sha256(file, report) != checksum):
             raise broken(file)
     return info
 
 
-def verify_index(path: Path) -> IndexInfo:
+def verify_index(path: Path, report: Report = ignore) -> IndexInfo:
     """Checks every file of an index against its checksum.
+
+    Args:
+        path: The index's folder.
+        report: Gets a phase for each file: a large index takes minutes.
 
     Raises:
         RetrievalIndexError: Names the first file that is missing or is not what was built.
     """
-    return open_manifest(path, small=2**63)
+    return open_manifest(path, small=2**63, report=report)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -261,6 +270,16 @@ def _check_target(out: Path, overwrite: bool) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, report: Report = ignore) -> str:
+    name, began, digest = f"Checking {path.name}", time.perf_counter(), hashlib.sha256()
+    report(PhaseStarted(name, _mebibytes(path.stat().st_size), "MiB"))
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(_CHUNK):
+            digest.update(piece)
+            report(PhaseAdvanced(name, _mebibytes(stream.tell())))
+    report(PhaseFinished(name, time.perf_counter() - began))
+    return digest.hexdigest()
+
+
+def _mebibytes(size: int) -> int:
+    return math.ceil(size / 2**20)

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from ragr1_lite.core import Passage
 from ragr1_lite.errors import RetrievalIndexError
+from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted
 from ragr1_lite.retrieval import files, store, vocabulary
+from ragr1_lite.retrieval.bm25 import Bm25Searcher
 from ragr1_lite.retrieval.build import build_index
 from ragr1_lite.retrieval.files import load_array, save_array
 from ragr1_lite.retrieval.postings import load_postings
@@ -152,6 +154,31 @@ class TestVocabulary:
         assert (opened.get("w41"), opened.get("w43"), opened.get("no")) == (41, 43, None)
         with pytest.raises(RetrievalIndexError, match=r"vocab\.index\.json .* is broken"):
             opened.get("w42")
+
+
+class TestVerifying:
+    def test_each_file_is_a_phase_of_its_size(self, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        large = index / "passages.jsonl"
+        large.write_bytes(b"x" * (5 * 2**20 + 1))
+        manifest = json.loads((index / "manifest.json").read_bytes())
+        del manifest["sha256"]
+        manifest["files"][large.name] = {"bytes": large.stat().st_size, "sha256": store._sha256(large)}
+        (index / "manifest.json").write_text(json.dumps(manifest | {"sha256": store._own_sha256(manifest)}))
+        monkeypatch.setattr(store, "_CHUNK", 2 * 2**20)
+        events: list[object] = []
+        verify_index(index, events.append)
+        names = [event.name for event in events if isinstance(event, PhaseStarted)]
+        assert sorted(names) == sorted(f"Checking {name}" for name in FILES if name != "manifest.json")
+        assert names == [event.name for event in events if isinstance(event, PhaseFinished)]
+        assert events[-5:-1] == [
+            PhaseStarted("Checking passages.jsonl", 6, "MiB"),
+            *(PhaseAdvanced("Checking passages.jsonl", done) for done in (2, 4, 6)),
+        ]
+
+    def test_opening_tells_nothing_of_it(self, index: Path) -> None:
+        events: list[object] = []
+        Bm25Searcher.open(index, events.append)
+        assert events == []
 
 
 class TestDamage:

@@ -18,7 +18,6 @@ from ragr1_lite.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.events import Notice
 from ragr1_lite.retrieval import remote, server
 from ragr1_lite.retrieval.http import HttpSearcher
-from ragr1_lite.retrieval.remote import split_contents
 from ragr1_lite.retrieval.sources import open_searcher
 from tests.recorded import Asked, Recorded, Reply, recorded
 
@@ -167,23 +166,6 @@ class TestServer:
         for start in (server.make_app, server.serve):
             with pytest.raises(ConfigError, match=r"pip install 'ragr1-lite\[serve\]'"):
                 start(Scripted())
-
-
-@pytest.mark.parametrize(
-    ("contents", "title", "text"),
-    [
-        ('"Chad"\nIs a\ncountry.', "Chad", "Is a\ncountry."),
-        ('"The "Tome""\n', 'The "Tome"', ""),
-        ('""\ntext', "", "text"),
-        ("Chad\nIs a country.", "Chad", "Is a country."),
-        ("Chad   Is a country.", "Chad", "Is a country."),
-        ("Is a country.", "", "Is a country."),
-        ("word " * 60 + "\nmore", "", "word " * 60 + "\nmore"),
-        ("", "", ""),
-    ],
-)
-def test_contents_come_apart(contents: str, title: str, text: str) -> None:
-    assert split_contents(contents) == (title, text)
 
 
 @pytest.fixture

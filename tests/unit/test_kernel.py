@@ -1,4 +1,4 @@
-"""The compiled kernel and its NumPy equal: bm25s' own scores, bit for bit, whatever the corpus and the queries."""
+"""The compiled kernel and bm25s, its fallback: the same scores, bit for bit, whatever the corpus and the queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import bm25s
 import numpy as np
 import pytest
 
-from ragr1_lite.retrieval import plain
+from ragr1_lite.retrieval import fallback
 from ragr1_lite.retrieval.postings import Postings
 
 pytest.importorskip("numba")
@@ -54,6 +54,12 @@ def all_scores(model: bm25s.BM25, query: Query) -> Any:
     return model.get_scores_from_ids(list(query))
 
 
+def retrieved(model: bm25s.BM25, queries: list[Query], k: int) -> Any:
+    """The scores that bm25s' own batch finds; it takes no query without words."""
+    lists, k = [list(query) for query in queries], min(k, int(model.scores["num_docs"]))
+    return model.retrieve(lists, k=k, show_progress=False, backend_selection="numpy")[1] if queries else []
+
+
 @pytest.mark.parametrize("method", SERVED)
 def test_equal_to_bm25s_on_a_thousand_random_corpora(method: str) -> None:
     for seed in range(334):
@@ -61,11 +67,14 @@ def test_equal_to_bm25s_on_a_thousand_random_corpora(method: str) -> None:
         model, queries = random_model(rng, method)
         postings, k = postings_of(model), rng.choice([1, 3, 50])
         answers = [expected(postings, query, all_scores(model, query), k) for query in queries]
-        for best in (kernel.best, plain.best):
+        rows = [row for row, query in enumerate(queries) if query]
+        batch = retrieved(model, [queries[row] for row in rows], k)
+        for best in (kernel.best, fallback.best):
             positions, scores = best(postings, queries, k)
             assert (positions.dtype, scores.dtype) == (np.int64, np.float32)
             got = list(zip(positions.tolist(), scores.tolist(), strict=True))
             assert got == answers, (best.__module__, seed)
+            assert np.array_equal(scores[rows], batch) if rows else not scores.any(), (best.__module__, seed)
 
 
 def large(seed: int, passages: int, words: int = 60, alike: bool = False) -> Postings:
@@ -89,11 +98,11 @@ def some_queries(seed: int, words: int = 60) -> list[Query]:
 
 @pytest.mark.parametrize("alike", [False, True], ids=["different scores", "equal scores"])
 @pytest.mark.parametrize("passages", [kernel.BLOCK - 1, kernel.BLOCK, kernel.BLOCK + 1, 100_003])
-def test_equal_to_numpy_over_many_blocks(passages: int, alike: bool) -> None:
+def test_equal_to_bm25s_over_many_blocks(passages: int, alike: bool) -> None:
     """Here words are left out and looked up, blocks skipped, and chunks passed over."""
     postings, queries = large(passages, passages, alike=alike), some_queries(passages)
     for k in (1, 3, 100):
-        for ours, theirs in zip(kernel.best(postings, queries, k), plain.best(postings, queries, k), strict=True):
+        for ours, theirs in zip(kernel.best(postings, queries, k), fallback.best(postings, queries, k), strict=True):
             assert np.array_equal(ours, theirs)
 
 
@@ -108,6 +117,36 @@ def test_best_scores_are_those_bm25s_retrieves(backend: Any) -> None:
     assert np.array_equal(kernel.best(postings, queries, 5)[1], theirs)
 
 
+def test_bm25s_is_started_without_what_it_would_start() -> None:
+    """Not numba, JAX or SciPy, installed or broken; and whoever imports bm25s besides gets all of it."""
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Traps(MetaPathFinder):
+    started = []
+    def find_spec(self, name, path=None, target=None):
+        if name in ("jax", "numba", "scipy"):
+            self.started.append(name)
+            raise SystemError(f"{name} is broken")
+
+sys.meta_path.insert(0, traps := Traps())
+import numpy as np
+from ragr1_lite.retrieval import fallback
+from ragr1_lite.retrieval.postings import Postings
+postings = Postings(np.ones(2, "f4"), np.array([0, 1], "i4"), np.array([0, 2]), 2)
+assert fallback.best(postings, [(0,)], 1)[0].tolist() == [[0]]
+assert not traps.started, traps.started
+assert not {"bm25s", "jax", "numba", "scipy"} & set(sys.modules)
+sys.meta_path.remove(traps)
+import bm25s
+assert bm25s.NUMBA_AVAILABLE == ("numba" in sys.modules)
+assert fallback.best(postings, [(0,)], 1)[0].tolist() == [[0]]
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(kernel.__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
 @pytest.mark.parametrize("method", ["bm25l", "bm25+"])
 def test_other_methods_are_not_served(method: str) -> None:
     """bm25s adds something for absent words there, which no posting says: such indexes are bm25s' own to search."""
@@ -117,7 +156,7 @@ def test_other_methods_are_not_served(method: str) -> None:
     assert [method for method in SERVED if kernel.serves(method)] == list(SERVED)
 
 
-@pytest.mark.parametrize("best", [kernel.best, plain.best], ids=["kernel", "plain"])
+@pytest.mark.parametrize("best", [kernel.best, fallback.best], ids=["kernel", "bm25s"])
 class TestForms:
     postings = Postings(np.array([2, 1, 3], np.float32), np.array([1, 4, 4], np.int32), np.array([0, 2, 2, 3]), 5)
 
@@ -143,9 +182,10 @@ class TestForms:
         assert [array.shape for array in best(self.postings, [(0,)], 10**9)] == [(1, 5)] * 2
         assert self.rows(best, [(0,)], 9) == [[(1, 2.0), (4, 1.0), (-1, 0.0), (-1, 0.0), (-1, 0.0)]]
 
-    def test_words_of_no_index(self, best: Any) -> None:
+    @pytest.mark.parametrize("word", [3, -1])
+    def test_words_of_no_index(self, best: Any, word: int) -> None:
         with pytest.raises(IndexError):
-            best(self.postings, [(3,)], 1)
+            best(self.postings, [(0, word)], 1)
 
     def test_arrays_may_be_read_only(self, best: Any) -> None:
         for array in (postings := large(2, 3000)).data, postings.indices, postings.indptr:
