@@ -112,7 +112,7 @@ def numbered_lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:
     """Yields the lines of a file that are not blank, with their numbers from 1.
 
     Raises:
-        DataError: The file is missing, a folder, binary, cut off, or has an endless line.
+        DataError: The file is missing, a folder, binary or cut off.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -124,15 +124,18 @@ def numbered_lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:
 def lines_of(stream: io.BufferedReader, path: Path, form: str, *, blank: bool = False) -> Iterator[tuple[int, bytes]]:
     """Yields a stream's lines with their numbers from 1; the blank ones only if they are wanted.
 
+    Of an endless line no more comes than shows :func:`text_of` that it is one.
+
     Raises:
-        DataError: A line is binary or endless.
+        DataError: A line is binary.
     """
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
-        if len(line) > MAX_LINE_BYTES:
-            raise DataError(f"{path}:{number} is longer than {MAX_LINE_BYTES // 2**20} MiB", form)
-        if b"\0" in line:
+        more = line
+        while b"\0" not in more and len(more) > MAX_LINE_BYTES and not more.endswith(b"\n"):
+            more = stream.readline(MAX_LINE_BYTES + 1)
+        if b"\0" in more:
             raise DataError(f"{path}:{number} is binary, not text in UTF-8", form)
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -140,18 +143,31 @@ def lines_of(stream: io.BufferedReader, path: Path, form: str, *, blank: bool = 
             yield number, line
 
 
+def text_of(line: bytes) -> str:
+    """The text of a line.
+
+    Raises:
+        BadLine: It is endless, or not in UTF-8.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise BadLine(f"is longer than {MAX_LINE_BYTES // 2**20} MiB")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise BadLine("is not UTF-8") from None
+
+
 def to_row(line: bytes) -> dict[str, Any]:
     """The JSON object of a line.
 
     Raises:
-        BadLine: It is none, or not in UTF-8.
+        BadLine: It is none, endless, or not in UTF-8.
     """
+    text = text_of(line)
     try:
-        row = json.loads(line.decode())
+        row = json.loads(text)
         if b"\\ud" in line.lower():
             json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeDecodeError:
-        raise BadLine("is not UTF-8") from None
     except UnicodeEncodeError:
         raise BadLine("has half of a surrogate pair") from None
     except (ValueError, RecursionError) as error:

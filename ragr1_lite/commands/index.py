@@ -14,7 +14,7 @@ from ragr1_lite.session import session
 
 AnyIndex = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
 
-app = group("Build, search and check BM25 indexes of your own passages.")
+app = group()
 
 
 @app.command(
@@ -127,7 +127,9 @@ def index_serve(
 def index_ceiling(
     context: typer.Context,
     index: AnyIndex,
-    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help="JSON lines: question, answers.")],
+    questions: Annotated[
+        list[str], typer.Argument(metavar="QUESTIONS", help="Question files, or hub:OWNER/NAME; see `data inspect`.")
+    ],
     k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query.")] = 3,
     as_json: AsJson = False,
 ) -> None:
@@ -137,16 +139,13 @@ def index_ceiling(
     "titles": {...}, "all_titles": {...}, "by_kind": {KIND: {the same}}}; intervals are of 95 %.
     """
     with session(context) as display:
-        from ragr1_lite.data.files import QUESTION_FORM, parse_question
-        from ragr1_lite.jsonlines import read_rows
+        from ragr1_lite.data.questions import read_questions
+        from ragr1_lite.pipeline.ceiling import ceiling
         from ragr1_lite.retrieval import open_searcher
-        from ragr1_lite.retrieval.ceiling import Asked, ceiling
         from ragr1_lite.ui import counts_table
 
-        rows = read_rows(
-            questions, lambda row, number: Asked.of(parse_question(row, number), row), QUESTION_FORM, display
-        )
-        result = ceiling(open_searcher(index, display), list(rows), k, report=display)
+        asked = read_questions(questions, report=display)
+        result = ceiling(open_searcher(index, display), asked, k, report=display)
         if as_json:
             display.show_json(result.to_json())
         else:
@@ -179,4 +178,4 @@ def index_verify(context: typer.Context, index: IndexFolder) -> None:
         from ragr1_lite.retrieval import verify_index
         from ragr1_lite.ui import saved_index
 
-        display.show(f"Whole: {saved_index(verify_index(index))}")
+        display.show(f"Whole: {saved_index(verify_index(index, display))}")

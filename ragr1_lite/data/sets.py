@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core import Example, Passage, Tokenizer, Trajectory
-from ragr1_lite.data.files import Record, read_questions, read_records
+from ragr1_lite.data.files import Record, read_records
 from ragr1_lite.data.gold import gold_trajectories
+from ragr1_lite.data.questions import read_questions
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.plans import GoldPlan
 from ragr1_lite.protocol import Protocol
@@ -26,10 +27,10 @@ def load_examples(
     mix: Mapping[str, float] | None = None,
     report: Report = ignore,
 ) -> list[Example]:
-    """Questions of the embedded world's split, or of a file (which has no splits).
+    """Questions of the embedded world's split, or of a question set (which has no splits).
 
     Args:
-        data: ``world`` or a file.
+        data: ``world``, a file or ``hub:OWNER/NAME``.
         split: ``train``, ``dev`` or ``test``; of the world only.
         limit: At most this many, drawn by ``seed``.
         seed: Of the draw.
@@ -42,7 +43,8 @@ def load_examples(
 
         drawn = questions(split, seed=seed, limit=limit, kinds=kinds, mix=mix or None)
         return [question.example for question in drawn]
-    return read_questions(Path(data), limit=limit, seed=seed, kinds=kinds, report=report)
+    read = read_questions(data, limit=limit, seed=seed, kinds=kinds, report=report)
+    return [question.example for question in read]
 
 
 def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report = ignore) -> list[Trajectory]:

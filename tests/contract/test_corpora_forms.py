@@ -374,6 +374,11 @@ class TestDocuments:
             "a.md#1", "Chad and Niger", "Chad and Niger\nChad is dry, hot. Lake\nNiger\ntoo\na | b\nc | d\ncode"
         )
 
+    def test_lines_of_keys_and_values_stay_lines(self, tmp_path: Path) -> None:
+        text = b"# Oakvale\n\nPopulation: 12,400\nRiver: Lenn\n\nIt is a town: small,\nbut old.\n"
+        [passage] = read(put(tmp_path / "a.md", text))
+        assert passage.text == "Oakvale\nPopulation: 12,400\nRiver: Lenn\nIt is a town: small, but old."
+
     def test_title_in_front_matter(self, tmp_path: Path) -> None:
         [passage] = read(put(tmp_path / "a.md.gz", gzip.compress(b'---\ntitle: "Chad"\n---\n# No\n')))
         assert passage == Passage("a.md.gz#1", "Chad", "No")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragr1_lite.core import Example, Passage
-from ragr1_lite.data.files import QUESTION_FORM, parse_question
-from ragr1_lite.errors import DataError
+from ragr1_lite.data.questions import Hop, Question
 from ragr1_lite.events import PhaseFinished, PhaseStarted
-from ragr1_lite.jsonlines import BadLine, read_rows
-from ragr1_lite.retrieval.ceiling import Asked, Interval, bootstrap, ceiling, gold_queries, gold_titles, wilson
+from ragr1_lite.pipeline.ceiling import Interval, bootstrap, ceiling, gold_queries, wilson
 
 PASSAGES = {
     "chad": (Passage("c", "Chad", "A country. Its highest point is Emi Koussi, 3,415 m."),),
@@ -36,11 +33,13 @@ class Scripted:
         return [PASSAGES.get(query.split()[0].lower().strip("?"), ())[:k] for query in queries]
 
 
-def asked(question: str, *answers: str, kind: str = "", **row: Any) -> Asked:
-    return Asked.of(Example("1", question, answers, kind), row)
+def asked(question: str, *answers: str, kind: str = "", queries: Sequence[str] = (), **known: Any) -> Question:
+    """A question; ``queries`` are its hops' questions."""
+    hops = tuple(Hop(query, "") for query in queries)
+    return Question(Example("1", question, answers, kind), hops=hops, **known)
 
 
-def answer(one: Asked, k: int = 3) -> tuple[float | None, float | None]:
+def answer(one: Question, k: int = 3) -> tuple[float | None, float | None]:
     [reach] = ceiling(Scripted(), [one], k).reaches
     return reach.answer["question"], reach.answer["gold_queries"]
 
@@ -77,7 +76,7 @@ def test_gold_queries_count_together_and_apart_from_the_question() -> None:
 def test_everything_is_one_call() -> None:
     searcher = Scripted()
     events: list[object] = []
-    both = [asked("chad?", "x", queries=["emi", " emi "]), asked("niger?", "x")]
+    both = [asked("chad?", "x", queries=["emi", "emi"]), asked("niger?", "x")]
     ceiling(searcher, both, 3, report=events.append)
     assert searcher.calls == [["chad?", "emi", "niger?"]]
     assert events[0] == PhaseStarted("Searching questions and gold queries", 3, "queries")
@@ -86,9 +85,9 @@ def test_everything_is_one_call() -> None:
 
 def test_figures_add_up_by_kind() -> None:
     questions = [
-        asked("Chad?", "Emi Koussi", kind="bridge", gold_titles=["Chad", "Emi Koussi"]),
-        asked("Niger?", "caldera", kind="bridge", gold_titles=["Niger (country)", "Emi Koussi"]),
-        asked("Niger?", "no", kind="comparison", gold_titles=["Niger (country)"]),
+        asked("Chad?", "Emi Koussi", kind="bridge", titles=("Chad", "Emi Koussi")),
+        asked("Niger?", "caldera", kind="bridge", titles=("Niger (country)", "Emi Koussi")),
+        asked("Niger?", "no", kind="comparison", titles=("Niger (country)",)),
     ]
     result = ceiling(Scripted(), questions, 3)
     figures = json.loads(json.dumps(result.to_json()))
@@ -116,59 +115,27 @@ def test_a_set_without_gold_has_the_questions_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "titles", "queries"),
+    ("known", "queries"),
     [
-        ({}, [], []),
-        ({"gold_titles": ["A (x)", "B"]}, ["A (x)", "B"], ["A", "B"]),
-        ({"supporting_facts": [["A", 0], ["B", 3], ["A", 1]]}, ["A", "B", "A"], ["A", "B", "A"]),
-        ({"supporting_facts": {"title": ["A", "B"], "sent_id": [0, 1]}}, ["A", "B"], ["A", "B"]),
-        (
-            {"gold_titles": ["A"], "evidences": [["A", "author", "B"], ["B", "born", "C"]]},
-            ["A"],
-            ["A author", "B born"],
-        ),
-        ({"gold_titles": ["A"], "queries": ["my own"], "evidences": [["A", "b", "c"]]}, ["A"], ["my own"]),
-        ({"gold_titles": ["(1)"]}, ["(1)"], ["(1)"]),
+        ({}, ()),
+        ({"titles": ("A (x)", "B")}, ("A", "B")),
+        ({"titles": ("A (x)", "A (y)")}, ("A",)),
+        ({"titles": ("(1)",)}, ("(1)",)),
+        ({"titles": ("A",), "triples": (("A", "author", "B"), ("B", "born", "C"))}, ("A author", "B born")),
         (
             {
-                "question_decomposition": [
-                    {"question": "Hello Love >> performer", "answer": "Hank Snow"},
-                    {"question": "Where did #1 die in #7?", "answer": "Tennessee"},
-                ]
+                "hops": (
+                    Hop("Hello Love >> performer", "Hank Snow", "Hello Love"),
+                    Hop("Where did #1 die in #7?", "Tennessee"),
+                ),
+                "triples": (("A", "b", "c"),),
             },
-            [],
-            ["Hello Love performer", "Where did Hank Snow die in #7?"],
+            ("Hello Love performer", "Where did Hank Snow die in #7?"),
         ),
     ],
 )
-def test_what_sets_say_about_a_perfect_search(row: dict[str, Any], titles: list[str], queries: list[str]) -> None:
-    assert (gold_titles(row), gold_queries(row, titles)) == (titles, queries)
-
-
-def test_repeated_titles_and_queries_count_once() -> None:
-    one = asked("?", "x", supporting_facts=[["A", 0], ["B", 3], ["A", 1]], queries=["q ", "q", " "])
-    assert (one.titles, one.queries) == (("A", "B"), ("q",))
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"gold_titles": "Chad"},
-        {"gold_titles": [1]},
-        {"supporting_facts": [1]},
-        {"queries": "one text"},
-        {"evidences": [["two", "parts"]]},
-        {"question_decomposition": [{"question": "no answer"}]},
-        {"question_decomposition": [{"question": "#1", "answer": 3}]},
-    ],
-)
-def test_a_row_of_another_form_is_a_bad_line(row: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(BadLine, match="supporting facts or sub-questions"):
-        asked("?", "x", **row)
-    path = tmp_path / "q.jsonl"
-    path.write_text(json.dumps({"question": "?", "answers": ["x"], **row}) + "\n")
-    with pytest.raises(DataError, match="q.jsonl:1 has supporting facts"):
-        list(read_rows(path, lambda row, number: Asked.of(parse_question(row, number), row), QUESTION_FORM))
+def test_what_a_set_says_about_a_perfect_search(known: dict[str, Any], queries: tuple[str, ...]) -> None:
+    assert gold_queries(Question(Example("1", "?", ("x",)), **known)) == queries
 
 
 def test_wilson_is_the_published_interval() -> None:

@@ -1,4 +1,4 @@
-"""Question and trajectory files: what is read, what is wrong and in which line, what survives being written."""
+"""Trajectory files: what is read, what is wrong and in which line, what survives being written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from ragr1_lite.core import Example, Mode, Passage, Trajectory
-from ragr1_lite.data.files import read_questions, read_records, write_records
-from ragr1_lite.data.sets import load_examples, replay
+from ragr1_lite.data.files import read_records, write_records
+from ragr1_lite.data.sets import replay
 from ragr1_lite.errors import DataError, StorageError
-from ragr1_lite.events import Notice
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.rollout import Limits, run_rollouts
 from tests.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher, example, passage
@@ -32,98 +31,6 @@ def write(folder: Path, *rows: Any, name: str = "data.jsonl") -> Path:
     path = folder / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     return path
-
-
-# Questions
-
-
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ({"question": "Q?", "answers": ["a", "b"]}, Example("0", "Q?", ("a", "b"))),
-        ({"id": "x1", "question": " Q? ", "answers": ["a"], "kind": "bridge"}, Example("x1", "Q?", ("a",), "bridge")),
-        ({"id": 7, "question": "Q?", "golden_answers": ["a"]}, Example("7", "Q?", ("a",))),
-        ({"id": 0, "question": "Q?", "answer": "a"}, Example("0", "Q?", ("a",))),
-        (
-            {"id": None, "question": "Q?", "answer": ["a"], "type": "comparison"},
-            Example("0", "Q?", ("a",), "comparison"),
-        ),
-        ({"question": "Q?", "answers": None, "answer": "a"}, Example("0", "Q?", ("a",))),
-        ({"question": "São Tomé 東京?", "answers": ["é"]}, Example("0", "São Tomé 東京?", ("é",))),
-    ],
-)
-@pytest.mark.parametrize("name", ["q.jsonl", "q.jsonl.gz"])
-def test_forms_of_a_question(tmp_path: Path, row: dict[str, Any], expected: Example, name: str) -> None:
-    assert read_questions(write(tmp_path, row, name=name)) == [expected]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ({"answers": ["a"]}, "has no `question`"),
-        ({"question": " ", "answers": ["a"]}, "has no `question`"),
-        ({"question": ["Q?"], "answers": ["a"]}, "has no `question`"),
-        ({"question": "Q?"}, "has no `answers`"),
-        ({"question": "Q?", "answers": []}, "has no `answers`"),
-        ({"question": "Q?", "answers": [""]}, "has no `answers`"),
-        ({"question": "Q?", "answers": ["a", 3]}, "has no `answers`"),
-        ({"question": "Q?", "answers": {"a": 1}}, "has no `answers`"),
-        ("{broken", "is not JSON"),
-        ("[1, 2]", "is not a JSON object"),
-        (b'{"question": "\xff"}', "is not UTF-8"),
-        ('{"question": "\\ud800", "answers": ["a"]}', "has half of a surrogate pair"),
-    ],
-)
-def test_a_bad_line_is_named_with_its_file_and_number(tmp_path: Path, line: Any, reason: str) -> None:
-    good = {"question": "Q?", "answers": ["a"]}
-    path = write(tmp_path, good, "", line, good)
-    events: list[object] = []
-    assert [one.id for one in read_questions(path, report=events.append)] == ["0", "1"]
-    [notice] = events
-    assert isinstance(notice, Notice)
-    assert notice.level == "warning"
-    assert f"{path}:3 {reason}" in notice.text
-    with pytest.raises(DataError) as caught:
-        read_questions(write(tmp_path, line))
-    assert f"{path}:1 {reason}" in caught.value.message
-    assert '{"question": "…", "answers": ["…"]}' in caught.value.hint
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist"):
-        read_questions(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match="is a folder"):
-        read_questions(tmp_path)
-    with pytest.raises(DataError, match="There is nothing in"):
-        read_questions(write(tmp_path))
-    (tmp_path / "x.gz").write_bytes(b"no gzip")
-    with pytest.raises(DataError, match="is not a whole gzip file"):
-        read_questions(tmp_path / "x.gz")
-
-
-def test_another_kind_of_file_is_given_up_soon(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"11 of 11 lines cannot be used; the first: .*:1 has no `question`"):
-        read_questions(write(tmp_path, *[{"text": "a passage"}] * 1000))
-
-
-def test_a_limit_is_a_draw_by_seed(tmp_path: Path) -> None:
-    rows = [{"id": str(i), "question": f"{i}?", "answers": ["a"], "kind": "ab"[i % 2]} for i in range(40)]
-    path = write(tmp_path, *rows)
-
-    def ids(**options: Any) -> list[int]:
-        return [int(one.id) for one in load_examples(str(path), "dev", **options)]
-
-    assert ids() == list(range(40))
-    assert ids(limit=100, seed=1) != ids(limit=100, seed=2)
-    assert sorted(ids(limit=100)) == list(range(40))
-    assert ids(limit=5, seed=1) == ids(limit=5, seed=1) != ids(limit=5, seed=2)
-    assert ids(kinds=["a"]) == list(range(0, 40, 2))
-    assert ids(kinds=["a"], limit=5, seed=1) != ids(kinds=["a"], limit=5, seed=2), "drawn, not the first five"
-    assert all(i % 2 == 0 for i in ids(kinds=["a"], limit=5))
-    assert ids(kinds=["c"]) == []
-
-
-# Trajectories
 
 
 def roll(*lines: str, mode: Mode = "multi", asked: Example | None = None) -> Trajectory:

@@ -17,6 +17,7 @@ from ragr1_lite.jsonlines import BadLine
 MAX_BYTES = 64 * 2**20
 MAX_PAGES = 10_000
 
+_PAIR = re.compile(r"[^:.]{1,40}: \S")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _HTML_CHARSET = re.compile(rb"""<meta[^>]{1,200}?charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -58,8 +59,11 @@ def read_markdown(data: bytes) -> Document:
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         if token.type == "inline":
             said = _inline(token.children or [])
-            (paragraphs if cells is None else cells).append(said)
-            title = title or (said if before == "heading_open" else "")
+            if cells is None:
+                paragraphs += said.split("\n") if _all_pairs(said) else [said.replace("\n", " ")]
+            else:
+                cells.append(said.replace("\n", " "))
+            title = title or (said.replace("\n", " ") if before == "heading_open" else "")
         elif token.type in ("fence", "code_block"):
             paragraphs.append(token.content)
         elif token.type == "html_block":
@@ -160,8 +164,14 @@ def _front_matter(text: str) -> tuple[str, str]:
 
 
 def _inline(children: list[Any]) -> str:
-    breaks = {"softbreak": " ", "hardbreak": " ", "html_inline": ""}
+    breaks = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
     return "".join(breaks.get(child.type, child.content) for child in children)
+
+
+def _all_pairs(text: str) -> bool:
+    """Whether every line of several is a ``Key: value`` pair, so that the lines are no running text."""
+    lines = text.split("\n")
+    return len(lines) > 1 and all(_PAIR.match(line) for line in lines)
 
 
 def _why(error: Exception) -> str:

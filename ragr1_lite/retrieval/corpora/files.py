@@ -1,4 +1,4 @@
-"""Which files a corpus is made of, and in which form each of them is."""
+"""Which files are meant, and in which form each of them is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Literal
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Notice, Report
 from ragr1_lite.jsonlines import COMPRESSED, decompressed, reading
-from ragr1_lite.retrieval.corpora.hub import PREFIX, HubCorpus
+from ragr1_lite.retrieval.corpora.hub import PREFIX, HubData
+from ragr1_lite.retrieval.corpora.rows import PASSAGES, Wanted
 
 Form = Literal["lines", "json", "tsv", "csv", "parquet", "text", "markdown", "html", "pdf"]
 
@@ -42,10 +43,6 @@ DOCUMENTS: frozenset[Form] = frozenset({"text", "markdown", "html", "pdf"})
 NEVER_IN_FOLDERS: frozenset[Form] = frozenset({"json", "csv"})
 """In a folder of documents these are rather settings and lists; named by themselves they are corpora."""
 
-HINT = (
-    "A corpus is JSON lines (.jsonl), a table (.tsv, .csv, .parquet), a question set with contexts (.json), a document "
-    "(.txt, .md, .html, .pdf), a folder of these, or hub:OWNER/NAME."
-)
 _OBJECTS = re.compile(rb"(\[\s*)?\{")
 _PACKAGES = {"html": "selectolax", "pdf": "pypdf"}
 
@@ -79,7 +76,7 @@ class File:
         return f"{self.path}:{number}" if self.form in ("lines", "tsv", "csv") else f"{self.path} row {number}"
 
 
-Source = File | HubCorpus
+Source = File | HubData
 
 
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
@@ -96,14 +93,14 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
     for name in names:
         posix = name.as_posix() if isinstance(name, Path) else name
         if posix.startswith(PREFIX):
-            found.append(HubCorpus.parse(posix))
+            found.append(HubData.parse(posix))
             continue
         path = Path(name)
         with reading(path):
             if path.is_dir():
                 found += _files_of(path, f"{posix}/" if len(names) > 1 else "", report)
             else:
-                found.append(_file(path, posix if len(names) > 1 else path.name))
+                found.append(file_of(path, posix if len(names) > 1 else path.name, PASSAGES))
     _need_packages({source.form for source in found if isinstance(source, File)})
     return found
 
@@ -114,16 +111,21 @@ def form_of(name: str) -> Form | None:
     return SUFFIXES.get(plain.with_suffix("").suffix if plain.suffix in COMPRESSED else plain.suffix)
 
 
-def _file(path: Path, name: str) -> File:
+def file_of(path: Path, name: str, wanted: Wanted) -> File:
+    """One file, which is not a folder, in the form that its name or else its first bytes tell.
+
+    Raises:
+        DataError: It does not exist, is no ordinary file, or is of no known form.
+    """
     if not path.exists():
-        raise DataError(f"There is no corpus {path}", "Check the path.")
+        raise DataError(f"There is no {wanted.what} {path}", "Check the path.")
     if not path.is_file():
-        raise DataError(f"The corpus {path} is no ordinary file", "Write it into a file first.")
-    form = form_of(path.name) or _sniff(path)
+        raise DataError(f"The {wanted.what} {path} is no ordinary file", "Write it into a file first.")
+    form = form_of(path.name) or sniffed(path, wanted)
     return File(path, form, name, path.stat().st_size)
 
 
-def _sniff(path: Path) -> Form:
+def sniffed(path: Path, wanted: Wanted) -> Form:
     """The form that a file's first bytes tell.
 
     Raises:
@@ -137,14 +139,14 @@ def _sniff(path: Path) -> Form:
     if head.startswith(b"%PDF-"):
         return "pdf"
     if b"\0" in head:
-        raise DataError(f"The corpus {path} is binary and of no known form", HINT)
+        raise DataError(f"The {wanted.what} {path} is binary and of no known form", wanted.hint)
     if _OBJECTS.match(text):
         return "json"
     if text[:14].lower().startswith((b"<!doctype html", b"<html")):
         return "html"
     if b"\t" in text.partition(b"\n")[0]:
         return "tsv"
-    raise DataError(f"The corpus {path} is of no known form", HINT)
+    raise DataError(f"The {wanted.what} {path} is of no known form", wanted.hint)
 
 
 def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
@@ -167,7 +169,9 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
                 found.append(File(path, form, prefix + name, path.stat().st_size))
     told = _told(left_out, kinds)
     if not found:
-        raise DataError(f"There is no file in the folder {folder} that can be read{told and f' ({told})'}", HINT)
+        raise DataError(
+            f"There is no file in the folder {folder} that can be read{told and f' ({told})'}", PASSAGES.hint
+        )
     if told:
         report(Notice(f"Left out of {folder}: {told}"))
     return found

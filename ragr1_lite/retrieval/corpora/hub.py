@@ -1,4 +1,4 @@
-"""Corpora on the Hugging Face hub, read as they stream in; only when a user names one."""
+"""Data sets on the Hugging Face hub, read as they stream in; only when a user names one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragr1_lite.errors import DataError
-from ragr1_lite.retrieval.corpora.rows import COLUMNS, Rows
+from ragr1_lite.retrieval.corpora.rows import Rows, Wanted
 
 PREFIX = "hub:"
 FORM = "Name it as hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME:CONFIG:SPLIT."
@@ -15,7 +15,7 @@ TIMEOUT = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class HubCorpus:
+class HubData:
     """A data set on the hub: ``hub:OWNER/NAME[:CONFIG][:SPLIT]``; an empty ``CONFIG`` leaves it open."""
 
     name: str
@@ -23,7 +23,7 @@ class HubCorpus:
     split: str | None = None
 
     @classmethod
-    def parse(cls, source: str) -> HubCorpus:
+    def parse(cls, source: str) -> HubData:
         """Raises DataError where ``source`` has another form."""
         name, *more = source.removeprefix(PREFIX).split(":")
         if name.count("/") != 1 or not all(name.split("/")) or len(more) > 2:
@@ -40,61 +40,61 @@ class HubCorpus:
         return PREFIX + ":".join(parts).rstrip(":")
 
 
-def read_hub(corpus: HubCorpus) -> Rows:
+def read_hub(source: HubData, wanted: Wanted) -> Rows:
     """The rows of a data set; nothing of it is kept on this machine.
 
     Raises:
         DataError: There is no such data set, it cannot be reached, or it has no text.
     """
-    _ask(corpus)
-    rows = _open(corpus)
+    _ask(source)
+    rows = _open(source, wanted)
     number = 0
     try:
         for number, row in enumerate(rows, start=1):
             yield number, row
     except Exception as error:  # the clients' own trees, which change between versions
         raise DataError(
-            f"{corpus} broke off after {number} rows ({_why(error)})", "Check the network and build again."
+            f"{source} broke off after {number} rows ({_why(error)})", "Check the network and try again."
         ) from error
 
 
-def _ask(corpus: HubCorpus) -> None:
+def _ask(source: HubData) -> None:
     """Asks once whether the hub has it: ``datasets`` itself tries for half a minute before it says that it has not."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        HfApi().dataset_info(corpus.name, timeout=TIMEOUT)
+        HfApi().dataset_info(source.name, timeout=TIMEOUT)
     except GatedRepoError as error:
         raise DataError(
-            f"{corpus} is gated on the hub", "Accept its terms on its page and log in with: hf auth login."
+            f"{source} is gated on the hub", "Accept its terms on its page and log in with: hf auth login."
         ) from error
     except RepositoryNotFoundError as error:
         raise DataError(
-            f"The hub has no data set {corpus.name}, or it is private",
+            f"The hub has no data set {source.name}, or it is private",
             "Check the spelling; for a private one: hf auth login.",
         ) from error
     except Exception as error:
         raise DataError(
-            f"The hub cannot be reached for {corpus} ({_why(error)})",
-            "Check the network, or name a file of the corpus on this machine.",
+            f"The hub cannot be reached for {source} ({_why(error)})",
+            "Check the network, or name a file on this machine.",
         ) from error
 
 
-def _open(corpus: HubCorpus) -> Iterable[dict[str, Any]]:
+def _open(source: HubData, wanted: Wanted) -> Iterable[dict[str, Any]]:
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
     try:
-        rows = load_dataset(corpus.name, corpus.config, split=corpus.split, streaming=True)
+        rows = load_dataset(source.name, source.config, split=source.split, streaming=True)
     except Exception as error:
-        raise DataError(f"{corpus} cannot be read ({_why(error)})", FORM) from error
+        raise DataError(f"{source} cannot be read ({_why(error)})", FORM) from error
     if isinstance(rows, dict):
         if len(rows) != 1:
-            raise DataError(f"{corpus} has the splits {', '.join(map(str, rows))}", FORM)
+            raise DataError(f"{source} has the splits {', '.join(map(str, rows))}", FORM)
         [rows] = rows.values()
     if rows.column_names:
-        rows = rows.select_columns([name for name in COLUMNS if name in rows.column_names])
+        rows = rows.select_columns([name for name in wanted.keys if name in rows.column_names])
     return rows  # type: ignore[no-any-return]
 
 

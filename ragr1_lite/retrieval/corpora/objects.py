@@ -12,15 +12,17 @@ from typing import Any
 
 from ragr1_lite.errors import DataError
 from ragr1_lite.jsonlines import MAX_LINE_BYTES, BadLine, lines_of, to_row
-from ragr1_lite.retrieval.corpora.rows import FORM, Row, Rows
+from ragr1_lite.retrieval.corpora.rows import Row, Rows, Wanted
 
 _CHUNK = 2**18
 _BETWEEN = re.compile(r"[\s,]*")
+_ARRAY = re.compile(rb'\s*(\{\s*"[Dd]ata"\s*:\s*)?\[')
+"""An array, alone or as TriviaQA has it: under `Data`, the file's first key."""
 
 
-def read_lines(stream: io.BufferedReader, path: Path) -> Rows:
+def read_lines(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     """The object of each line."""
-    for number, line in lines_of(stream, path, FORM):
+    for number, line in lines_of(stream, path, wanted.line):
         try:
             row: Row | BadLine = to_row(line)
         except BadLine as problem:
@@ -28,10 +30,10 @@ def read_lines(stream: io.BufferedReader, path: Path) -> Rows:
         yield number, row
 
 
-def read_json(stream: io.BufferedReader, path: Path) -> Rows:
+def read_json(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     """The objects of an array or, where the file does not begin with one, of its lines."""
-    if stream.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"[":
-        yield from read_lines(stream, path)
+    if not _ARRAY.match(stream.peek(64).removeprefix(b"\xef\xbb\xbf")):
+        yield from read_lines(stream, path, wanted)
         return
     for number, value in enumerate(_elements(stream, path), start=1):
         yield number, value if isinstance(value, dict | BadLine) else BadLine("is not a JSON object")

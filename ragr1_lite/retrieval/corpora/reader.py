@@ -12,14 +12,14 @@ from ragr1_lite.core import Passage
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.jsonlines import BadLine, BadLines, decompressed, reading
-from ragr1_lite.retrieval.corpora import documents, objects, rows, tables
+from ragr1_lite.retrieval.corpora import documents, objects, tables
 from ragr1_lite.retrieval.corpora.cutting import cut
-from ragr1_lite.retrieval.corpora.files import DOCUMENTS, HINT, File, Form, Source, find_sources
-from ragr1_lite.retrieval.corpora.hub import HubCorpus, read_hub
+from ragr1_lite.retrieval.corpora.files import DOCUMENTS, File, Form, Source, find_sources
+from ragr1_lite.retrieval.corpora.hub import HubData, read_hub
 from ragr1_lite.retrieval.corpora.keys import Keys
-from ragr1_lite.retrieval.corpora.rows import Rows, paragraphs_of, to_passage
+from ragr1_lite.retrieval.corpora.rows import PASSAGES, Rows, Wanted, paragraphs_of, to_passage
 
-_READERS: dict[Form, Callable[[io.BufferedReader, Path], Rows]] = {
+READERS: dict[Form, Callable[[io.BufferedReader, Path, Wanted], Rows]] = {
     "lines": objects.read_lines,
     "json": objects.read_json,
     "tsv": tables.read_tsv,
@@ -89,7 +89,8 @@ class Corpus(Iterator[Passage]):
         return self._meter.value
 
     def _unique(self, report: Report) -> Iterator[Passage]:
-        bad, broken, ids = BadLines(_hint(self._sources), "rows"), BadLines(HINT, "documents", math.inf), Keys()
+        bad, ids = BadLines(_hint(self._sources), "rows"), Keys()
+        broken = BadLines(PASSAGES.hint, "documents", math.inf)
         for source, number, passage in _located(self._sources, bad, broken, self._meter):
             if not ids.add(passage.id):
                 self._refuse_twice(passage.id, source.place(number))
@@ -155,8 +156,8 @@ def _located(
 
 
 def _rows(source: Source, meter: _Meter) -> Rows:
-    if isinstance(source, HubCorpus):
-        yield from read_hub(source)
+    if isinstance(source, HubData):
+        yield from read_hub(source, PASSAGES)
         return
     try:
         with reading(source.path), source.path.open("rb") as raw:
@@ -165,7 +166,7 @@ def _rows(source: Source, meter: _Meter) -> Rows:
             if source.form in DOCUMENTS:
                 yield from _rows_of_document(stream, source)
             else:
-                yield from _READERS[source.form](stream, source.path)
+                yield from READERS[source.form](stream, source.path, PASSAGES)
     except DataError as error:
         if source.form not in DOCUMENTS:
             raise
@@ -198,4 +199,5 @@ def _name(source: Source) -> str:
 def _hint(sources: Sequence[Source]) -> str:
     """How a good row looks, in the form of the first source."""
     form = sources[0].form if sources and isinstance(sources[0], File) else None
-    return {"lines": rows.FORM, "json": rows.FORM, "tsv": tables.FORM, "csv": tables.FORM}.get(form or "", HINT)
+    lines, table, hint = PASSAGES.line, PASSAGES.table, PASSAGES.hint
+    return {"lines": lines, "json": lines, "tsv": table, "csv": table}.get(form or "", hint)

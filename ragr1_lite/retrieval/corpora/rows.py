@@ -3,24 +3,67 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ragr1_lite.core import Passage
 from ragr1_lite.jsonlines import BadLine
+from ragr1_lite.retrieval.contents import split_contents
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[int, Row | BadLine]]
 """The rows of a file with their numbers from 1, and why a row cannot be used in its place."""
 
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What rows are read for: the readers of files are the same for passages and for questions.
+
+    Attributes:
+        what: What a file is called in messages.
+        hint: What files may be, for messages.
+        line: How a good line looks, for messages.
+        table: How a good table looks, for messages.
+        keys: The keys or columns that are read.
+        needed: A table must have one of these columns.
+        unnamed: Names the columns of a table by its first line, where that names none of ``keys``; ``None`` where they
+            cannot be known.
+    """
+
+    what: str
+    hint: str
+    line: str
+    table: str
+    keys: tuple[str, ...]
+    needed: tuple[str, ...]
+    unnamed: Callable[[list[str]], list[str] | None]
+
+
 IDS = ("id", "_id", "docid")
 TEXTS = ("text", "contents")
 CONTEXTS = ("context", "paragraphs", "metadata")
-COLUMNS = (*IDS, "title", *TEXTS, *CONTEXTS)
-"""The keys or columns that are read."""
 
-FORM = 'A corpus has one JSON object a line, such as {"id": "1", "title": "Chad", "text": "Chad is …"}.'
-_LONGEST_TITLE = 200
+
+def _columns_of(first: list[str]) -> list[str] | None:
+    """Of three columns the last is the title, unless it is the longer one."""
+    if len(first) == 2:
+        return ["id", "text"]
+    if len(first) == 3:
+        return ["id", "text", "title"] if len(first[1]) >= len(first[2]) else ["id", "title", "text"]
+    return None
+
+
+PASSAGES = Wanted(
+    what="corpus",
+    hint="A corpus is JSON lines (.jsonl), a table (.tsv, .csv, .parquet), a question set with contexts (.json), a "
+    "document (.txt, .md, .html, .pdf), a folder of these, or hub:OWNER/NAME.",
+    line='A corpus has one JSON object a line, such as {"id": "1", "title": "Chad", "text": "Chad is …"}.',
+    table="A table has the columns id, text and title, named in its first line.",
+    keys=(*IDS, "title", *TEXTS, *CONTEXTS),
+    needed=(*TEXTS, *CONTEXTS),
+    unnamed=_columns_of,
+)
 
 
 def to_passage(row: Row, running: int) -> Passage:
@@ -40,7 +83,7 @@ def to_passage(row: Row, running: int) -> Passage:
     if not isinstance(text, str) or not isinstance(title, str | None):
         raise BadLine("has a title or text that is not a string")
     if row.get("text") is None:
-        title, text = _split_contents(title, text)
+        title, text = split_contents(text.strip(), title)
     title, text = (title or "").strip(), text.strip()
     if not title and not text:
         raise BadLine("has an empty text")
@@ -87,14 +130,3 @@ def _joined(sentences: str | list[str]) -> str:
     if isinstance(sentences, str):
         return sentences.strip()
     return " ".join(stripped for sentence in sentences if (stripped := sentence.strip()))
-
-
-def _split_contents(title: str | None, contents: str) -> tuple[str, str]:
-    """Takes the title off the first line of ``contents``, where it stands in quotes or is short enough for one."""
-    head, newline, rest = contents.strip().partition("\n")
-    head = head.strip()
-    quoted = len(head) > 1 and head[0] == head[-1] == '"'
-    head = head[1:-1] if quoted else head
-    if title:
-        return title, rest if newline and head == title.strip() else contents
-    return (head, rest) if newline and (quoted or len(head) <= _LONGEST_TITLE) else ("", contents)

@@ -13,26 +13,24 @@ from pathlib import Path
 from typing import IO, Any
 
 from ragr1_lite.errors import DataError
-from ragr1_lite.jsonlines import MAX_LINE_BYTES, BadLine, lines_of
-from ragr1_lite.retrieval.corpora.rows import COLUMNS, CONTEXTS, IDS, TEXTS, Rows
+from ragr1_lite.jsonlines import MAX_LINE_BYTES, BadLine, lines_of, text_of
+from ragr1_lite.retrieval.corpora.rows import Rows, Wanted
 
-FORM = "A table has the columns id, text and title, named in its first line."
-_HEADERS = {*IDS, "title", *TEXTS}
 _MOST_LINES = 200
 _BATCH = 1000
 
 
-def read_tsv(stream: io.BufferedReader, path: Path) -> Rows:
+def read_tsv(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     """The rows of a table whose columns are separated by tabs, such as DPR's dump of Wikipedia."""
-    return _read_table(stream, path, "\t")
+    return _read_table(stream, path, wanted, "\t")
 
 
-def read_csv(stream: io.BufferedReader, path: Path) -> Rows:
+def read_csv(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     """The rows of a table whose columns are separated by commas."""
-    return _read_table(stream, path, ",")
+    return _read_table(stream, path, wanted, ",")
 
 
-def read_parquet(stream: io.BufferedReader, path: Path) -> Rows:
+def read_parquet(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     """The rows of a Parquet file; of its columns only those that are needed, a thousand rows at a time."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
@@ -42,10 +40,10 @@ def read_parquet(stream: io.BufferedReader, path: Path) -> Rows:
         with _seekable(stream) as source:
             file = ParquetFile(source, buffer_size=2**20, pre_buffer=False)
             names = file.schema_arrow.names
-            if not {*TEXTS, *CONTEXTS} & {*names}:
-                raise _no_text(path, names)
-            wanted = [name for name in COLUMNS if name in names]
-            for batch in file.iter_batches(_BATCH, columns=wanted, use_threads=False):
+            if not {*wanted.needed} & {*names}:
+                raise _lacking(path, names, wanted)
+            columns = [name for name in wanted.keys if name in names]
+            for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
                 yield from enumerate(batch.to_pylist(), start=done + 1)
                 done += batch.num_rows
     except UnicodeDecodeError:
@@ -55,34 +53,28 @@ def read_parquet(stream: io.BufferedReader, path: Path) -> Rows:
         raise DataError(f"{path} is not a whole Parquet file ({why})", "Make or download it again.") from error
 
 
-def _read_table(stream: io.BufferedReader, path: Path, mark: str) -> Rows:
+def _read_table(stream: io.BufferedReader, path: Path, wanted: Wanted, mark: str) -> Rows:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-    records = _records(_Lines(lines_of(stream, path, FORM, blank=True)), mark)
+    records = _records(_Lines(lines_of(stream, path, wanted.table, blank=True)), mark)
     number, first = next(records, (0, []))
     if isinstance(first, BadLine):
         raise DataError(f"{path}:{number} {first}", "Save it in UTF-8.")
     names = [name.strip().lower() for name in first]
-    header = bool(_HEADERS & {*names})
-    if header and not {*TEXTS} & {*names}:
-        raise _no_text(path, first)
+    header = bool({*wanted.keys} & {*names})
+    if header and not {*wanted.needed} & {*names}:
+        raise _lacking(path, first, wanted)
     if not header:
         if not first:
             return
-        names = _usual_columns(first, path)
+        usual = wanted.unnamed(first)
+        if usual is None:
+            raise DataError(f"{path} has no header that names its {_columns(len(first))}", wanted.table)
+        names = usual
         yield number, dict(zip(names, first, strict=True))
     for number, fields in records:
         if isinstance(fields, list) and len(fields) != len(names):
             fields = BadLine(f"has {_columns(len(fields))}, not {len(names)}")
         yield number, fields if isinstance(fields, BadLine) else dict(zip(names, fields, strict=True))
-
-
-def _usual_columns(first: list[str], path: Path) -> list[str]:
-    """The columns of a table without a header. Of three the last is the title, unless it is the longer one."""
-    if len(first) == 2:
-        return ["id", "text"]
-    if len(first) == 3:
-        return ["id", "text", "title"] if len(first[1]) >= len(first[2]) else ["id", "title", "text"]
-    raise DataError(f"{path} has no header that names its {_columns(len(first))}", FORM)
 
 
 def _columns(count: int) -> str:
@@ -113,9 +105,9 @@ def _records(lines: _Lines, mark: str) -> Iterator[tuple[int, list[str] | BadLin
         if line.isspace():
             continue
         try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            yield number, BadLine("is not UTF-8")
+            text = text_of(line)
+        except BadLine as problem:
+            yield number, problem
             continue
         fields = text.rstrip("\r\n").split(mark)
         if '"' in text:
@@ -177,6 +169,7 @@ def _seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
         yield copy
 
 
-def _no_text(path: Path, names: list[Any]) -> DataError:
+def _lacking(path: Path, names: list[Any], wanted: Wanted) -> DataError:
     found = ", ".join(f"`{name}`" for name in names)
-    return DataError(f"{path} has the columns {found}, but none of them is `text` or `contents`", FORM)
+    needed = " or ".join(f"`{name}`" for name in wanted.needed[:2])
+    return DataError(f"{path} has the columns {found}, but none of them is {needed}", wanted.table)

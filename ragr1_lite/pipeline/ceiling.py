@@ -11,49 +11,22 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ragr1_lite.core import Example, Passage, Searcher
+from ragr1_lite.core import Passage, Searcher
+from ragr1_lite.data.questions import Question
 from ragr1_lite.events import PhaseFinished, PhaseStarted, Report, ignore
-from ragr1_lite.jsonlines import BadLine
 from ragr1_lite.rewards import normalize
 
 Z95 = 1.959964
 RESAMPLES = 2000
 CLOSED = frozenset({"yes", "no"})
+_REFERENCE = re.compile(r"#\d+")
 WAYS = ("question", "gold_queries")
 """What is searched: the question itself, or the sub-queries that its set gives for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question and what its set says about a perfect search.
-
-    Attributes:
-        example: The question and its answers.
-        queries: Sub-queries that lead to the answer; empty where the set has none.
-        titles: Titles of the passages that support the answer; empty where the set has none.
-    """
-
-    example: Example
-    queries: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, example: Example, row: dict[str, Any]) -> Asked:
-        """Reads queries and titles from the rest of a question's row.
-
-        Raises:
-            BadLine: A key has another form than its set's.
-        """
-        try:
-            titles = gold_titles(row)
-            return cls(example, _distinct(gold_queries(row, titles)), _distinct(titles))
-        except (TypeError, ValueError, KeyError, AttributeError):
-            raise BadLine("has supporting facts or sub-questions of an unknown form") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,63 +118,55 @@ class Ceiling:
         return rows
 
 
-def ceiling(searcher: Searcher, asked: Sequence[Asked], k: int, *, report: Report = ignore) -> Ceiling:
+def ceiling(searcher: Searcher, questions: Sequence[Question], k: int, *, report: Report = ignore) -> Ceiling:
     """Searches every question and its gold queries, all in one call, and looks whether the answers came up.
 
     Args:
         searcher: The index to judge.
-        asked: The questions.
+        questions: Each with what its set says about a perfect search.
         k: Passages per query; what the gold queries of a question find counts together.
         report: Gets the phase.
     """
     name, began = "Searching questions and gold queries", time.perf_counter()
-    queries = [query for one in asked for query in (one.example.question, *one.queries)]
+    gold = [gold_queries(question) for question in questions]
+    queries = [query for one, more in zip(questions, gold, strict=True) for query in (one.example.question, *more)]
     report(PhaseStarted(name, len(queries), "queries"))
     found = iter(searcher.search(queries, k))
     searchable = cache(_searchable)
     reaches = []
-    for one in asked:
+    for question, more in zip(questions, gold, strict=True):
         passages = {"question": next(found)}
-        if one.queries:
-            passages["gold_queries"] = tuple(passage for _ in one.queries for passage in next(found))
-        reaches.append(_reach(one, passages, searchable))
+        if more:
+            passages["gold_queries"] = tuple(passage for _ in more for passage in next(found))
+        reaches.append(_reach(question, passages, searchable))
     report(PhaseFinished(name, time.perf_counter() - began))
     return Ceiling(k, tuple(reaches))
 
 
-def gold_titles(row: dict[str, Any]) -> list[str]:
-    """The titles of the passages that support the answer: ``gold_titles``, else those of ``supporting_facts``."""
-    if row.get("gold_titles"):
-        return _texts(row["gold_titles"])
-    facts = row.get("supporting_facts") or ()
-    return _texts(facts["title"]) if isinstance(facts, dict) else [title for title, *_ in facts]
+def gold_queries(question: Question) -> tuple[str, ...]:
+    """The searches that a question's set gives for it, each once.
 
-
-def gold_queries(row: dict[str, Any], titles: Iterable[str] = ()) -> list[str]:
-    """The sub-queries a set gives for a question.
-
-    In this order: ``queries``, plain text; MuSiQue's ``question_decomposition``, with ``#1`` filled in by the first
-    answer; 2WikiMultiHopQA's ``evidences``, subject and relation; else the gold titles, without what tells namesakes
-    apart.
+    In this order: the hops, with ``#1`` filled in by the first answer; subject and relation of the triples; else the
+    gold titles, without what tells namesakes apart.
 
     Example:
-        >>> gold_queries({"evidences": [["Get Low", "performer", "DJ Snake"], ["DJ Snake", "date of birth", "1986"]]})
-        ['Get Low performer', 'DJ Snake date of birth']
-        >>> gold_queries({}, ["Lilu (mythology)"])
-        ['Lilu']
+        >>> from ragr1_lite.core import Example
+        >>> asked = Example("1", "When was the performer of Get Low born?", ("1986",))
+        >>> triples = (("Get Low", "performer", "DJ Snake"), ("DJ Snake", "date of birth", "1986"))
+        >>> gold_queries(Question(asked, triples=triples))
+        ('Get Low performer', 'DJ Snake date of birth')
+        >>> gold_queries(Question(asked, titles=("Lilu (mythology)",)))
+        ('Lilu',)
     """
-    if row.get("queries"):
-        return _texts(row["queries"])
-    if steps := row.get("question_decomposition"):
-        answers = {f"#{number}": step["answer"] for number, step in enumerate(steps, start=1)}
-        fill = re.compile(r"#\d+")
-        return [
-            fill.sub(lambda mark: answers.get(mark[0], mark[0]), step["question"]).replace(" >> ", " ")
-            for step in steps
-        ]
-    if evidences := row.get("evidences"):
-        return [f"{subject} {relation}" for subject, relation, _ in evidences]
-    return [re.sub(r"\s*\([^)]*\)$", "", title) or title for title in titles]
+    if question.hops:
+        answers = {f"#{number}": hop.answer for number, hop in enumerate(question.hops, start=1)}
+        filled = [_REFERENCE.sub(lambda mark: answers.get(mark[0], mark[0]), hop.question) for hop in question.hops]
+        queries = [query.replace(" >> ", " ") for query in filled]
+    elif question.triples:
+        queries = [f"{subject} {relation}" for subject, relation, _ in question.triples]
+    else:
+        queries = [re.sub(r"\s*\([^)]*\)$", "", title) or title for title in question.titles]
+    return tuple(dict.fromkeys(queries))
 
 
 def wilson(hits: Sequence[float]) -> Interval:
@@ -231,10 +196,10 @@ def bootstrap(values: Sequence[float]) -> Interval:
     return Interval(len(values), math.fsum(values) / len(values), float(low), float(high))
 
 
-def _reach(asked: Asked, found: Mapping[str, Sequence[Passage]], searchable: Callable[[str, str], str]) -> Reach:
-    wanted = [form for answer in asked.example.answers if (form := normalize(answer))]
+def _reach(question: Question, found: Mapping[str, Sequence[Passage]], searchable: Callable[[str, str], str]) -> Reach:
+    wanted = [form for answer in question.example.answers if (form := normalize(answer))]
     closed = not CLOSED.isdisjoint(wanted)
-    gold = {normalize(title) for title in asked.titles}
+    gold = {normalize(title) for title in question.titles}
     answer: dict[str, float | None] = dict.fromkeys(WAYS)
     titles: dict[str, float | None] = dict.fromkeys(WAYS)
     for way, passages in found.items():
@@ -243,27 +208,12 @@ def _reach(asked: Asked, found: Mapping[str, Sequence[Passage]], searchable: Cal
             answer[way] = float(any(f" {form} " in text for text in texts for form in wanted))
         if gold:
             titles[way] = len(gold & {normalize(passage.title) for passage in passages}) / len(gold)
-    return Reach(asked.example.kind, closed, answer, titles)
+    return Reach(question.example.kind, closed, answer, titles)
 
 
 def _searchable(title: str, text: str) -> str:
     """Title and text, normalised each by itself, so that no answer runs from one into the other."""
     return f" {normalize(title)} | {normalize(text)} "
-
-
-def _texts(value: object) -> list[str]:
-    """A list of texts, as it is.
-
-    Raises:
-        TypeError: It is anything else: a single text would be taken for a list of its letters.
-    """
-    if not isinstance(value, list):
-        raise TypeError
-    return value
-
-
-def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
 def _plain(figures: dict[str, Any]) -> dict[str, Any]:

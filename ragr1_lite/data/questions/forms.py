@@ -1,0 +1,143 @@
+"""The forms in which question sets come: how each is recognised, and under which keys its rows keep what.
+
+A row is recognised by its own keys, so that a file may mix sets; the first of :data:`FORMS` that fits is its form.
+Gold titles, decompositions and evidence are read wherever a row has them, whatever its form
+(:mod:`~ragr1_lite.data.questions.fields`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ragr1_lite.core import Example
+from ragr1_lite.data.questions.fields import (
+    Row,
+    count_of,
+    flattened,
+    hops_of,
+    label_of,
+    question_of,
+    share_of,
+    texts_of,
+    titles_of,
+    triples_of,
+    value_of,
+)
+from ragr1_lite.data.questions.question import Question
+from ragr1_lite.jsonlines import BadLine
+
+TARGET = "reward_model.ground_truth.target"
+ANSWERS = ("answers", "golden_answers", "answer", TARGET)
+IDS = ("id", "_id", "question_id", "questionid", "qid")
+KINDS = ("kind", "type", "data_source")
+_MUSIQUE_ID = re.compile(r"(\dhop\d?)__")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a set's rows look. A key may name what stands within another: ``answer.value``.
+
+    Attributes:
+        name: What people call it.
+        fits: Recognises a row.
+        answers: The first of these keys that a row has holds its answers, the canonical one first.
+        aliases: These hold more of them.
+        kinds: The first of these that a row has is the question's kind.
+        hops: Facts that an answer rests on, where the rows do not tell.
+    """
+
+    name: str
+    fits: Callable[[Row], bool]
+    answers: tuple[str, ...] = ANSWERS
+    aliases: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = KINDS
+    hops: int = 0
+
+
+def _has(key: str) -> Callable[[Row], bool]:
+    return lambda row: value_of(row, key) is not None
+
+
+def _is_hotpotqa(row: Row) -> bool:
+    """Whether it has supporting facts; where these were left out, its level and type tell."""
+    if row.get("supporting_facts") is not None:
+        return True
+    return row.get("level") in ("easy", "medium", "hard") and row.get("type") in ("bridge", "comparison")
+
+
+OWN = Form("ragr1-lite", lambda row: {"answers", "hops", "pass_rate"} <= {*row}, ("answers",), kinds=("kind",))
+RECORD = Form("trajectories", _has("turns"), ("answers",), kinds=("kind",))
+"""What a model answered is no answer to go by, so a trajectory's ``answer`` is not read."""
+FORMS = (
+    OWN,
+    RECORD,
+    Form("MuSiQue", _has("question_decomposition"), aliases=("answer_aliases",)),
+    Form("2WikiMultiHopQA", _has("evidences")),
+    Form("HotpotQA", _is_hotpotqa, hops=2),
+    Form(
+        "TriviaQA",
+        _has("answer.value"),
+        answers=("answer.value",),
+        aliases=("answer.aliases", "answer.normalized_aliases", "answer.normalizedaliases"),
+    ),
+    Form(
+        "PopQA",
+        _has("possible_answers"),
+        answers=("obj", "possible_answers"),
+        aliases=("possible_answers", "o_aliases"),
+        kinds=("prop",),
+    ),
+    Form("Search-R1", _has(TARGET)),
+    Form("RAG-R1", _has("golden_answers")),
+    Form("NQ-open", lambda row: isinstance(row.get("answer"), list)),
+    Form("DPR", lambda row: isinstance(row.get("answers"), str) and row["answers"].lstrip().startswith("[")),
+    Form("plain", lambda row: True, aliases=("answer_aliases", "aliases")),
+)
+KEYS = (
+    *IDS,
+    *KINDS,
+    *(key for form in FORMS for key in (*form.answers, *form.aliases, *form.kinds) if "." not in key),
+    *"question prompt reward_model metadata level hops pass_rate answerable turns trajectory".split(),
+    *"question_decomposition paragraphs evidences supporting_facts gold_titles".split(),
+)
+"""Every key that is read."""
+
+
+def parse_question(row: dict[str, Any], number: int) -> tuple[Form, Question]:
+    """The question of a row, and the row's form.
+
+    Args:
+        row: As it stands in the file.
+        number: The question's id where the row has none.
+
+    Raises:
+        BadLine: The row has no question or no answer, or a key is of a form it never has.
+    """
+    row = flattened(row)
+    if row.get("trajectory") is not None:
+        raise BadLine("is a trajectory, not a question")
+    form = next(form for form in FORMS if form.fits(row))
+    text, answers = question_of(row), _answers(row, form)
+    if text is None:
+        lacking = "" if answers else f" and no `answers`, only {', '.join(f'`{key}`' for key in row) or 'nothing'}"
+        raise BadLine(f"has no `question`{lacking}")
+    if not answers:
+        raise BadLine("has no `answers`")
+    id = label_of(row, IDS) or str(number)
+    musique = None if form is OWN else _MUSIQUE_ID.match(id)
+    kind = label_of(row, form.kinds) or (musique[1] if musique else "")
+    hops, triples = hops_of(row), triples_of(row)
+    titles = titles_of(row, () if form is OWN else hops)
+    facts = 0 if form is OWN else len(hops) or len(triples) or len(titles) or form.hops
+    example = Example(id, text, answers, kind, count_of(row) or facts, share_of(row))
+    return form, Question(example, titles, hops, triples)
+
+
+def _answers(row: Row, form: Form) -> tuple[str, ...]:
+    """The canonical answer and its aliases, each once."""
+    main = next((key for key in form.answers if value_of(row, key) is not None), None)
+    keys = (main, *form.aliases) if main else form.aliases
+    return tuple(dict.fromkeys(text for key in keys for text in texts_of(value_of(row, key), key)))

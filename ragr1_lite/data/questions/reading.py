@@ -1,0 +1,175 @@
+"""Reads question sets: files of every form, compressed or not, and data sets on the hub."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ragr1_lite.data.questions.forms import KEYS, parse_question
+from ragr1_lite.data.questions.question import Question
+from ragr1_lite.errors import DataError
+from ragr1_lite.events import Notice, Report, ignore
+from ragr1_lite.jsonlines import BadLine, BadLines, decompressed, reading
+from ragr1_lite.retrieval.corpora.files import DOCUMENTS, File, Source, file_of, sniffed
+from ragr1_lite.retrieval.corpora.hub import PREFIX, HubData, read_hub
+from ragr1_lite.retrieval.corpora.reader import READERS
+from ragr1_lite.retrieval.corpora.rows import Rows, Wanted
+
+_PEEKED = 2**16
+
+
+def _columns_of(first: list[str]) -> list[str] | None:
+    """A question and a list of answers, as DPR's files have them without a header."""
+    return ["question", "answers"] if len(first) == 2 and first[1].lstrip()[:1] == "[" else None
+
+
+QUESTIONS = Wanted(
+    what="question file",
+    hint="Questions are JSON lines (.jsonl), a JSON array (.json), a table (.tsv, .csv, .parquet) or hub:OWNER/NAME.",
+    line='A question file has one JSON object a line, such as {"question": "…", "answers": ["…"]}.',
+    table="A table of questions has the columns question and answers, named in its first line.",
+    keys=tuple(dict.fromkeys((*KEYS, "Question", "Answer", "QuestionId"))),
+    needed=("question", "prompt", "Question"),
+    unnamed=_columns_of,
+)
+
+
+@dataclass(slots=True)
+class QuestionSet:
+    """What some sources hold.
+
+    Attributes:
+        questions: In order, each with an id of its own.
+        forms: How many of them came in which form.
+        bad: How many rows could not be used.
+        unanswerable: How many rows say of themselves that they have no answer, as MuSiQue's do; they are left out.
+    """
+
+    questions: list[Question]
+    forms: Counter[str]
+    bad: int = 0
+    unanswerable: int = 0
+
+
+def read_questions(
+    sources: Sequence[str | Path] | str | Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    kinds: Collection[str] | None = None,
+    report: Report = ignore,
+) -> list[Question]:
+    """Reads questions, or only those of some kinds; with ``limit`` a random draw of them.
+
+    A source is a file in any of :data:`~ragr1_lite.data.questions.forms.FORMS`: JSON lines, a JSON array, a table
+    (``.tsv``, ``.csv``, ``.parquet``), plain or compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``); or a data set on the
+    hub, ``hub:OWNER/NAME[:CONFIG][:SPLIT]``. Rows without an id are numbered; an id that was there before gets a
+    number behind it, so that ids are unique over all sources.
+
+    Args:
+        sources: One or more.
+        limit: At most this many.
+        seed: Of the draw.
+        kinds: Only these.
+        report: Gets a notice of rows that were skipped.
+
+    Raises:
+        DataError: A source is missing, broken, of another form, has no question, or too many bad rows
+            (:class:`~ragr1_lite.jsonlines.BadLines`).
+    """
+    found = read_set(sources, report=report).questions
+    chosen = [one for one in found if kinds is None or one.example.kind in kinds]
+    return chosen if limit is None else random.Random(seed).sample(chosen, min(limit, len(chosen)))
+
+
+def read_set(sources: Sequence[str | Path] | str | Path, *, report: Report = ignore) -> QuestionSet:
+    """Reads questions, and counts what they came in; see :func:`read_questions`."""
+    names = [sources] if isinstance(sources, str | Path) else sources
+    result, ids = QuestionSet([], Counter()), Counter[str]()
+    for source in [_source(name) for name in names]:
+        before = len(result.questions)
+        bad = BadLines(QUESTIONS.table if _is_table(source) else QUESTIONS.line, "rows")
+        for question in _questions(source, before, result, bad):
+            result.questions.append(_with_own_id(question, ids))
+        if len(result.questions) == before:
+            raise DataError(f"There is no question in {_name(source)}{bad.first}", bad.form)
+        bad.tell(report)
+        result.bad += bad.count
+    if result.unanswerable:
+        report(Notice(f"Left out {result.unanswerable} questions that their set says cannot be answered"))
+    return result
+
+
+def _source(name: str | Path) -> Source:
+    """Finds a source, and reads no more than the first bytes of it.
+
+    Raises:
+        DataError: It is missing, a folder, or of no known form.
+    """
+    posix = name.as_posix() if isinstance(name, Path) else name
+    if posix.startswith(PREFIX):
+        return HubData.parse(posix)
+    path = Path(name)
+    with reading(path):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, not a question file", QUESTIONS.hint)
+        file = file_of(path, path.name, QUESTIONS)
+        if file.form in DOCUMENTS:  # a table or JSON lines may well be called .txt
+            file = replace(file, form=sniffed(path, QUESTIONS))
+    if file.form in DOCUMENTS:
+        raise DataError(f"{path} is a document, not a question file", QUESTIONS.hint)
+    return file
+
+
+def _questions(source: Source, number: int, result: QuestionSet, bad: BadLines) -> Iterator[Question]:
+    """The questions of a source; what else there is to say of it is counted."""
+    for place, row in _rows(source):
+        bad.read += 1
+        try:
+            if isinstance(row, BadLine):
+                raise row
+            if row.get("answerable") is False:
+                result.unanswerable += 1
+                continue
+            form, question = parse_question(row, number)
+        except BadLine as problem:
+            bad.add(source.place(place), str(problem))
+            continue
+        result.forms[form.name] += 1
+        number += 1
+        yield question
+
+
+def _rows(source: Source) -> Rows:
+    if isinstance(source, HubData):
+        yield from read_hub(source, QUESTIONS)
+        return
+    with reading(source.path), source.path.open("rb") as raw:
+        stream = decompressed(raw, source.path)
+        form = source.form
+        if form == "csv" and b"\t" in stream.peek(_PEEKED).partition(b"\n")[0]:
+            form = "tsv"  # DPR's .csv files have tabs
+        yield from READERS[form](stream, source.path, QUESTIONS)
+
+
+def _with_own_id(question: Question, ids: Counter[str]) -> Question:
+    """The question; where its id was there before, with a number behind the id."""
+    id = question.example.id
+    ids[id] += 1
+    if ids[id] == 1:
+        return question
+    while (own := f"{id}-{ids[id]}") in ids:
+        ids[id] += 1
+    ids[own] = 1
+    return replace(question, example=replace(question.example, id=own))
+
+
+def _is_table(source: Source) -> bool:
+    return isinstance(source, File) and source.form in ("tsv", "csv")
+
+
+def _name(source: Source) -> str:
+    return str(source.path if isinstance(source, File) else source)
