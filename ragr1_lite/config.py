@@ -21,6 +21,9 @@ from ragr1_lite.rollout import Limits
 WORLD = "world"
 """The name of the embedded world, as a data set and as an index."""
 
+Order = Literal["random", "easy-first", "hard-first", "few-hops-first"]
+Weights = Literal["even", "signal", "hops"]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -59,6 +62,12 @@ class DataConfig(_Section):
     """At most this many questions."""
     mix: dict[str, float] = {}
     """Weights by kind, for the embedded world."""
+    order: Order = "random"
+    """When a training meets its questions: ``random``; ``easy-first`` or ``hard-first`` by pass rate, from its first
+    step to its last; ``few-hops-first``. `data select` measures pass rates."""
+    weights: Weights = "even"
+    """How often it meets each: ``even``; ``signal``, by p(1-p) of the pass rate p, the variance of a reward of 0 or 1,
+    without which GRPO learns nothing; ``hops``, by their number."""
 
 
 def _one_name(index: Any) -> Any:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragr1_lite import answer
-from ragr1_lite.config import Recipe
+from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core import Example, Reward, Sampler, Searcher, Trajectory
+from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
@@ -30,7 +31,6 @@ from ragr1_lite.training import (
     TrainResult,
     build_trainer,
     check_trainable,
-    draw,
     finished,
     fit,
     import_in_order,
@@ -69,7 +69,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     examples = load_examples(
         recipe.data.train,
         "train",
-        limit=recipe.data.limit or questions_needed(recipe),
+        limit=questions_read(recipe),
         seed=recipe.train.seed,
         mix=recipe.data.mix,
         report=report,
@@ -98,19 +98,25 @@ def questions_needed(recipe: Recipe) -> int:
     return math.ceil(train.steps / grpo.iterations) * (train.batch_size // grpo.group_size)
 
 
+def questions_read(recipe: Recipe) -> int | None:
+    """How many questions are loaded: no more than training meets, unless weights are to choose among a file's."""
+    weighted = recipe.data.weights != "even" and recipe.data.train != WORLD
+    return recipe.data.limit or (None if weighted else questions_needed(recipe))
+
+
 def make_trainer(policy: Policy, examples: Sequence[Example], searcher: Searcher, recipe: Recipe, run: Run) -> Any:
     """TRL's GRPOTrainer with :class:`Rollouts` as its ``rollout_func``.
 
     To TRL a prompt is the number of its question: two questions may share their text.
 
     Raises:
-        DataError: There is no question.
+        DataError: There is no question, or the recipe's curriculum needs what the questions do not say.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func warns that it may change
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    order = draw(range(len(examples)), questions_needed(recipe), recipe.train.seed)
+    order = schedule(examples, questions_needed(recipe), recipe.train.seed, recipe.data)
     sampler = TransformersSampler(policy, temperature=recipe.grpo.temperature, batch_size=recipe.rollout.batch_size)
     rollouts = Rollouts(policy, sampler, searcher, examples, recipe)
     arguments = trainer_arguments(recipe, run, policy) | {

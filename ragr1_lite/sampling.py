@@ -46,6 +46,10 @@ class TransformersSampler:
         """The tokenizer of the model that samples."""
         return self._policy.tokenizer
 
+    def drawing(self, seed: int, temperature: float) -> TransformersSampler:
+        """The same model, drawing by a seed of its own."""
+        return TransformersSampler(self._policy, temperature=temperature, batch_size=self._batch_size, seed=seed)
+
     def sample(
         self,
         requests: Sequence[SampleRequest],

@@ -12,7 +12,8 @@ from typing import Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core import Trajectory
-from ragr1_lite.data.gold import categories
+from ragr1_lite.data.curriculum import schedule
+from ragr1_lite.data.segment import categories
 from ragr1_lite.data.sets import training_trajectories
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.models import Policy, load_policy
@@ -21,7 +22,6 @@ from ragr1_lite.training import (
     TrainResult,
     build_trainer,
     check_trainable,
-    draw,
     finished,
     fit,
     import_in_order,
@@ -91,15 +91,16 @@ def to_features(trajectory: Trajectory) -> dict[str, list[int]]:
 
 
 def arrange(trajectories: Sequence[Trajectory], recipe: Recipe) -> list[Trajectory]:
-    """Orders ``steps x batch_size`` trajectories: shuffled into batches, each batch sorted by length.
+    """Orders ``steps x batch_size`` trajectories: scheduled into batches, each batch sorted by length.
 
     Neighbours in length share a micro-batch, which spares padding; the epochs differ in their shuffling.
 
     Raises:
-        DataError: There is no trajectory.
+        DataError: There is no trajectory, or the recipe's curriculum needs what the trajectories do not say.
     """
     batch, needed = recipe.train.batch_size, recipe.train.steps * recipe.train.batch_size
-    order = draw(trajectories, needed, recipe.train.seed)
+    drawn = schedule([one.example for one in trajectories], needed, recipe.train.seed, recipe.data)
+    order = [trajectories[number] for number in drawn]
     batches = (order[start : start + batch] for start in range(0, needed, batch))
     return [trajectory for chunk in batches for trajectory in sorted(chunk, key=lambda one: len(one.token_ids))]
 

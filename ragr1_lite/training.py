@@ -6,28 +6,25 @@ import errno
 import importlib.metadata
 import json
 import platform
-import random
 import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.errors import DataError, RunError, StorageError
+from ragr1_lite.errors import RunError, StorageError
 from ragr1_lite.events import CheckpointSaved, Notice, Report, StepFinished
 from ragr1_lite.models import LoraSpec, ModelSpec, Policy, import_unsloth_first, save_adapter
 from ragr1_lite.runs import Run, write_atomic
 
 if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which patches it
     from transformers import TrainerControl, TrainerState, TrainingArguments
-
-Item = TypeVar("Item")
 
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamWriter failed")
@@ -75,25 +72,6 @@ def finished(run: Run, recipe: Recipe, report: Report) -> TrainResult | None:
         return None
     report(Notice(f"This run is finished: its {recipe.train.steps} steps are done. Nothing was changed."))
     return TrainResult(run, run.adapter, 0.0, recipe.train.steps)
-
-
-def draw(items: Sequence[Item], needed: int, seed: int) -> list[Item]:
-    """Exactly ``needed`` items: as many epochs of all of them as it takes, each shuffled anew.
-
-    The whole training is laid out beforehand, as one epoch of the trainer: a resumed run finds the same order.
-
-    Raises:
-        DataError: There is no item.
-    """
-    if not items:
-        raise DataError("There is nothing to train on", "Check data.train, data.limit and rollout.max_length.")
-    shuffle = random.Random(seed)
-    drawn: list[Item] = []
-    while len(drawn) < needed:
-        epoch = list(items)
-        shuffle.shuffle(epoch)
-        drawn += epoch
-    return drawn[:needed]
 
 
 def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:

@@ -1,15 +1,13 @@
-"""Question and trajectory files: JSON lines, plain or gzip'd.
+"""Trajectory files: JSON lines, plain or compressed.
 
-A question line: ``{"question": "…", "answers": ["…"]}``, with ``id`` and ``kind`` where the set has them (``answer``,
-``golden_answers`` and ``type`` are read too). A trajectory line (a *record*) is the same and the turns with their
-passages; it holds text and no ids, so that it fits every tokenizer.
+A line (a *record*) is a question, ``{"id", "question", "answers", "kind"}``, and the turns with their passages; it
+holds text and no ids, so that it fits every tokenizer.
 """
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from ragr1_lite.jsonlines import BadLine, read_rows
 from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.runs import write_atomic
 
-QUESTION_FORM = 'A line of a question file looks like {"question": "…", "answers": ["…"]}.'
 RECORD_FORM = "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`."
 
 
@@ -40,56 +37,20 @@ class Record:
     passages: tuple[tuple[tuple[Passage, ...], ...], ...]
 
 
-def read_questions(
-    path: Path,
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    kinds: Collection[str] | None = None,
-    report: Report = ignore,
-) -> list[Example]:
-    """Reads a question file, or only its questions of some kinds; with ``limit`` a random draw of them.
-
-    Raises:
-        DataError: The file is missing, of another form, or has no question.
-    """
-    rows = read_rows(path, parse_question, QUESTION_FORM, report)
-    examples = [example for example in rows if kinds is None or example.kind in kinds]
-    return examples if limit is None else random.Random(seed).sample(examples, min(limit, len(examples)))
-
-
-def parse_question(row: dict[str, Any], number: int) -> Example:
-    """The example of a row.
-
-    Raises:
-        BadLine: The row has no question or no answer.
-    """
-    question = row.get("question")
-    answers = next((row[key] for key in ("answers", "golden_answers", "answer") if row.get(key) is not None), None)
-    if isinstance(answers, str):
-        answers = [answers]
-    if not isinstance(question, str) or not question.strip():
-        raise BadLine("has no `question`")
-    if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
-        raise BadLine("has no `answers`, a list of strings")
-    kind = row.get("kind") or row.get("type") or ""
-    id = row.get("id")
-    return Example(str(number if id is None else id), question.strip(), tuple(answers), str(kind))
-
-
 def write_records(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """Writes trajectories as records, one a line, atomically."""
-    write_atomic(path, "".join(json.dumps(to_record(one), ensure_ascii=False) + "\n" for one in trajectories))
+    write_rows(path, map(to_record, trajectories))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes objects as JSON, one a line, atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def to_record(trajectory: Trajectory) -> dict[str, Any]:
     """A trajectory as text: the question, each turn's thought, queries and passages, the answer, why it ended."""
-    example = trajectory.example
     return {
-        "id": example.id,
-        "question": example.question,
-        "answers": list(example.answers),
-        "kind": example.kind,
+        **_fields(trajectory.example),
         "answer": trajectory.answer,
         "stop_reason": trajectory.stop_reason,
         "turns": [
@@ -102,6 +63,18 @@ def to_record(trajectory: Trajectory) -> dict[str, Any]:
             for turn in trajectory.turns
         ],
     }
+
+
+def no_record(example: Example) -> dict[str, Any]:
+    """The record of a question for which there is no trajectory: one without turns and answer."""
+    return {**_fields(example), "answer": None, "stop_reason": None, "turns": []}
+
+
+def _fields(example: Example) -> dict[str, Any]:
+    """What a record says about its question; hops and pass rate only where they are known."""
+    fields = asdict(example) | {"answers": list(example.answers)}
+    unknown = {"hops": 0, "pass_rate": None}
+    return {key: value for key, value in fields.items() if key not in unknown or value != unknown[key]}
 
 
 def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Record]:
@@ -117,16 +90,92 @@ def read_records(path: Path, *, limit: int | None = None, report: Report = ignor
 
 
 def _parse_record(row: dict[str, Any], number: int) -> Record | None:
-    example = parse_question({**row, "answer": None}, number)
-    try:
-        turns = row["turns"]
-        searches = [turn for turn in turns if turn["kind"] == "search"]
-        if row["answer"] is None or [turn["kind"] for turn in turns[len(searches) :]] != ["answer"]:
-            return None
-        steps = tuple(Step(turn["think"], tuple(turn["queries"])) for turn in searches)
-        passages = tuple(
-            tuple(tuple(Passage(**passage) for passage in found) for found in turn["passages"]) for turn in searches
-        )
-        return Record(example, GoldPlan(steps, turns[-1]["think"], row["answer"]), passages)
-    except (KeyError, TypeError) as error:
-        raise BadLine(f"is no trajectory ({error})") from None
+    """The record of a row; none where it has no answer.
+
+    Raises:
+        BadLine: Something in it is missing or not of its kind.
+    """
+    example = _example(row, number)
+    turns = _each(row, "turns", dict)
+    kinds = [_get(turn, "kind", str) for turn in turns]
+    searches = [turn for turn, kind in zip(turns, kinds, strict=True) if kind == "search"]
+    if row.get("answer") is None or kinds[len(searches) :] != ["answer"]:
+        return None
+    steps = tuple(Step(_get(turn, "think", str), tuple(_each(turn, "queries", str))) for turn in searches)
+    passages = tuple(tuple(map(_found, _each(turn, "passages", list))) for turn in searches)
+    if any(not step.queries or len(step.queries) != len(found) for step, found in zip(steps, passages, strict=True)):
+        raise _no_trajectory("`passages` are not as many as `queries`")
+    return Record(example, GoldPlan(steps, _get(turns[-1], "think", str), _text(row, "answer")), passages)
+
+
+def _example(row: Mapping[str, Any], number: int) -> Example:
+    answers = tuple(answer for answer in _each(row, "answers", str) if answer.strip())
+    if not answers:
+        raise _no_trajectory("`answers` are empty")
+    return Example(
+        str(_get(row, "id", (str, int), number)),
+        _text(row, "question").strip(),
+        answers,
+        _get(row, "kind", str, ""),
+        _get(row, "hops", int, 0),
+        _get(row, "pass_rate", (float, int), None),
+    )
+
+
+def _found(rows: list[Any]) -> tuple[Passage, ...]:
+    """What one query found."""
+    return tuple(map(_passage, _all(rows, "passages", dict)))
+
+
+def _passage(row: Mapping[str, Any]) -> Passage:
+    id, title, text = (_get(row, key, str) for key in ("id", "title", "text"))
+    return Passage(id, title, text, _get(row, "score", (float, int), 0.0))
+
+
+_KINDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    (float, int): "a number",
+    (str, int): "text or a number",
+    list: "a list",
+    dict: "an object",
+}
+_MISSING: Any = object()
+
+
+def _get(row: Mapping[str, Any], key: str, kind: Any, default: Any = _MISSING) -> Any:
+    """The value of a key, or the default where it is missing or null.
+
+    Raises:
+        BadLine: It is not of its kind.
+    """
+    value = row.get(key)
+    if value is None and default is not _MISSING:
+        return default
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _no_trajectory(f"`{key}` is not {_KINDS[kind]}")
+    return value
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    """A text that is not blank."""
+    text: str = _get(row, key, str)
+    if not text.strip():
+        raise _no_trajectory(f"`{key}` is empty")
+    return text
+
+
+def _each(row: Mapping[str, Any], key: str, kind: type) -> list[Any]:
+    """A list of values of one kind."""
+    return _all(_get(row, key, list), key, kind)
+
+
+def _all(values: list[Any], key: str, kind: type) -> list[Any]:
+    for value in values:
+        if not isinstance(value, kind):
+            raise _no_trajectory(f"`{key}` holds something that is not {_KINDS[kind]}")
+    return values
+
+
+def _no_trajectory(reason: str) -> BadLine:
+    return BadLine(f"is no trajectory ({reason})")

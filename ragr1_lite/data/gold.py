@@ -90,13 +90,3 @@ def gold_trajectories(
 def _as_planned(trajectory: Trajectory, plan: GoldPlan) -> bool:
     queries = [len(turn.queries) for turn in trajectory.turns[-len(plan.steps) - 1 : -1]]
     return trajectory.stop_reason == "answer" and queries == [len(step.queries) for step in plan.steps]
-
-
-def categories(trajectory: Trajectory) -> list[int]:
-    """The paper's category of each model segment.
-
-    1 question → answer, 2 question → search; 3 and 4 the same after information was retrieved.
-    """
-    sampled = sum(1 for segment in trajectory.segments if segment.source == "model")
-    labels = [(2 if i else 0) + (1 if turn.kind == "answer" else 2) for i, turn in enumerate(trajectory.turns)]
-    return labels[len(labels) - sampled :]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite.errors import DataError, RunError
+from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.runs import writing
 
 Rows = list[dict[str, Any]]
@@ -90,6 +92,18 @@ class Journal:
         piece = [dict(row) for row in rows]
         self._append({"rows": piece})
         self.pieces.append(piece)
+
+    @contextmanager
+    def working(self, report: Report = ignore) -> Iterator[None]:
+        """Where the work within breaks off, says how to go on; a journal of nothing is removed."""
+        try:
+            yield
+        except BaseException:
+            if self.pieces:
+                report(Notice("What is finished is kept: go on with --resume.", "warning"))
+            else:
+                self.remove()
+            raise
 
     def remove(self) -> None:
         """Deletes the journal, once the result is written."""

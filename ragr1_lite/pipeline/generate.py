@@ -1,195 +1,313 @@
-"""Trajectories for SFT from a question set. The ``gold`` teacher composes them from the set's supporting facts.
+"""Trajectories by a teacher, with real retrieval results: a batch of questions at a time, judged, and kept or not.
 
-HotpotQA's form is read: each question names the titles of its gold passages. What a trajectory retrieves is real; it is
-kept only where the search found the gold passages and the answer stands in them.
+A batch is a piece of resumable work. What a teacher says in it follows from the seed and the batch's number alone, so a
+run that was cut off and resumed writes the file that it would have written in one go.
 """
 
 from __future__ import annotations
 
-import re
+import random
 import statistics
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ragr1_lite.config import RetrievalConfig
-from ragr1_lite.core import Example, Mode, Passage, Searcher, Trajectory
-from ragr1_lite.data.files import QUESTION_FORM, parse_question, write_records
-from ragr1_lite.data.gold import ByteTokenizer, gold_trajectories
-from ragr1_lite.errors import DataError
-from ragr1_lite.events import Report, ignore
-from ragr1_lite.jsonlines import BadLine, read_rows
-from ragr1_lite.plans import GoldPlan, Step
+from ragr1_lite.core import Example, Sampler, Searcher
+from ragr1_lite.data.files import no_record, to_record, write_rows
+from ragr1_lite.data.gold import ByteTokenizer, PlanSampler
+from ragr1_lite.data.journal import Journal, Rows
+from ragr1_lite.data.questions import Question, digest, read_questions
+from ragr1_lite.errors import ConfigError, DataError
+from ragr1_lite.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.pipeline.endpoint import Connection, Usage
+from ragr1_lite.pipeline.gold import Composed, compose_plans
+from ragr1_lite.pipeline.rejection import Criteria, why_rejected
+from ragr1_lite.pipeline.teachers import Teacher, open_teacher
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.retrieval import open_searcher
-from ragr1_lite.rewards import normalize
-from ragr1_lite.rollout import Limits
+from ragr1_lite.rollout import Limits, run_rollouts
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“(])")
-_LONGEST_SENTENCE = 40
-"""Words of a passage's sentence that a thought may quote."""
+GOLD = "gold"
+_PHASE = "Generating"
+_PLENTY = Limits(max_rounds=20, document_tokens=10**6, total_document_tokens=10**8, max_length=10**9)
+"""Plans are short; it is the student's limits that they have to fit."""
+
+Work = Callable[[Sequence[Question], int], Rows]
+"""Makes the rows of a batch: ``{"record", "reason"}`` per question, in order, and ``{"usage"}`` where it is counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Supported:
-    """A question with the titles of its gold passages, in reading order."""
+class Sampling:
+    """How a model is sampled.
 
-    example: Example
-    titles: tuple[str, ...]
+    Attributes:
+        seed: Every batch's and every try's own seed follows from it.
+        tries: How often a question is asked until a trajectory is kept.
+        temperature: By default 0 for one try and 1 for several.
+    """
 
+    seed: int = 0
+    tries: int = 1
+    temperature: float | None = None
 
-class Rejected(Exception):
-    """Why a question gives no trajectory."""
+    @property
+    def warmth(self) -> float:
+        """The temperature."""
+        return float(self.tries > 1) if self.temperature is None else self.temperature
+
+    def seed_of(self, batch: int, attempt: int) -> int:
+        """The seed of a batch's try."""
+        return random.Random(f"{self.seed}:{batch}:{attempt}").getrandbits(31)
 
 
 def generate(
-    questions: Path,
+    questions: str | Path | Sequence[str | Path],
     *,
     index: str,
     out: Path,
-    teacher: str = "gold",
-    mode: Mode = "multi",
-    limit: int | None = None,
+    teacher: str = GOLD,
+    adapter: str | None = None,
+    connection: Connection | None = None,
+    mode: Literal["multi", "single"] = "multi",
     k: int | None = None,
+    max_queries: int = 3,
+    limit: int | None = None,
+    sampling: Sampling | None = None,
+    criteria: Criteria | None = None,
+    batch_size: int = 16,
+    rejected: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
     report: Report = ignore,
 ) -> dict[str, Any]:
-    """Writes one trajectory per question that can be answered from what its searches find.
+    """Writes the trajectories that are worth imitating, at most one per question.
 
     Args:
-        questions: Question file with ``gold_titles`` or ``supporting_facts`` and ``type``.
-        index: ``world`` or an index folder.
+        questions: Question sets.
+        index: ``world``, an index folder or a URL.
         out: The trajectory file to write.
-        teacher: ``gold``.
-        mode: ``multi``: independent titles are searched at once. ``single``: one after the other.
-        limit: At most this many questions.
+        teacher: ``gold`` composes trajectories from what the sets say about their questions; else see
+            :func:`~ragr1_lite.pipeline.teachers.open_teacher`.
+        adapter: A local model's adapter.
+        connection: How an endpoint is asked.
+        mode: ``multi`` or ``single``.
         k: Passages per query; by default what recipes take.
-        report: Receives notices.
+        max_queries: Parallel queries per search.
+        limit: At most this many questions, drawn by the seed.
+        sampling: Seed, tries and temperature.
+        criteria: Which answers are kept.
+        batch_size: Questions worked on together.
+        rejected: A file for the other trajectories, each with its ``reason``.
+        resume: Go on with what an interrupted run has finished.
+        overwrite: Replace what is there.
+        report: Receives notices and progress.
 
     Returns:
         ``{"questions", "kept", "rejected": {reason: n}, "rounds", "queries", "by_kind": {kind: kept}}``, rounds and
-        queries being means over what was kept.
+        queries being means over what was kept; for endpoints ``"usage"`` as well.
 
     Raises:
-        DataError: The file has no such questions, or nothing could be kept.
+        DataError: There are no such questions, nothing could be kept, or ``out`` is there already.
+        RunError: An interrupted run of other settings is there.
+        RagR1Error: The teacher cannot be opened, or breaks off.
     """
-    if teacher != "gold":
-        raise DataError(f"There is no teacher {teacher!r}", "Use --teacher gold.")
-    searcher = open_searcher(index, report)
-    supported = list(read_rows(questions, _parse, QUESTION_FORM + " It needs `gold_titles` too.", report))[:limit]
-    trajectories, rejected = compose(supported, searcher, mode=mode, k=k or RetrievalConfig().k)
-    if not trajectories:
-        raise DataError(
-            f"No question of {questions} gave a trajectory ({dict(rejected)})", "Check that the index fits."
+    if rejected == out:
+        raise ConfigError("--rejected and --out are the same file", "Choose two.")
+    connection, sampling, criteria = connection or Connection(), sampling or Sampling(), criteria or Criteria()
+    asked = read_questions(questions, limit=limit, seed=sampling.seed, report=report)
+    who = {"teacher": teacher, "teacher_model": connection.model, "adapter": adapter}
+    how = {"index": index, "mode": mode, "k": k, "max_queries": max_queries, "batch_size": batch_size}
+    settings = {"questions": digest(asked), **who, **how, **asdict(sampling), **asdict(criteria)}
+
+    @contextmanager
+    def opened() -> Iterator[Work]:
+        if teacher == GOLD:
+            passages = k or RetrievalConfig().k
+            yield Composing(open_searcher(index, report), mode, passages, max_queries, sampling, criteria)
+            return
+        model = open_teacher(
+            teacher,
+            index=index,
+            mode=mode,
+            k=k,
+            max_queries=max_queries,
+            batch_size=batch_size,
+            adapter=adapter,
+            connection=connection,
+            report=report,
         )
-    write_records(out, trajectories)
+        with closing(model):
+            yield Asking(model, sampling, criteria)
+
+    journal = Journal.start(out, settings, resume=resume, overwrite=overwrite)
+    _work(opened, asked, batch_size, journal, report)
+    return _finish(journal, out, rejected, connection, report)
+
+
+@dataclass(frozen=True, slots=True)
+class Composing:
+    """The gold teacher: plans made of what a set says, replayed through the rollout that models go through."""
+
+    searcher: Searcher
+    mode: Literal["multi", "single"]
+    k: int
+    max_queries: int
+    sampling: Sampling
+    criteria: Criteria
+
+    def __call__(self, batch: Sequence[Question], number: int) -> Rows:
+        """Rows of the questions, in order."""
+        composed = compose_plans(batch, self.searcher, mode=self.mode, k=self.k, max_queries=self.max_queries)
+        signed = {"teacher": GOLD, "seed": self.sampling.seed_of(number, 0)}
+        plans = [one.plan for one in composed if one.plan is not None]
+        rows = iter(
+            _judged(
+                [one.question.example for one in composed if one.plan is not None],
+                PlanSampler(ByteTokenizer(), plans),
+                self.searcher,
+                Protocol(self.mode, self.max_queries),
+                replace(_PLENTY, k=self.k),
+                self.criteria,
+                signed,
+            )
+        )
+        return [_planless(one, signed) if one.plan is None else next(rows) for one in composed]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A model as the teacher."""
+
+    teacher: Teacher
+    sampling: Sampling
+    criteria: Criteria
+
+    def __call__(self, batch: Sequence[Question], number: int) -> Rows:
+        """Rows of the questions, in order: of each the first trajectory that is kept, else the last."""
+        teacher, before = self.teacher, self.teacher.usage
+        rows: dict[int, dict[str, Any]] = {}
+        for attempt in range(self.sampling.tries):
+            left = [place for place in range(len(batch)) if place not in rows or rows[place]["reason"]]
+            seed = self.sampling.seed_of(number, attempt)
+            if left:
+                judged = _judged(
+                    [batch[place].example for place in left],
+                    teacher.sampler(seed, self.sampling.warmth),
+                    teacher.searcher,
+                    teacher.protocol,
+                    teacher.limits,
+                    self.criteria,
+                    {"teacher": teacher.name, "seed": seed},
+                )
+                rows |= zip(left, judged, strict=True)
+        cost = [] if teacher.usage is None or before is None else [{"usage": asdict(teacher.usage - before)}]
+        return [*(rows[place] for place in range(len(batch))), *cost]
+
+
+def _judged(
+    examples: Sequence[Example],
+    sampler: Sampler,
+    searcher: Searcher,
+    protocol: Protocol,
+    limits: Limits,
+    criteria: Criteria,
+    signed: Mapping[str, Any],
+) -> Rows:
+    """Rolls out the questions, and says of each why its trajectory is rejected, if it is."""
+    rows: Rows = []
+    for one in run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits):
+        ids = [segment.token_ids for segment in one.segments if segment.source == "model"]
+        reason = why_rejected(one, list(map(sampler.tokenizer.decode, ids)), protocol=protocol, criteria=criteria)
+        rows.append({"record": {**to_record(one), **signed}, "reason": reason})
+    return rows
+
+
+def _planless(composed: Composed, signed: Mapping[str, Any]) -> dict[str, Any]:
+    return {"record": {**no_record(composed.question.example), **signed}, "reason": composed.reason}
+
+
+def _work(
+    opened: Callable[[], AbstractContextManager[Work]],
+    asked: Sequence[Question],
+    batch_size: int,
+    journal: Journal,
+    report: Report,
+) -> None:
+    """Does the batches that the journal does not have."""
+    batches = [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
+    if len(journal.pieces) == len(batches):
+        return
+    began, tally = time.perf_counter(), _Tally()
+    with journal.working(report), opened() as work:
+        report(PhaseStarted(_PHASE, len(asked), "questions"))
+        report(tally.count(journal.pieces))
+        for number in range(len(journal.pieces), len(batches)):
+            journal.add(work(batches[number], number))
+            report(tally.count(journal.pieces[-1:]))
+    report(PhaseFinished(_PHASE, time.perf_counter() - began))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Questions that are done, and kept ones among them."""
+
+    done: int = 0
+    kept: int = 0
+
+    def count(self, pieces: Sequence[Rows]) -> PhaseAdvanced:
+        """Counts further pieces, and says how far it is."""
+        rows = _rows(pieces)
+        self.done += len(rows)
+        self.kept += sum(row["reason"] is None for row in rows)
+        return PhaseAdvanced(_PHASE, self.done, f"kept {self.kept:,}, rejected {self.done - self.kept:,}")
+
+
+def _rows(pieces: Sequence[Rows]) -> Rows:
+    """One per question."""
+    return [row for piece in pieces for row in piece if "record" in row]
+
+
+def _finish(
+    journal: Journal, out: Path, rejected: Path | None, connection: Connection, report: Report
+) -> dict[str, Any]:
+    """Writes what is kept, and what is not where that is wanted, and counts."""
+    rows = _rows(journal.pieces)
+    kept = [row["record"] for row in rows if row["reason"] is None]
+    others = [row["record"] | {"reason": row["reason"]} for row in rows if row["reason"] is not None]
+    reasons = Counter(record["reason"] for record in others)
+    if rejected is not None:
+        write_rows(rejected, others)
+    if kept:
+        write_rows(out, kept)
+    used = [Usage(**row["usage"]) for piece in journal.pieces for row in piece if "usage" in row]
+    usage = {"usage": _cost(sum(used, Usage()), connection, report)} if used else {}
+    journal.remove()
+    if not kept:
+        told = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common())
+        raise DataError(f"None of {len(rows)} questions gave a trajectory to keep ({told})", _NOTHING_KEPT)
+    searches = [[len(turn["passages"]) for turn in record["turns"] if turn["passages"]] for record in kept]
     return {
-        "questions": len(supported),
-        "kept": len(trajectories),
-        "rejected": dict(rejected),
-        "rounds": round(statistics.fmean(one.rounds for one in trajectories), 3),
-        "queries": round(statistics.fmean(one.queries for one in trajectories), 3),
-        "by_kind": dict(Counter(one.example.kind for one in trajectories)),
+        "questions": len(rows),
+        "kept": len(kept),
+        "rejected": dict(reasons.most_common()),
+        "rounds": round(statistics.fmean(map(len, searches)), 3),
+        "queries": round(statistics.fmean(map(sum, searches)), 3),
+        "by_kind": dict(Counter(record["kind"] for record in kept)),
+        **usage,
     }
 
 
-def compose(
-    supported: Sequence[Supported], searcher: Searcher, *, mode: Mode, k: int
-) -> tuple[list[Trajectory], Counter[str]]:
-    """Trajectories of the questions that can be kept, and how many were rejected for which reason.
-
-    All questions' searches are one call to the searcher; the kept ones are then replayed by rollouts.
-    """
-    searches = [_searches(one, mode) for one in supported]
-    found = iter(searcher.search([query for rounds in searches for queries in rounds for query in queries], k))
-    examples: list[Example] = []
-    plans: list[GoldPlan] = []
-    rejected: Counter[str] = Counter()
-    for one, rounds in zip(supported, searches, strict=True):
-        passages = [passage for queries in rounds for _ in queries for passage in next(found)]
-        try:
-            plans.append(_plan(one, rounds, passages))
-            examples.append(one.example)
-        except Rejected as reason:
-            rejected[str(reason)] += 1
-    text = ByteTokenizer()
-    limits = Limits(max_rounds=8, k=k, document_tokens=10**6, total_document_tokens=10**8, max_length=10**9)
-    kept = gold_trajectories(examples, plans, text, searcher, protocol=Protocol(mode), limits=limits)
-    if len(kept) < len(plans):
-        rejected["more parallel queries than a tag may hold"] = len(plans) - len(kept)
-    return kept, rejected
+_NOTHING_KEPT = "Check that the index holds what the questions ask for, and look at the others with --rejected FILE."
 
 
-def _parse(row: dict[str, Any], number: int) -> Supported:
-    """A question whose gold titles are in reading order: those it names come first."""
-    example = parse_question(row, number)
-    titles = row.get("gold_titles") or [title for title, *_ in row.get("supporting_facts") or []]
-    if not isinstance(titles, list) or not titles or not all(isinstance(title, str) for title in titles):
-        raise BadLine("has no `gold_titles`")
-    named = sorted(dict.fromkeys(titles), key=lambda title: not _names(example.question, title))
-    return Supported(example, tuple(named))
-
-
-def _searches(one: Supported, mode: Mode) -> list[list[str]]:
-    """The queries of each round.
-
-    Titles that the question names are independent of each other, so they are searched at once in ``multi`` mode; any
-    other title can be known only from what was found before.
-    """
-    question = one.example.question
-    named = [title for title in one.titles if _names(question, title)]
-    hidden = [title for title in one.titles if title not in named]
-    first = [_plain(title) for title in named] or [question]
-    rounds = [first] if mode == "multi" else [[query] for query in first]
-    return rounds + [[_plain(title)] for title in (hidden if named else hidden[1:])]
-
-
-def _plan(one: Supported, searches: Sequence[Sequence[str]], passages: Sequence[Passage]) -> GoldPlan:
-    """The plan whose thoughts quote what was found.
-
-    Raises:
-        Rejected: A gold passage was not found, a later query cannot be known by then, or the answer is not supported.
-    """
-    found = {passage.title: passage for passage in passages}
-    if any(title not in found for title in one.titles):
-        raise Rejected("gold passage not retrieved")
-    answer = one.example.answers[0]
-    closed = normalize(answer) in ("yes", "no")
-    gold = [found[title] for title in one.titles]
-    if not closed and not any(normalize(answer) in normalize(f"{p.title} {p.text}") for p in gold):
-        raise Rejected("answer not in the gold passages")
-    unnamed = searches[0] == [one.example.question]
-    need = "I do not know the names yet, so I search for the question." if unnamed else f"I need {_join(searches[0])}."
-    steps = [Step(need, tuple(searches[0]))]
-    known = one.example.question
-    for queries in searches[1:]:
-        earlier = gold[: len(steps)]
-        known = " ".join([known, *(passage.text for passage in earlier)])
-        if not all(_names(known, query) for query in queries):
-            raise Rejected("later query not known from earlier passages")
-        steps.append(Step(f"{_quote(earlier[-1], queries[0])} Now I need {_join(queries)}.", tuple(queries)))
-    quotes = [_quote(passage, "" if closed else answer) for passage in gold]
-    return GoldPlan(tuple(steps), " ".join(dict.fromkeys(quotes)), answer)
-
-
-def _quote(passage: Passage, wanted: str) -> str:
-    """The passage's sentence that names what is wanted, else its first, cut to a readable length."""
-    sentences = _SENTENCE.split(" ".join(passage.text.split())) or [""]
-    chosen = next((one for one in sentences if wanted and normalize(wanted) in normalize(one)), sentences[0])
-    words = chosen.split()
-    cut = " …" if len(words) > _LONGEST_SENTENCE else ""
-    return f"{_plain(passage.title)}: {' '.join(words[:_LONGEST_SENTENCE])}{cut}"
-
-
-def _plain(title: str) -> str:
-    """A title without its disambiguation: ``Lilu (mythology)`` is searched as ``Lilu``."""
-    return re.sub(r"\s*\([^)]*\)$", "", title) or title
-
-
-def _names(text: str, title: str) -> bool:
-    return f" {normalize(_plain(title))} " in f" {normalize(text)} "
-
-
-def _join(queries: Sequence[str]) -> str:
-    return " and ".join([", ".join(queries[:-1]), queries[-1]] if len(queries) > 1 else queries)
+def _cost(usage: Usage, connection: Connection, report: Report) -> dict[str, Any]:
+    """What the endpoint counted, and its price where prices were given; both are told."""
+    cost = connection.cost(usage)
+    told = f"{usage.prompt_tokens:,} tokens read and {usage.completion_tokens:,} written in {usage.requests:,} requests"
+    report(Notice(told if cost is None else f"{told}, which cost {cost:.4g}"))
+    return asdict(usage) | ({} if cost is None else {"cost": round(cost, 6)})

@@ -59,7 +59,7 @@ def one_hop(entity: Entity, attribute: Attribute) -> WorldQuestion:
     step = Step(f"I need {attribute.noun} of {entity.spoken}.", (search.query,))
     answers = attribute.read(entity)
     plan = GoldPlan((step,), attribute.state(entity), answers[0])
-    return WorldQuestion(Example(id, question, answers, "one-hop"), (search,), plan, plan)
+    return WorldQuestion(Example(id, question, answers, "one-hop", hops=1), (search,), plan, plan)
 
 
 def bridge(entity: Entity, key: Key, target: Attribute) -> WorldQuestion:
@@ -75,7 +75,7 @@ def bridge(entity: Entity, key: Key, target: Attribute) -> WorldQuestion:
     second = Step(f"{found} Now I need {target.noun} of {entity.spoken}.", (search.query,))
     plan = GoldPlan((first, second), target.state(entity), answers[0])
     question = pick(target.ask, id).format(x=description)
-    return WorldQuestion(Example(id, question, answers, "bridge"), (find, search), plan, plan)
+    return WorldQuestion(Example(id, question, answers, "bridge", hops=2), (find, search), plan, plan)
 
 
 def compare(entities: Sequence[Entity], rivals: Rivals) -> WorldQuestion:
@@ -91,7 +91,7 @@ def compare(entities: Sequence[Entity], rivals: Rivals) -> WorldQuestion:
     winner = entities[rivals.rule.winner(numbers)]
     think = rivals.rule.explain([entity.name for entity in entities], numbers)
     facts = [f"{entity.name}: {rivals.attribute.read(entity)[0]}." for entity in entities]
-    example = Example(id, question, _names(winner), kind)
+    example = Example(id, question, _names(winner), kind, hops=len(entities))
     return _parallel(example, entities, rivals.attribute, facts, f"Compare: {think}", "To compare, ")
 
 
@@ -102,7 +102,7 @@ def listing(entities: Sequence[Entity], attribute: Attribute, ask: Sequence[str]
     values = [attribute.read(entity) for entity in entities]
     facts = [f"{entity.name}: {value[0]}." for entity, value in zip(entities, values, strict=True)]
     answers = tuple(", ".join(combination) for combination in islice(product(*values), 64))
-    example = Example(id, question, answers, "list")
+    example = Example(id, question, answers, "list", hops=len(entities))
     return _parallel(example, entities, attribute, facts, f"List: {' '.join(facts)}", "To list them, ")
 
 
@@ -118,14 +118,15 @@ def intersection(rows: Sequence[Country], attribute: Attribute, common: str) -> 
     )
     facts = [f"{row.name} borders {neighbours_of(row)}." for row in rows]
     think = f"Match: {' '.join(facts)} In {'both' if len(rows) == 2 else 'all'}: {common}."
-    example = Example(id, pick(ask, id), names_of(common), "intersection")
+    example = Example(id, pick(ask, id), names_of(common), "intersection", hops=len(rows))
     return _parallel(example, rows, attribute, facts, think, "To match them, ")
 
 
 def everyday(item: Item) -> WorldQuestion:
     """A question that needs no search."""
     plan = GoldPlan((), item.think, item.answers[0])
-    return WorldQuestion(Example(f"everyday-{item.id}", item.question, item.answers, "everyday"), (), plan, plan)
+    example = Example(f"everyday-{item.id}", item.question, item.answers, "everyday", hops=1)
+    return WorldQuestion(example, (), plan, plan)
 
 
 def _parallel(

@@ -49,6 +49,12 @@ COMMANDS = [
     ["index", "ceiling"],
     ["index", "serve"],
     ["data", "generate"],
+    ["data", "inspect"],
+    ["data", "make-questions"],
+    ["data", "segment"],
+    ["data", "select"],
+    ["data", "view"],
+    ["bench", "segments"],
     ["recipes", "list"],
     ["recipes", "show"],
     ["bench", "retrieval"],
@@ -568,22 +574,6 @@ def test_quickstart_shows_its_table_and_answers_a_question(
     assert [row.partition(" .")[0].strip() for row in rows[2:5]] == list(labels)
     assert f"Question: {QUESTION}" in rows and "Answer: Chad" in rows
     assert calls[1]["seed"] == 1 and calls[1]["folder"] == tmp_path
-
-
-def test_data_generate_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    counts = {"questions": 3, "kept": 2, "rejected": {"no passage": 1}, "rounds": 1.5, "queries": 2.0, "by_kind": {}}
-    calls: list[tuple[Any, Any]] = []
-
-    def generate(questions: Path, **options: Any) -> dict[str, Any]:
-        calls.append((questions, options))
-        return counts
-
-    library(monkeypatch, "pipeline.generate", generate=generate)
-    command = ["data", "generate", tmp_path / "q.jsonl", "--index", "world", "--out", tmp_path / "t.jsonl"]
-    assert json.loads(run(*command, "--json").stdout) == counts
-    assert "Rejected   no passage 1\n" in run(*command, "--mode", "single", "--limit", "3").stdout
-    assert calls[0][0] == tmp_path / "q.jsonl" and calls[0][1]["teacher"] == "gold" and calls[0][1]["mode"] == "multi"
-    assert calls[1][1]["mode"] == "single" and calls[1][1]["limit"] == 3
 
 
 # --- the entry point ----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from ragr1_lite.errors import DataError, ModelError, RunError
 from ragr1_lite.events import Notice, StepFinished, ignore
 from ragr1_lite.models import Policy
 from ragr1_lite.runs import Run
-from ragr1_lite.training import TrainResult, draw, fit
+from ragr1_lite.training import TrainResult, fit
 from tests.integration import tiny
 
 
@@ -108,14 +108,6 @@ def test_quantized_models_learn_from_small_steps(byte_model: Path, tmp_path: Pat
 
 
 # --- order ---------------------------------------------------------------------------------------------------------
-
-
-def test_draw_lays_out_whole_epochs() -> None:
-    drawn = draw(range(5), 12, seed=1)
-    assert sorted(drawn[:5]) == sorted(drawn[5:10]) == list(range(5))
-    assert drawn[:5] != drawn[5:10]
-    assert len(drawn) == 12
-    assert drawn == draw(range(5), 12, seed=1) != draw(range(5), 12, seed=2)
 
 
 def test_batches_are_sorted_by_length_and_cover_the_epoch(byte_model: Path, tmp_path: Path) -> None:

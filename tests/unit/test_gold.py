@@ -1,4 +1,4 @@
-"""Gold trajectories: plans through the real rollout, and which of the paper's categories their targets are."""
+"""Gold trajectories: plans through the real rollout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ragr1_lite.core import Example, Mode, Passage, Trajectory
-from ragr1_lite.data.gold import categories, gold_trajectories
+from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.rollout import Limits
@@ -61,23 +61,6 @@ def test_no_target_holds_retrieved_text() -> None:
         assert "SECRET" not in ByteTokenizer().decode(targets)
         assert "<information>" not in ByteTokenizer().decode(targets)
         assert ("SECRET" in "".join(said(trajectory, "env"))) == bool(trajectory.rounds)
-
-
-@pytest.mark.parametrize(
-    ("plan", "mode", "labels"),
-    [
-        (KNOWN, "multi", [1]),
-        (ONE, "multi", [2, 3]),
-        (TWO, "multi", [2, 4, 3]),
-        (TWO, "single", [2, 4, 3]),
-        (KNOWN, "direct", [1]),
-        (KNOWN, "rag", [3]),
-    ],
-)
-def test_categories_as_the_paper_has_them(plan: GoldPlan, mode: Mode, labels: list[int]) -> None:
-    [trajectory] = compose([plan], mode)
-    assert categories(trajectory) == labels
-    assert len(labels) == len(said(trajectory)), "one for each thing the model says"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from ragr1_lite.data.journal import Journal
 from ragr1_lite.errors import DataError, RunError
+from ragr1_lite.events import Notice
 
 SETTINGS = {"questions": "a.jsonl", "seed": 1}
 
@@ -73,3 +74,15 @@ def test_a_broken_journal_is_named(tmp_path: Path, line: str) -> None:
     path_of(tmp_path / "out.jsonl").write_text(line + "\n")
     with pytest.raises(RunError, match=r"out\.jsonl\.journal is broken"):
         start(tmp_path / "out.jsonl", resume=True)
+
+
+def test_work_that_breaks_off_says_how_to_go_on(tmp_path: Path) -> None:
+    told: list[object] = []
+    for finished in ([], [{"id": "1"}]):
+        journal = start(tmp_path / "out.jsonl")
+        if finished:
+            journal.add(finished)
+        with pytest.raises(KeyboardInterrupt), journal.working(told.append):
+            raise KeyboardInterrupt
+        assert path_of(tmp_path / "out.jsonl").exists() == bool(finished)
+    assert told == [Notice("What is finished is kept: go on with --resume.", "warning")]

@@ -5,6 +5,6 @@ from __future__ import annotations
 from ragr1_lite.commands.data import generate, inspect, make_questions, segment, select, view
 from ragr1_lite.commands.options import group
 
-app = group("Make training data.")
+app = group()
 for command in (inspect, generate, segment, select, make_questions, view):
     app.add_typer(command.app)

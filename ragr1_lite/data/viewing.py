@@ -1,0 +1,179 @@
+"""Trajectory files as people look into them: every line, the wrong and broken-off ones too, with what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from ragr1_lite.core import Example, Mode, Passage, Segment, Source, StopReason, Tokenizer, Trajectory, Turn
+from ragr1_lite.data.files import RECORD_FORM
+from ragr1_lite.data.gold import ByteTokenizer
+from ragr1_lite.data.segment import categories
+from ragr1_lite.errors import DataError
+from ragr1_lite.events import Report, ignore
+from ragr1_lite.jsonlines import BadLine, read_rows
+from ragr1_lite.protocol import Protocol, render_documents, render_turn
+from ragr1_lite.rewards import exact_match
+
+
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """A line of a trajectory file.
+
+    Attributes:
+        row: The line.
+        trajectory: What it says. Its segments hold the documents whole, before any budget.
+        texts: The text of each segment, without chat template and end token.
+    """
+
+    row: dict[str, Any]
+    trajectory: Trajectory
+    texts: tuple[str, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is an accepted one."""
+        return exact_match(self.trajectory.answer, self.trajectory.example.answers) == 1.0
+
+    @property
+    def spoken(self) -> int:
+        """Where the turns begin that the model itself said: after the retrieval of ``rag`` mode, if it was one."""
+        return len(self.trajectory.turns) - sum(1 for one in self.trajectory.segments if one.source == "model")
+
+    @property
+    def categories(self) -> list[int | None]:
+        """The paper's category of each turn; none where the turn is not the model's, or not understood."""
+        turns = self.trajectory.turns
+        labels = [None] * self.spoken + categories(self.trajectory)
+        return [None if turn.kind == "invalid" else label for turn, label in zip(turns, labels, strict=True)]
+
+    def to_json(self, *, tokens: bool = False) -> dict[str, Any]:
+        """The line and what is said about it: ``right``, ``categories`` and, if asked for, ``segments``' tokens."""
+        told: dict[str, Any] = {"right": self.right, "categories": self.categories}
+        if tokens:
+            counted = self.trajectory.segments
+            told["segments"] = [{"source": one.source, "tokens": len(one.token_ids)} for one in counted]
+        return self.row | told
+
+
+def view(
+    path: Path,
+    *,
+    id: str | None = None,
+    limit: int | None = None,
+    model: str | None = None,
+    mode: Mode = "multi",
+    report: Report = ignore,
+) -> list[Viewed]:
+    """Reads the lines of a trajectory file.
+
+    Args:
+        path: The file.
+        id: Only lines of this question.
+        limit: At most this many; the file is read no further.
+        model: Whose tokens the segments hold; without one they hold bytes.
+        mode: How the trajectories search, which a file does not say.
+        report: Gets a notice of lines that were skipped.
+
+    Raises:
+        DataError: The file is missing or of another form, or has no such line.
+        ModelError: The model has no usable tokenizer.
+    """
+    tokenizer = _tokenizer(model, report)
+    lines = read_rows(path, lambda row, number: _line(row, number, tokenizer, mode), RECORD_FORM, report)
+    found = list(islice((one for one in lines if id is None or one.trajectory.example.id == id), limit))
+    if not found:
+        raise DataError(f"No trajectory in {path} has the id {id}", "Leave --id out to see the first ones with theirs.")
+    return found
+
+
+def _tokenizer(model: str | None, report: Report) -> Tokenizer:
+    if model is None:
+        return ByteTokenizer()
+    from ragr1_lite.hub import find_folder
+    from ragr1_lite.tokenization import ChatTokenizer
+
+    return ChatTokenizer.load(find_folder(model, report))
+
+
+def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) -> Viewed:
+    """A row, understood.
+
+    Raises:
+        BadLine: It is no trajectory.
+    """
+    example, turns = _example(row, number), _turns(row)
+    given = turns[:1] if turns and turns[0].queries == (example.question,) and not turns[0].think else ()
+    protocol = Protocol("rag" if given else mode)
+    parts = list(_parts(example, given, turns[len(given) :], protocol))
+    segments = [
+        Segment(source, tuple(tokenizer.render_chat(text) if source == "prompt" else tokenizer.encode(text)))
+        for source, text in parts
+    ]
+    if turns and turns[-1].kind == "answer":
+        segments[-1] = Segment("model", (*segments[-1].token_ids, tokenizer.eos_ids[0]))
+    stop = cast(StopReason, str(row.get("stop_reason") or ""))
+    return Viewed(row, Trajectory(example, tuple(segments), turns, stop), tuple(text for _, text in parts))
+
+
+def _parts(
+    example: Example, given: Sequence[Turn], spoken: Sequence[Turn], protocol: Protocol
+) -> Iterator[tuple[Source, str]]:
+    """The text of each segment; of a turn that was not understood the file keeps the thought alone."""
+    documents = render_documents(given[0].passages[0]) if given and given[0].passages else ""
+    yield "prompt", protocol.render_prompt(example.question, documents)
+    for turn in spoken:
+        said = render_turn(turn.think, queries=turn.queries, answer=turn.answer)
+        yield "model", said.removesuffix("<search></search>")
+        if turn.passages:
+            yield (
+                "env",
+                protocol.render_information(
+                    turn.queries, turn.passages, shorten=lambda text, tokens: text, document_tokens=0
+                ),
+            )
+
+
+def _example(row: dict[str, Any], number: int) -> Example:
+    match row:
+        case {"question": str(question), "answers": [*answers]} if all(isinstance(one, str) for one in answers):
+            return Example(str(row.get("id", number)), question, tuple(answers), str(row.get("kind") or ""))
+    raise BadLine("has no `question` with its `answers`")
+
+
+def _turns(row: dict[str, Any]) -> tuple[Turn, ...]:
+    match row:
+        case {"turns": [*turns], "answer": str() | None as answer}:
+            last = len(turns) - 1
+            return tuple(_turn(one, answer if number == last else None) for number, one in enumerate(turns))
+    raise BadLine("is no trajectory (it has no `turns` with their `answer`)")
+
+
+def _turn(fields: Any, answer: str | None) -> Turn:
+    match fields:
+        case {"kind": "answer", "think": str(think)} if answer is not None:
+            return Turn("answer", think, answer=answer)
+        case {"kind": "invalid", "think": str(think)}:
+            return Turn("invalid", think)
+        case {"kind": "search", "think": str(think), "queries": [*queries], "passages": [*found]} if (
+            queries and all(isinstance(query, str) for query in queries) and len(found) in (0, len(queries))
+        ):
+            return Turn("search", think, tuple(queries), passages=tuple(map(_found, found)))
+    raise BadLine("is no trajectory (one of its `turns` is not understood)")
+
+
+def _found(rows: Any) -> tuple[Passage, ...]:
+    if not isinstance(rows, list):
+        raise BadLine("is no trajectory (`passages` are not one list per query)")
+    return tuple(map(_passage, rows))
+
+
+def _passage(fields: Any) -> Passage:
+    match fields:
+        case {"title": str(title), "text": str(text), **rest}:
+            score = rest.get("score")
+            return Passage(str(rest.get("id", "")), title, text, score if isinstance(score, int | float) else 0.0)
+    raise BadLine("is no trajectory (a passage has no `title` and `text`)")
