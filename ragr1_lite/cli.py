@@ -8,16 +8,46 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ragr1_lite import __version__
-from ragr1_lite.commands import ask, bench, data, evaluate, index, recipes, train
-from ragr1_lite.commands.options import STYLE
+from ragr1_lite.commands import ask, evaluate, train
+from ragr1_lite.commands.options import STYLE, group
 from ragr1_lite.session import Options
 
 __all__ = ["app", "main"]
+
+GROUPS = {
+    "index": "Build, search and check BM25 indexes of your own passages.",
+    "data": "Make training data.",
+    "recipes": "The training recipes that come with ragr1-lite.",
+    "bench": "Measure this machine: both ways in one run, medians, ratios.",
+}
+"""Modules of :mod:`ragr1_lite.commands` that are groups of their own."""
+
+
+class _Later(TyperGroup):
+    """A group whose commands are built when one is wanted: building them all takes longer than Python's own start."""
+
+    @property
+    def commands(self) -> dict[str, Any]:
+        """Its commands by name."""
+        return _commands_of(str(self.name))
+
+    @commands.setter
+    def commands(self, none: object) -> None:
+        """Typer sets those it knows, which are none."""
+
+
+@cache
+def _commands_of(name: str) -> dict[str, Any]:
+    return dict(typer.main.get_group(import_module(f"ragr1_lite.commands.{name}").app).commands)
+
 
 app = typer.Typer(
     name="ragr1-lite",
@@ -32,10 +62,10 @@ app = typer.Typer(
     "can mend, 2 wrong usage or recipe, 70 a bug of ours, 130 stopped by Ctrl-C.",
     **STYLE,
 )
-for group in (ask, train, evaluate):
-    app.add_typer(group.app)
-for group in (index, data, recipes, bench):
-    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+for module in (ask, train, evaluate):
+    app.add_typer(module.app)
+for name, help in GROUPS.items():
+    app.add_typer(group(help), name=name, cls=_Later)
 
 
 def main() -> None:

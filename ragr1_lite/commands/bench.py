@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from ragr1_lite.commands.options import AsJson, Model, examples, group
 from ragr1_lite.session import session
 
-app = group("Measure this machine: both ways in one run, medians, ratios.")
+app = group()
 
 
 @app.command(
@@ -61,3 +62,29 @@ def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson 
             return
         speeds = {f"{row['engine']} (tokens per second)": row["tokens_per_second"] for row in result["rows"]}
         display.show(counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}))
+
+
+@app.command("segments", epilog=examples("ragr1-lite bench segments gold.jsonl --limit 8"))
+def bench_segments(
+    context: typer.Context,
+    trajectories: Annotated[Path, typer.Argument(help="From `data generate`, in multi mode.")],
+    model: Model = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The first N trajectories.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Loss and gradient of whole masked trajectories against one sample per turn: equal, for fewer tokens.
+
+    JSON: {"machine", "trajectories", "samples", "tokens_whole", "tokens_separate", "ratio", "seconds_whole",
+    "seconds_separate", "seconds_ratio", "loss_difference", "gradient_difference"}; ratios are whole over separate,
+    differences relative.
+    """
+    with session(context) as display:
+        from ragr1_lite.bench.segments import segments
+        from ragr1_lite.ui import counts_table
+
+        result = segments(trajectories, model, limit=limit, report=display)
+        if as_json:
+            display.show_json(result)
+            return
+        differences = {key: f"{result[key]:.1e}" for key in ("loss_difference", "gradient_difference")}
+        display.show(counts_table({key: result[key] for key in result if key != "machine"} | differences))

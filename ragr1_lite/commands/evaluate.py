@@ -25,7 +25,10 @@ app = group()
 def evaluate(
     context: typer.Context,
     data: Annotated[
-        str, typer.Option(metavar="world|FILE", help="The embedded world, or JSON lines: question, answers.")
+        str,
+        typer.Option(
+            metavar="world|FILE", help="The embedded world, a question file, or hub:OWNER/NAME; see `data inspect`."
+        ),
     ] = "world",
     split: Annotated[Literal["test", "dev"], typer.Option(help="Of the embedded world.")] = "test",
     index: Index = None,

@@ -62,6 +62,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as train.steps=200. May be repeated."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run has finished.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 IndexFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The index's folder.")]

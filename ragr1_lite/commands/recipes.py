@@ -7,7 +7,7 @@ import typer
 from ragr1_lite.commands.options import RecipeName, examples, group
 from ragr1_lite.session import session
 
-app = group("The training recipes that come with ragr1-lite.")
+app = group()
 
 
 @app.command("list")
