@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -59,6 +59,7 @@ def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
             display.failed("Stopped.", kept)
             return 130
         case BrokenPipeError():
+            _forget(display.stdout)
             return 141
         case RagR1Error():
             display.error(str(error))
@@ -72,6 +73,12 @@ def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     display.error(f"This is a bug in ragr1-lite: {cause}; run again with --debug and report it.")
     return 70
+
+
+def _forget(stream: TextIO) -> None:
+    """Sends what a stream still holds nowhere; Python would try to write it once more, and complain."""
+    with contextlib.suppress(OSError):  # It may have no file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 _STORAGE = {

@@ -285,7 +285,8 @@ def test_broken_corpus(tmp_path: Path) -> None:
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], index: Path) -> None:
     script = "from ragr1_lite.cli import main; main()"
     command = [sys.executable, "-c", script, "index", *(str(index) if one == "INDEX" else one for one in arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == b""
