@@ -108,7 +108,9 @@ def described(question: Question) -> dict[str, str]:
     rows = {
         "Question": example.question,
         "Answers": "; ".join(example.answers),
-        "Kind": ", ".join(filter(None, (example.kind, f"{example.hops} hops" if example.hops else ""))),
+        "Kind": ", ".join(
+            filter(None, (example.kind, f"{example.hops} hop{'s' * (example.hops > 1)}" if example.hops else ""))
+        ),
         "Gold titles": "; ".join(question.titles),
         "Steps": "\n".join(f"{hop.question} → {hop.answer}" for hop in question.hops),
         "Evidence": "\n".join(" | ".join(triple) for triple in question.triples),
