@@ -7,7 +7,7 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ _BUFFER = 2**17
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh91AY&SY": ".bz2", b"\xfd7zXZ\0": ".xz"}
 
 Item = TypeVar("Item")
+Raw = TypeVar("Raw")
 
 
 class BadLine(Exception):
@@ -93,18 +94,30 @@ def read_rows(
     Raises:
         DataError: The file is missing or broken, too many lines are bad, or no line is good.
     """
-    bad, good = BadLines(form), 0
-    for number, line in numbered_lines(path, form):
+    lines = ((f"{path}:{number}", line) for number, line in numbered_lines(path, form))
+    yield from parsed(lines, lambda line, number: parse(to_row(line), number), BadLines(form), path, report)
+
+
+def parsed(
+    rows: Iterable[tuple[str, Raw]], parse: Callable[[Raw, int], Item], bad: BadLines, path: Path, report: Report
+) -> Iterator[Item]:
+    """Parses rows, given with their places, and counts the bad ones; see :func:`read_rows`.
+
+    Raises:
+        DataError: Too many rows are bad, or none is good.
+    """
+    good = 0
+    for place, row in rows:
         bad.read += 1
         try:
-            item = parse(to_row(line), good)
+            item = parse(row, good)
         except BadLine as problem:
-            bad.add(f"{path}:{number}", str(problem))
+            bad.add(place, str(problem))
             continue
         good += 1
         yield item
     if not good:
-        raise DataError(f"There is nothing in {path}{bad.first}", form)
+        raise DataError(f"There is nothing in {path}{bad.first}", bad.form)
     bad.tell(report)
 
 

@@ -161,10 +161,10 @@ def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = Fal
     with session(context) as display:
         from dataclasses import asdict
 
-        from ragr1_lite.retrieval import Bm25Searcher
+        from ragr1_lite.retrieval.store import open_manifest
         from ragr1_lite.ui import index_table
 
-        info = Bm25Searcher.open(index, display).info
+        info = open_manifest(index)
         if as_json:
             display.show_json(asdict(info) | {"path": str(info.path)})
         else:

@@ -40,11 +40,6 @@ so many passages are looked up that short queries take seven times as long (100,
 questions take twice as long, and five times at a million."""
 
 
-def serves(method: str) -> bool:
-    """Says whether postings of one of bm25s' methods can be searched: none of the others is 0 for absent words."""
-    return method in ("lucene", "robertson", "atire")
-
-
 def best(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[Array, Array]:
     """Finds the best passages of each query on the calling thread, without the interpreter's lock.
 
@@ -52,7 +47,7 @@ def best(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[
     wrong results and nothing worse. ``postings.indptr`` is.
 
     Args:
-        postings: Scores that are not negative, of a method that :func:`serves`.
+        postings: Scores that are not negative, and 0 for absent words: bm25s' lucene, robertson or atire.
         queries: Words' ids, in order; their scores are added in this order, repeated ones repeatedly.
         k: At least 1; above :data:`MOST`, bm25s does the work.
 

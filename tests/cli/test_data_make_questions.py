@@ -55,7 +55,7 @@ def test_a_file_that_is_there_is_not_replaced_unasked(index: Path, tmp_path: Pat
     ("options", "code", "sentence"),
     [
         (["--kinds", "one-hop,riddle"], 2, "There is no kind of question 'riddle'"),
-        (["--facts", "none.csv"], 1, "none.csv does not exist"),
+        (["--facts", "none.csv"], 1, "There is no facts file"),
         (["--teacher", "http://"], 2, "http://"),
         (["--kinds", "bridge"], 1, "No question about"),
     ],

@@ -147,15 +147,6 @@ assert fallback.best(postings, [(0,)], 1)[0].tolist() == [[0]]
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-@pytest.mark.parametrize("method", ["bm25l", "bm25+"])
-def test_other_methods_are_not_served(method: str) -> None:
-    """bm25s adds something for absent words there, which no posting says: such indexes are bm25s' own to search."""
-    model, queries = random_model(random.Random(2), method)
-    assert model.nonoccurrence_array.any()
-    assert not kernel.serves(method)
-    assert [method for method in SERVED if kernel.serves(method)] == list(SERVED)
-
-
 @pytest.mark.parametrize("best", [kernel.best, fallback.best], ids=["kernel", "bm25s"])
 class TestForms:
     postings = Postings(np.array([2, 1, 3], np.float32), np.array([1, 4, 4], np.int32), np.array([0, 2, 2, 3]), 5)

@@ -279,7 +279,7 @@ def test_no_question_at_all_is_an_error_that_says_why(index: str, tmp_path: Path
     facts.write_text('{"subject": "Oakvale", "relation": "mayor", "object": "Bo"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="fact: no passage says so 1"):
         make_questions(index, out=tmp_path / "q.jsonl", facts=facts)
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="There is no facts file .*none.jsonl"):
         make_questions(index, out=tmp_path / "q.jsonl", facts=tmp_path / "none.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["facts.jsonl"]
 

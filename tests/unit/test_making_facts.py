@@ -169,6 +169,7 @@ def test_sentences_that_may_mean_something_else_are_left(title: str, text: str) 
     [
         ("f.jsonl", '{"subject": "Oakvale", "relation": "mayor", "object": "Ada Quill"}\n'),
         ("f.jsonl", '{"question": "q", "evidences": [["Oakvale", "mayor", "Ada Quill"]]}\n'),
+        ("f.json", '[{"subject": "Oakvale", "relation": "mayor", "object": "Ada Quill"}]'),
         ("f.csv", 'id,object,Subject,relation\n1,"Ada Quill",Oakvale,mayor\n'),
         ("f.tsv", "subject\tpredicate\tvalue\nOakvale\tmayor\tAda Quill\n"),
     ],

@@ -12,13 +12,10 @@ from ragr1_lite.data.questions.forms import KEYS, parse_question
 from ragr1_lite.data.questions.question import Question
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Notice, Report, ignore
-from ragr1_lite.jsonlines import BadLine, BadLines, decompressed, reading
-from ragr1_lite.retrieval.corpora.files import DOCUMENTS, File, Source, file_of, sniffed
-from ragr1_lite.retrieval.corpora.hub import PREFIX, HubData, read_hub
-from ragr1_lite.retrieval.corpora.reader import READERS
-from ragr1_lite.retrieval.corpora.rows import Rows, Wanted
-
-_PEEKED = 2**16
+from ragr1_lite.jsonlines import BadLine, BadLines
+from ragr1_lite.retrieval.corpora.files import File, Source, find_rows
+from ragr1_lite.retrieval.corpora.reader import rows_of
+from ragr1_lite.retrieval.corpora.rows import Wanted
 
 
 def _columns_of(first: list[str]) -> list[str] | None:
@@ -89,7 +86,7 @@ def read_set(sources: Sequence[str | Path] | str | Path, *, report: Report = ign
     """Reads questions, and counts what they came in; see :func:`read_questions`."""
     names = [sources] if isinstance(sources, str | Path) else sources
     result, ids = QuestionSet([], Counter()), Counter[str]()
-    for source in [_source(name) for name in names]:
+    for source in [find_rows(name, QUESTIONS) for name in names]:
         before = len(result.questions)
         bad = BadLines(QUESTIONS.table if _is_table(source) else QUESTIONS.line, "rows")
         for question in _questions(source, before, result, bad):
@@ -103,30 +100,9 @@ def read_set(sources: Sequence[str | Path] | str | Path, *, report: Report = ign
     return result
 
 
-def _source(name: str | Path) -> Source:
-    """Finds a source, and reads no more than the first bytes of it.
-
-    Raises:
-        DataError: It is missing, a folder, or of no known form.
-    """
-    posix = name.as_posix() if isinstance(name, Path) else name
-    if posix.startswith(PREFIX):
-        return HubData.parse(posix)
-    path = Path(name)
-    with reading(path):
-        if path.is_dir():
-            raise DataError(f"{path} is a folder, not a question file", QUESTIONS.hint)
-        file = file_of(path, path.name, QUESTIONS)
-        if file.form in DOCUMENTS:  # a table or JSON lines may well be called .txt
-            file = replace(file, form=sniffed(path, QUESTIONS))
-    if file.form in DOCUMENTS:
-        raise DataError(f"{path} is a document, not a question file", QUESTIONS.hint)
-    return file
-
-
 def _questions(source: Source, number: int, result: QuestionSet, bad: BadLines) -> Iterator[Question]:
     """The questions of a source; what else there is to say of it is counted."""
-    for place, row in _rows(source):
+    for place, row in rows_of(source, QUESTIONS):
         bad.read += 1
         try:
             if isinstance(row, BadLine):
@@ -141,18 +117,6 @@ def _questions(source: Source, number: int, result: QuestionSet, bad: BadLines) 
         result.forms[form.name] += 1
         number += 1
         yield question
-
-
-def _rows(source: Source) -> Rows:
-    if isinstance(source, HubData):
-        yield from read_hub(source, QUESTIONS)
-        return
-    with reading(source.path), source.path.open("rb") as raw:
-        stream = decompressed(raw, source.path)
-        form = source.form
-        if form == "csv" and b"\t" in stream.peek(_PEEKED).partition(b"\n")[0]:
-            form = "tsv"  # DPR's .csv files have tabs
-        yield from READERS[form](stream, source.path, QUESTIONS)
 
 
 def _with_own_id(question: Question, ids: Counter[str]) -> Question:

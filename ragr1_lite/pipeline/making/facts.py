@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from ragr1_lite.errors import DataError
 from ragr1_lite.events import Report, ignore
-from ragr1_lite.jsonlines import COMPRESSED, BadLine, BadLines, numbered_lines, read_rows
+from ragr1_lite.jsonlines import BadLine, BadLines, parsed
 from ragr1_lite.pipeline.gold.text import stands_in
+from ragr1_lite.retrieval.corpora.files import find_rows
+from ragr1_lite.retrieval.corpora.reader import rows_of
+from ragr1_lite.retrieval.corpora.rows import Row, Wanted
 
 FORM = (
     'A line of a facts file looks like {"subject": "…", "relation": "…", "object": "…"}, or holds them as "evidences"; '
-    "a table (.csv, .tsv) has these columns."
+    "a table has these columns."
 )
 _KEYS = (("subject",), ("relation", "predicate", "property"), ("object", "value"))
+FACTS = Wanted(
+    what="facts file",
+    hint="Facts are JSON lines (.jsonl), a JSON array (.json), a table (.tsv, .csv, .parquet) or hub:OWNER/NAME.",
+    line=FORM,
+    table=FORM,
+    keys=(*chain(*_KEYS), "evidences"),
+    needed=("subject", "evidences"),
+    unnamed=lambda first: None,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +65,15 @@ def read_facts(path: Path, report: Report = ignore) -> Iterator[Fact]:
     Raises:
         DataError: The file is missing, of another form, or has no fact.
     """
-    suffix = next((end for end in reversed(path.suffixes) if end not in COMPRESSED), "")
-    if suffix in (".csv", ".tsv"):
-        yield from _read_table(path, "," if suffix == ".csv" else "\t", report)
-        return
-    for facts in read_rows(path, _parse, FORM, report):
+    source = find_rows(path, FACTS)
+    rows = ((source.place(place), row) for place, row in rows_of(source, FACTS))
+    for facts in parsed(rows, _parse, BadLines(FORM, "rows"), path, report):
         yield from facts
 
 
-def _parse(row: dict[str, Any], number: int) -> list[Fact]:
+def _parse(row: Row | BadLine, number: int) -> list[Fact]:
+    if isinstance(row, BadLine):
+        raise row
     triples = row.get("evidences")
     if triples is None:
         return [_fact([next((row[key] for key in keys if key in row), None) for keys in _KEYS])]
@@ -76,43 +86,6 @@ def _fact(triple: Sequence[object]) -> Fact:
     texts = [" ".join(str(part).split()) for part in triple if isinstance(part, str | int | float)]
     if len(texts) != 3 or len(triple) != 3 or not all(texts):
         raise BadLine("has no subject, relation and object")
+    if any(text.count('"') % 2 for text in texts):
+        raise BadLine("has quotes that do not fit")
     return Fact(*texts)
-
-
-def _read_table(path: Path, mark: str, report: Report) -> Iterator[Fact]:
-    bad, columns, good = BadLines(FORM), None, 0
-    for number, line in numbered_lines(path, FORM):
-        bad.read += 1
-        try:
-            fields = _fields(line, mark)
-            if columns is None:
-                columns = _columns(fields, path)
-                continue
-            if len(fields) <= max(columns):
-                raise BadLine("has too few columns")
-            fact = _fact([fields[column] for column in columns])
-        except BadLine as problem:
-            bad.add(f"{path}:{number}", str(problem))
-            continue
-        good += 1
-        yield fact
-    if not good:
-        raise DataError(f"There is nothing in {path}{bad.first}", FORM)
-    bad.tell(report)
-
-
-def _fields(line: bytes, mark: str) -> list[str]:
-    try:
-        return next(csv.reader([line.decode().rstrip("\r\n")], delimiter=mark, strict=True))
-    except UnicodeDecodeError:
-        raise BadLine("is not UTF-8") from None
-    except csv.Error as error:
-        raise BadLine(f"has quotes that do not fit ({error})") from None
-
-
-def _columns(header: list[str], path: Path) -> list[int]:
-    names = [name.strip().lower() for name in header]
-    columns = [names.index(key) for keys in _KEYS for key in keys[:] if key in names]
-    if len(columns) != len(_KEYS):
-        raise DataError(f"{path} has no columns subject, relation and object in its first line", FORM)
-    return columns

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -103,6 +103,27 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
                 found.append(file_of(path, posix if len(names) > 1 else path.name, PASSAGES))
     _need_packages({source.form for source in found if isinstance(source, File)})
     return found
+
+
+def find_rows(name: str | Path, wanted: Wanted) -> Source:
+    """Finds one source of rows, a file that is no document or a ``hub:`` name; reads no more than its first bytes.
+
+    Raises:
+        DataError: It is missing, a folder, or of no known form.
+    """
+    posix = name.as_posix() if isinstance(name, Path) else name
+    if posix.startswith(PREFIX):
+        return HubData.parse(posix)
+    path = Path(name)
+    with reading(path):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, not a {wanted.what}", wanted.hint)
+        file = file_of(path, path.name, wanted)
+        if file.form in DOCUMENTS:  # a table or JSON lines may well be called .txt
+            file = replace(file, form=sniffed(path, wanted))
+    if file.form in DOCUMENTS:
+        raise DataError(f"{path} is a document, not a {wanted.what}", wanted.hint)
+    return file
 
 
 def form_of(name: str) -> Form | None:

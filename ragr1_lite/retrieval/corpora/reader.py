@@ -19,6 +19,8 @@ from ragr1_lite.retrieval.corpora.hub import HubData, read_hub
 from ragr1_lite.retrieval.corpora.keys import Keys
 from ragr1_lite.retrieval.corpora.rows import PASSAGES, Rows, Wanted, paragraphs_of, to_passage
 
+_PEEKED = 2**16
+
 READERS: dict[Form, Callable[[io.BufferedReader, Path, Wanted], Rows]] = {
     "lines": objects.read_lines,
     "json": objects.read_json,
@@ -190,6 +192,19 @@ def _rows_of_document(stream: io.BufferedReader, file: File) -> Rows:
     title = " ".join(document.title.split()) or file.title
     for number, text in enumerate(cut(document.paragraphs), start=1):
         yield number, {"id": f"{file.name}#{number}", "title": title, "text": text}
+
+
+def rows_of(source: Source, wanted: Wanted) -> Rows:
+    """The rows of a source that :func:`~ragr1_lite.retrieval.corpora.files.find_rows` found."""
+    if isinstance(source, HubData):
+        yield from read_hub(source, wanted)
+        return
+    with reading(source.path), source.path.open("rb") as raw:
+        stream = decompressed(raw, source.path)
+        form = source.form
+        if form == "csv" and b"\t" in stream.peek(_PEEKED).partition(b"\n")[0]:
+            form = "tsv"  # DPR's .csv files have tabs
+        yield from READERS[form](stream, source.path, wanted)
 
 
 def _name(source: Source) -> str:
