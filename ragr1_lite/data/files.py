@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.core import Example, Passage, Trajectory
+from ragr1_lite.core import Example, Passage, Trajectory, Turn
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Report, ignore
 from ragr1_lite.jsonlines import BadLine, read_rows
@@ -95,17 +95,45 @@ def _parse_record(row: dict[str, Any], number: int) -> Record | None:
     Raises:
         BadLine: Something in it is missing or not of its kind.
     """
-    example = _example(row, number)
-    turns = _each(row, "turns", dict)
-    kinds = [_get(turn, "kind", str) for turn in turns]
-    searches = [turn for turn, kind in zip(turns, kinds, strict=True) if kind == "search"]
-    if row.get("answer") is None or kinds[len(searches) :] != ["answer"]:
+    example, turns = parse_turns(row, number)
+    *searches, last = turns or (Turn("invalid"),)
+    if last.answer is None or any(turn.kind != "search" for turn in searches):
         return None
-    steps = tuple(Step(_get(turn, "think", str), tuple(_each(turn, "queries", str))) for turn in searches)
-    passages = tuple(tuple(map(_found, _each(turn, "passages", list))) for turn in searches)
-    if any(not step.queries or len(step.queries) != len(found) for step, found in zip(steps, passages, strict=True)):
+    if any(len(turn.queries) != len(turn.passages) for turn in searches):
         raise _no_trajectory("`passages` are not as many as `queries`")
-    return Record(example, GoldPlan(steps, _get(turns[-1], "think", str), _text(row, "answer")), passages)
+    steps = tuple(Step(turn.think, turn.queries) for turn in searches)
+    return Record(example, GoldPlan(steps, last.think, last.answer), tuple(turn.passages for turn in searches))
+
+
+def parse_turns(row: dict[str, Any], number: int) -> tuple[Example, tuple[Turn, ...]]:
+    """The question of a row and its turns, whether or not they lead to an answer.
+
+    Args:
+        row: A line of a trajectory file.
+        number: The question's id where the row has none.
+
+    Raises:
+        BadLine: Something in it is missing or not of its kind.
+    """
+    turns = _each(row, "turns", dict)
+    answer = None if row.get("answer") is None else _text(row, "answer")
+    last = len(turns) - 1
+    return _example(row, number), tuple(_turn(turn, answer if at == last else None) for at, turn in enumerate(turns))
+
+
+def _turn(row: Mapping[str, Any], answer: str | None) -> Turn:
+    """A turn; ``answer`` is the trajectory's where it is the last one."""
+    kind, think = _get(row, "kind", str), _get(row, "think", str)
+    if kind == "invalid":
+        return Turn("invalid", think)
+    if kind == "answer" and answer is not None:
+        return Turn("answer", think, answer=answer)
+    if kind != "search":
+        raise _no_trajectory("a turn is no search, and no answer with the trajectory's `answer`")
+    queries, found = _each(row, "queries", str), _each(row, "passages", list)
+    if not queries or len(found) not in (0, len(queries)):
+        raise _no_trajectory("`passages` are not as many as `queries`")
+    return Turn("search", think, tuple(queries), passages=tuple(map(_found, found)))
 
 
 def _example(row: Mapping[str, Any], number: int) -> Example:

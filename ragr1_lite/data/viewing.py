@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from ragr1_lite.core import Example, Mode, Passage, Segment, Source, StopReason, Tokenizer, Trajectory, Turn
-from ragr1_lite.data.files import RECORD_FORM
+from ragr1_lite.core import Example, Mode, Segment, Source, StopReason, Tokenizer, Trajectory, Turn
+from ragr1_lite.data.files import RECORD_FORM, parse_turns
 from ragr1_lite.data.gold import ByteTokenizer
 from ragr1_lite.data.segment import categories
 from ragr1_lite.errors import DataError
 from ragr1_lite.events import Report, ignore
-from ragr1_lite.jsonlines import BadLine, read_rows
+from ragr1_lite.jsonlines import read_rows
 from ragr1_lite.protocol import Protocol, render_documents, render_turn
 from ragr1_lite.rewards import exact_match
 
@@ -105,7 +105,7 @@ def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) ->
     Raises:
         BadLine: It is no trajectory.
     """
-    example, turns = _example(row, number), _turns(row)
+    example, turns = parse_turns(row, number)
     given = turns[:1] if turns and turns[0].queries == (example.question,) and not turns[0].think else ()
     protocol = Protocol("rag" if given else mode)
     parts = list(_parts(example, given, turns[len(given) :], protocol))
@@ -135,45 +135,3 @@ def _parts(
                     turn.queries, turn.passages, shorten=lambda text, tokens: text, document_tokens=0
                 ),
             )
-
-
-def _example(row: dict[str, Any], number: int) -> Example:
-    match row:
-        case {"question": str(question), "answers": [*answers]} if all(isinstance(one, str) for one in answers):
-            return Example(str(row.get("id", number)), question, tuple(answers), str(row.get("kind") or ""))
-    raise BadLine("has no `question` with its `answers`")
-
-
-def _turns(row: dict[str, Any]) -> tuple[Turn, ...]:
-    match row:
-        case {"turns": [*turns], "answer": str() | None as answer}:
-            last = len(turns) - 1
-            return tuple(_turn(one, answer if number == last else None) for number, one in enumerate(turns))
-    raise BadLine("is no trajectory (it has no `turns` with their `answer`)")
-
-
-def _turn(fields: Any, answer: str | None) -> Turn:
-    match fields:
-        case {"kind": "answer", "think": str(think)} if answer is not None:
-            return Turn("answer", think, answer=answer)
-        case {"kind": "invalid", "think": str(think)}:
-            return Turn("invalid", think)
-        case {"kind": "search", "think": str(think), "queries": [*queries], "passages": [*found]} if (
-            queries and all(isinstance(query, str) for query in queries) and len(found) in (0, len(queries))
-        ):
-            return Turn("search", think, tuple(queries), passages=tuple(map(_found, found)))
-    raise BadLine("is no trajectory (one of its `turns` is not understood)")
-
-
-def _found(rows: Any) -> tuple[Passage, ...]:
-    if not isinstance(rows, list):
-        raise BadLine("is no trajectory (`passages` are not one list per query)")
-    return tuple(map(_passage, rows))
-
-
-def _passage(fields: Any) -> Passage:
-    match fields:
-        case {"title": str(title), "text": str(text), **rest}:
-            score = rest.get("score")
-            return Passage(str(rest.get("id", "")), title, text, score if isinstance(score, int | float) else 0.0)
-    raise BadLine("is no trajectory (a passage has no `title` and `text`)")
