@@ -6,6 +6,7 @@ A field's default stands here and nowhere else; the resolved recipe is written i
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -121,6 +122,10 @@ class RolloutConfig(_Section):
     """Tokens of the whole sequence."""
     batch_size: int = Field(16, ge=1)
     """Rows sampled together."""
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    """Who samples while ``grpo`` trains; ``auto``: vLLM on a GPU where it is installed, else transformers."""
+    gpu_share: float = Field(0.3, gt=0, lt=1)
+    """Share of the GPU's memory that vLLM may take."""
 
     def protocol(self) -> Protocol:
         """The protocol these settings describe; reads the template file."""
@@ -156,6 +161,8 @@ class TrainConfig(_Section):
     """Steps between checkpoints."""
     keep: int = Field(2, ge=1)
     """Checkpoints kept."""
+    report_to: tuple[str, ...] = ()
+    """Trackers beside ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'."""
 
     @model_validator(mode="after")
     def _divides(self) -> TrainConfig:
@@ -165,7 +172,7 @@ class TrainConfig(_Section):
 
 
 class EvalConfig(_Section):
-    """The fixed held-out questions that the quickstart measures before and after."""
+    """The fixed held-out questions that the quickstart measures before and after, and a training on its way."""
 
     data: str = WORLD
     """``world`` or a question file."""
@@ -173,6 +180,8 @@ class EvalConfig(_Section):
     questions: int = Field(0, ge=0)
     mix: dict[str, float] = {}
     """Weights by kind, for the embedded world."""
+    every: int = Field(0, ge=0)
+    """Steps between measurements while training; the adapter that did best is kept as ``best``. 0: none."""
 
 
 class GrpoConfig(_Section):
@@ -184,10 +193,34 @@ class GrpoConfig(_Section):
     """Of the rollouts; no top-p or top-k, so that sampling and training distributions agree."""
     beta: float = Field(0.001, ge=0)
     """Weight of the KL to the starting policy."""
-    loss_type: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"
+    loss_type: Literal["dapo", "grpo", "gspo", "bnpo", "dr_grpo", "cispo", "luspo", "sapo", "vespo"] = "dapo"
+    """TRL's losses by their names; ``gspo`` is ``grpo`` with one importance weight per sequence."""
     epsilon: float = Field(0.2, gt=0)
     iterations: int = Field(1, ge=1)
     """Updates per batch of rollouts."""
+    resample: int = Field(0, ge=0)
+    """How often groups whose rollouts all earned the same are replaced by those of other questions."""
+
+
+class GuardConfig(_Section):
+    """What ends a collapse.
+
+    A breach warns; one that lasts rolls back to the last good adapter at half the learning rate, once.
+    """
+
+    enabled: bool = True
+    patience: int = Field(3, ge=1)
+    """Steps in a row with a breach before the roll-back."""
+    min_entropy: float = Field(0.0, ge=0)
+    """Nats per token. 0: not watched, since a model that is sure of its format is near 0."""
+    max_kl: float = Field(1.0, gt=0)
+    """Nats per token from the starting policy; measured where ``grpo.beta`` is above 0."""
+    max_length_growth: float = Field(3.0, gt=1)
+    """Sampled tokens per rollout over those of the first steps."""
+    max_invalid: float = Field(0.5, gt=0, le=1)
+    """Share of rollouts that end in no usable turn, above what it was in the first steps."""
+    max_dead: float = Field(1.0, gt=0, le=1)
+    """Share of groups without signal."""
 
 
 class RewardConfig(_Section):
@@ -195,7 +228,26 @@ class RewardConfig(_Section):
 
     em: float = 1.0
     f1: float = 0.0
+    cover_em: float = 0.0
+    """1 where an accepted answer stands inside the answer."""
+    evidence: float = 0.0
+    """Share of the gold passages among those retrieved, where the questions name them."""
     format: float = 0.0
+    """1 for a well-formed trajectory."""
+    shaped_format: float = 0.0
+    """Share of well-formed turns, for cold starts."""
+    length: float = 0.0
+    """Per 100 sampled tokens; negative to shorten."""
+    retrieval: float = 0.0
+    """Per query; negative to spare searches."""
+    function: str | None = None
+    """A reward of your own, ``module:function``, from a trajectory to a number; the module is imported."""
+    function_weight: float = 1.0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights by the names of the parts."""
+        return {name: value for name, value in self if name not in ("function", "function_weight")}
 
 
 class Recipe(_Section):
@@ -212,6 +264,7 @@ class Recipe(_Section):
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     grpo: GrpoConfig = GrpoConfig()
+    guard: GuardConfig = GuardConfig()
     reward: RewardConfig = RewardConfig()
 
     @model_validator(mode="after")
@@ -219,6 +272,12 @@ class Recipe(_Section):
         if self.task == "grpo" and self.train.batch_size % self.grpo.group_size:
             raise ValueError(f"train.batch_size must be a multiple of grpo.group_size ({self.grpo.group_size})")
         return self
+
+    @property
+    def groups_needed(self) -> int:
+        """The groups of a whole ``grpo`` training."""
+        batches = math.ceil(self.train.steps / self.grpo.iterations)
+        return batches * (self.train.batch_size // self.grpo.group_size)
 
     def dump(self) -> str:
         """The resolved recipe as YAML."""

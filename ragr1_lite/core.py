@@ -28,6 +28,7 @@ class Example:
         kind: Label used to break figures down, such as ``bridge``. Empty when the set has none.
         hops: Facts that the answer rests on, where the set says it; else 0.
         pass_rate: Share of a model's rollouts that were right, where it was measured.
+        titles: Titles of the passages that hold the answer's facts, where the set names them.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Example:
     kind: str = ""
     hops: int = 0
     pass_rate: float | None = None
+    titles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,13 @@ class Completion:
         token_ids: The ids exactly as sampled, an end token included.
         text: Their decoded text, without special tokens.
         finish: ``stop`` at a closing tag, ``eos`` at the end token, ``length`` at the limit.
+        logprobs: Of each id under the distribution it was drawn from, nats; empty where the sampler was not asked.
     """
 
     token_ids: tuple[int, ...]
     text: str
     finish: Finish
+    logprobs: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of token ids with one origin; the origin decides whether they are trained."""
+    """A run of token ids with one origin; the origin decides whether they are trained.
+
+    ``logprobs`` are those of a completion, empty elsewhere.
+    """
 
     source: Source
     token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ragr1_lite.core import Passage, Trajectory
+from ragr1_lite.core import Passage, Reward, Trajectory
 
 Report = Callable[[object], None]
 
@@ -92,3 +92,12 @@ class RolloutFinished:
 
     row: int
     trajectory: Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutsFinished:
+    """A training step's rollouts and what each earned, in the same order, after ``seconds``."""
+
+    trajectories: tuple[Trajectory, ...]
+    rewards: tuple[Reward, ...]
+    seconds: float

@@ -62,4 +62,4 @@ def score(trajectory: Trajectory, weights: Mapping[str, float]) -> Reward:
         "f1": f1(trajectory.answer, answers),
         "format": float(well_formed(trajectory)),
     }
-    return Reward(sum(weight * parts[name] for name, weight in weights.items()), parts)
+    return Reward(sum(weights.get(name, 0.0) * part for name, part in parts.items()), parts)

@@ -59,8 +59,8 @@ class _Row:
     document_tokens_left: int = 0
     stop_reason: StopReason | None = None
 
-    def append(self, source: Source, token_ids: Sequence[int]) -> None:
-        self.segments.append(Segment(source, tuple(token_ids)))
+    def append(self, source: Source, token_ids: Sequence[int], logprobs: tuple[float, ...] = ()) -> None:
+        self.segments.append(Segment(source, tuple(token_ids), logprobs))
         self.token_ids.extend(token_ids)
 
     def finish(self) -> Trajectory:
@@ -148,7 +148,7 @@ def _open(
 
 def _take(row: _Row, completion: Completion, protocol: Protocol, limits: Limits) -> None:
     """Appends a completion and decides whether the row goes on."""
-    row.append("model", completion.token_ids)
+    row.append("model", completion.token_ids, completion.logprobs)
     turn = protocol.parse_turn(completion.text)
     row.turns.append(turn)
     if turn.kind == "answer":

@@ -17,7 +17,9 @@ from ragr1_lite.core import Completion, Example, Reward, SampleRequest, Segment,
 from ragr1_lite.data.files import write_records
 from ragr1_lite.errors import DataError, ModelError
 from ragr1_lite.events import Notice, StepFinished, ignore
+from ragr1_lite.grpo import rollouts, stage, trainer
 from ragr1_lite.models import Policy, save_adapter
+from ragr1_lite.rewards import score
 from ragr1_lite.runs import Run
 from ragr1_lite.sampling import TransformersSampler
 from ragr1_lite.training import fit
@@ -76,7 +78,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], st
     """Makes rollouts say what ``say(row, turn)`` tells, in place of the model."""
 
     def use(say: Callable[[int, int], str]) -> None:
-        monkeypatch.setattr(grpo, "TransformersSampler", lambda policy, **_: tiny.Script(policy.tokenizer, say))
+        monkeypatch.setattr(trainer, "TransformersSampler", lambda policy, **_: tiny.Script(policy.tokenizer, say))
 
     return use
 
@@ -155,7 +157,7 @@ def test_gradient_is_that_of_the_plain_objective(byte_model: Path, tmp_path: Pat
     (line,) = watched.fit()
 
     fresh = tiny.load(recipe)
-    rewards = [grpo.score(one, recipe.reward.model_dump()).total for one in watched.trajectories]
+    rewards = [score(one, recipe.reward.weights).total for one in watched.trajectories]
     expected = advantages(rewards, 4)
     weights = [weight for weight in fresh.model.parameters() if weight.requires_grad]
     gradients = torch.autograd.grad(objective(fresh, watched.trajectories, expected), weights)
@@ -221,7 +223,7 @@ def test_ids_masks_and_advantages_are_those_of_the_rollouts(byte_model: Path, tm
     )
     watched = Watched(tiny.load(recipe), recipe, tiny.EXAMPLES[:2])
     watched.fit()
-    rewards = [grpo.score(one, recipe.reward.model_dump()).total for one in watched.trajectories]
+    rewards = [score(one, recipe.reward.weights).total for one in watched.trajectories]
     assert len(set(rewards)) > 1
     expected = [
         (list(one.token_ids), list(one.loss_mask), pytest.approx(advantage, abs=1e-5))
@@ -299,14 +301,14 @@ def test_to_trl_and_describe() -> None:
     segments = (Segment("prompt", (5, 6)), Segment("model", (7, 8)), Segment("env", (9,)), Segment("model", (10,)))
     full = Trajectory(example, segments, (searched, Turn("answer", "t", answer="a")), "answer")
     empty = Trajectory(example, (Segment("prompt", (5,)),), (), "context")
-    assert grpo.to_trl([full, empty], eos_id=3) == {
+    assert rollouts.to_trl([full, empty], eos_id=3) == {
         "prompt_ids": [[5, 6], [5]],
         "completion_ids": [[7, 8, 9, 10], [3]],
         "env_mask": [[1, 1, 0, 1], [0]],
         "logprobs": None,
     }
     rewards = [Reward(total, {"em": total, "f1": 1.0, "format": 0.0}) for total in (1.0, 0.0, 0.5, 0.5)]
-    assert grpo.describe([full, empty, full, full], rewards, group_size=2) == {
+    assert rollouts.describe([full, empty, full, full], rewards, group_size=2) == {
         "reward": 0.5,
         "em": 0.5,
         "f1": 1.0,
@@ -326,7 +328,7 @@ def test_sampler_and_trainer_see_the_same_model(
     byte_model: Path, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real sampling: the second step's tokens come from the adapter that the first step has changed."""
-    monkeypatch.setattr(grpo, "score", lambda one, weights: Reward(float(sum(one.token_ids) % 3), {"em": 0.0}))
+    monkeypatch.setattr(rollouts, "score", lambda one, weights: Reward(float(sum(one.token_ids) % 3), {"em": 0.0}))
     recipe = tiny.make_recipe(
         "grpo",
         byte_model,
@@ -445,7 +447,7 @@ def test_one_line_a_step_and_nothing_printed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     script(mixed)
-    monkeypatch.setattr(grpo, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
     monkeypatch.delenv("TRL_EXPERIMENTAL_SILENCE", raising=False)
     recipe = tiny.make_recipe(
         "grpo", byte_model, tmp_path / "run", data=question_file(tmp_path), grpo={"beta": 0.01}, train={"steps": 2}

@@ -22,6 +22,7 @@ from ragr1_lite.core import Reward, Trajectory
 from ragr1_lite.data.files import write_records
 from ragr1_lite.errors import RunError, StorageError
 from ragr1_lite.events import CheckpointSaved, Notice, StepFinished, ignore
+from ragr1_lite.grpo import rollouts, stage
 from ragr1_lite.runs import Run
 from ragr1_lite.training import TrainResult
 from tests.integration import tiny
@@ -58,8 +59,9 @@ def by_parity(trajectory: Trajectory, weights: object) -> Reward:
 
 def untrained(monkeypatch: pytest.MonkeyPatch | None = None) -> None:
     """Lets GRPO run with a model that knows nothing: another reward, another searcher."""
-    for name, value in {"score": by_parity, "open_searcher": lambda index, report: tiny.OnePassage()}.items():
-        setattr(grpo, name, value) if monkeypatch is None else monkeypatch.setattr(grpo, name, value)
+    values = ((rollouts, "score", by_parity), (stage, "open_searcher", lambda index, report: tiny.OnePassage()))
+    for module, name, value in values:
+        setattr(module, name, value) if monkeypatch is None else monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture(scope="module")
@@ -161,17 +163,17 @@ def test_exception(job: Job, step: int) -> None:
 def test_exception_in_a_rollout(grpo_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """The adapter is merged into the base model then; what was merged must not stay."""
     untrained(monkeypatch)
-    rollouts = grpo.run_rollouts
+    plain = rollouts.run_rollouts
     calls: list[int] = []
 
     def failing(*args: Any, **options: Any) -> list[Trajectory]:
         calls.append(1)
         if len(calls) == 4:
             raise Crash
-        return rollouts(*args, **options)
+        return plain(*args, **options)
 
     with monkeypatch.context() as broken:
-        broken.setattr(grpo, "run_rollouts", failing)
+        broken.setattr(rollouts, "run_rollouts", failing)
         with pytest.raises(Crash):
             grpo_job.train("grpo-rollout")
     grpo_job.train("grpo-rollout", resume=True)

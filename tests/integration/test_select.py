@@ -93,6 +93,7 @@ def test_weights_choose_among_all_questions_of_a_file(tmp_path: Path) -> None:
 def test_a_selected_file_trains_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was selected goes into GRPO as it is; the recipe's order decides what each step asks."""
     from ragr1_lite import grpo
+    from ragr1_lite.grpo import stage, trainer
 
     out = tmp_path / "rl.jsonl"
     assert selecting(out, "pass-rate").wait(60) == 0
@@ -101,14 +102,14 @@ def test_a_selected_file_trains_in_its_order(tmp_path: Path, monkeypatch: pytest
     def say(row: int, turn: int) -> str:
         return "<think>It is.</think><answer>item-1</answer>"
 
-    class Rollouts(grpo.Rollouts):
+    class Rollouts(trainer.Rollouts):
         def __call__(self, prompts: Any, trainer: Any) -> dict[str, Any]:
             asked.extend(self._examples[int(prompt)].pass_rate for prompt in prompts[::2])
             return super().__call__(prompts, trainer)
 
-    monkeypatch.setattr(grpo, "Rollouts", Rollouts)
-    monkeypatch.setattr(grpo, "TransformersSampler", lambda policy, **_: tiny.Script(policy.tokenizer, say))
-    monkeypatch.setattr(grpo, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(trainer, "Rollouts", Rollouts)
+    monkeypatch.setattr(trainer, "TransformersSampler", lambda policy, **_: tiny.Script(policy.tokenizer, say))
+    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
     model = tiny.save_byte_model(tmp_path / "tiny-byte")
     data = {"train": str(out), "order": "hard-first", "weights": "signal"}
     recipe = tiny.make_recipe("grpo", model, tmp_path / "run", data=data, train={"steps": 4, "batch_size": 4})

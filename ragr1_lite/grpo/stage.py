@@ -1,0 +1,80 @@
+"""The stage as a whole: from a recipe to a trained adapter."""
+
+from __future__ import annotations
+
+from ragr1_lite import answer
+from ragr1_lite.config import WORLD, Recipe
+from ragr1_lite.data.sets import load_examples
+from ragr1_lite.errors import ModelError
+from ragr1_lite.events import Notice, Report, ignore
+from ragr1_lite.grpo.trainer import make_trainer
+from ragr1_lite.models import load_policy
+from ragr1_lite.retrieval import open_searcher
+from ragr1_lite.runs import Run
+from ragr1_lite.training import (
+    TrainResult,
+    check_trainable,
+    finished,
+    fit,
+    import_in_order,
+    lora_spec,
+    model_spec,
+)
+
+SHIPPED = "shipped"
+"""As ``model.adapter``: the adapter that comes with the package for the model."""
+
+
+def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
+    """Trains an adapter by reward on its own rollouts.
+
+    Args:
+        recipe: A recipe with ``task: grpo``; ``model.adapter`` names the SFT adapter to start from, or is ``shipped``.
+        resume: Go on with the run in the recipe's output folder.
+        overwrite: Replace the run in it.
+        report: Receives notices, :class:`~ragr1_lite.events.StepFinished` and checkpoints.
+
+    Raises:
+        RagR1Error: A problem of recipe, data, model or disk.
+        KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
+    """
+    import_in_order(recipe)
+    start = starting_point(recipe)
+    run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
+    if resume and (result := finished(run, recipe, report)):
+        return result
+    searcher = open_searcher(recipe.retrieval.index, report)
+    policy = load_policy(model_spec(start), lora=lora_spec(recipe), report=report)
+    check_trainable(policy)
+    if recipe.model.adapter is None:
+        report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
+    examples = load_examples(
+        recipe.data.train,
+        "train",
+        limit=questions_read(recipe),
+        seed=recipe.train.seed,
+        mix=recipe.data.mix,
+        report=report,
+    )
+    trainer = make_trainer(policy, examples, searcher, recipe, run, report)
+    return fit(trainer, policy, recipe, run, report, resume=resume)
+
+
+def starting_point(recipe: Recipe) -> Recipe:
+    """The recipe with the folder of the adapter that comes with the package, where ``model.adapter`` is ``shipped``.
+
+    Raises:
+        ModelError: There is none for this model.
+    """
+    if recipe.model.adapter != SHIPPED:
+        return recipe
+    folder = answer.shipped_adapter(recipe.model.name)
+    if folder is None:
+        raise ModelError(f"No adapter ships for {recipe.model.name}", "Set model.adapter to the folder of an SFT run.")
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": str(folder)})})
+
+
+def questions_read(recipe: Recipe) -> int | None:
+    """How many questions are loaded: no more than training meets, unless weights are to choose among a file's."""
+    weighted = recipe.data.weights != "even" and recipe.data.train != WORLD
+    return recipe.data.limit or (None if weighted else recipe.groups_needed)
