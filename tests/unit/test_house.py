@@ -82,9 +82,12 @@ def test_type_hints_are_announced() -> None:
     assert (PACKAGE / "py.typed").exists()
 
 
-def test_recipes_go_into_the_wheel(pyproject: dict[str, Any]) -> None:
+def test_recipes_and_pins_go_into_the_wheel(pyproject: dict[str, Any]) -> None:
     wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["force-include"] == {"recipes": "ragr1_lite/recipes"}
+    assert wheel["force-include"] == {
+        "recipes": "ragr1_lite/recipes",
+        "constraints.txt": "ragr1_lite/constraints.txt",
+    }
     assert list((ROOT / "recipes").glob("*.yaml"))
 
 
