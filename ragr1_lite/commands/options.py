@@ -65,3 +65,8 @@ Overrides = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run has finished.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 IndexFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The index's folder.")]
+TeacherModel = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The model at an endpoint. [default: its only one]")
+]
+Concurrency = Annotated[int, typer.Option(min=1, metavar="N", help="Requests to an endpoint at a time.")]
+Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="For an endpoint's answer.")]

@@ -66,7 +66,7 @@ class Teacher(Protocol):
 
 
 def open_teacher(
-    name: str,
+    name: str | None,
     *,
     index: str | None = None,
     mode: Mode = "multi",
@@ -81,7 +81,7 @@ def open_teacher(
 
     Args:
         name: The URL of an OpenAI-compatible endpoint; else a local model, as in
-            :meth:`~ragr1_lite.answer.Assistant.open`.
+            :meth:`~ragr1_lite.answer.Assistant.open`, whose choice it is where there is no name.
         index: ``world``, an index folder or a URL.
         mode: ``multi`` or ``single``.
         k: Passages per query; by default what recipes take.
@@ -94,7 +94,7 @@ def open_teacher(
     Raises:
         RagR1Error: Model, adapter, endpoint or index cannot be opened.
     """
-    if is_url(name):
+    if name is not None and is_url(name):
         searcher = open_searcher(index or WORLD, report)
         endpoint = Endpoint(name, connection or Connection(), report)
         report(Notice(f"Asking {endpoint.model} at {endpoint.url}"))
@@ -111,7 +111,7 @@ def open_teacher(
         batch_size=batch_size,
         report=report,
     )
-    return LocalTeacher(name, assistant)
+    return LocalTeacher(name or "", assistant)
 
 
 def is_url(name: str) -> bool:

@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from ragr1_lite.commands.options import Adapter, AsJson, MaxQueries, Overwrite, Passages, Resume, examples, group
+from ragr1_lite.commands.options import (
+    Adapter,
+    AsJson,
+    Concurrency,
+    MaxQueries,
+    Overwrite,
+    Passages,
+    Resume,
+    TeacherModel,
+    Timeout,
+    examples,
+    group,
+)
 from ragr1_lite.session import session
 
 app = group()
@@ -39,9 +51,7 @@ def data_generate(
             help="Who writes: the sets' own decompositions and supporting facts, a local model, or an endpoint.",
         ),
     ] = "gold",
-    teacher_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model at an endpoint. [default: its only one]")
-    ] = None,
+    teacher_model: TeacherModel = None,
     adapter: Adapter = None,
     mode: Annotated[Literal["multi", "single"], typer.Option(help="How the trajectories search.")] = "multi",
     keep: Annotated[
@@ -61,8 +71,8 @@ def data_generate(
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Questions worked on together, and lost together.")
     ] = 16,
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests to an endpoint at a time.")] = 8,
-    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="For an endpoint's answer.")] = 300.0,
+    concurrency: Concurrency = 8,
+    timeout: Timeout = 300.0,
     price_in: Price = None,
     price_out: Price = None,
     rejected: Annotated[

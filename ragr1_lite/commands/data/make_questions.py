@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from ragr1_lite.commands.options import Adapter, AsJson, Overwrite, Passages, Resume, examples, group
+from ragr1_lite.commands.options import (
+    Adapter,
+    AsJson,
+    Concurrency,
+    Overwrite,
+    Passages,
+    Resume,
+    TeacherModel,
+    Timeout,
+    examples,
+    group,
+)
 from ragr1_lite.session import session
 
 app = group()
@@ -41,9 +52,7 @@ def data_make_questions(
             "endpoint. [default: none]",
         ),
     ] = None,
-    teacher_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model at the endpoint. [default: its only one]")
-    ] = None,
+    teacher_model: TeacherModel = None,
     adapter: Adapter = None,
     kinds: Annotated[
         str, typer.Option(metavar="KIND,KIND,…", help="Of one-hop, bridge and comparison.")
@@ -53,6 +62,8 @@ def data_make_questions(
     ] = None,
     k: Passages = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of every draw.")] = 0,
+    concurrency: Concurrency = 8,
+    timeout: Timeout = 300.0,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -75,7 +86,7 @@ def data_make_questions(
             facts=facts,
             teacher=teacher,
             adapter=adapter,
-            connection=Connection(model=teacher_model),
+            connection=Connection(teacher_model, concurrency, timeout),
             kinds=[kind.strip() for kind in kinds.split(",")],
             limit=limit,
             seed=seed,

@@ -10,11 +10,14 @@ import typer
 from ragr1_lite.commands.options import (
     Adapter,
     AsJson,
+    Concurrency,
     Index,
     MaxQueries,
     Overwrite,
     Passages,
     Resume,
+    TeacherModel,
+    Timeout,
     examples,
     group,
 )
@@ -48,9 +51,7 @@ def data_select(
             help="Whose rollouts: a built-in name, a folder, a hub id, an endpoint. [default: what fits this machine]",
         ),
     ] = None,
-    teacher_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model at an endpoint. [default: its only one]")
-    ] = None,
+    teacher_model: TeacherModel = None,
     adapter: Adapter = None,
     by: Annotated[
         Literal["first-right", "pass-rate"],
@@ -81,8 +82,8 @@ def data_select(
     k: Passages = None,
     max_queries: MaxQueries = 3,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions rolled out side by side.")] = 16,
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests to an endpoint at a time.")] = 8,
-    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="For an endpoint's answer.")] = 300.0,
+    concurrency: Concurrency = 8,
+    timeout: Timeout = 300.0,
     seed: Annotated[int, typer.Option(metavar="N", help="Of rollouts and draws.")] = 0,
     resume: Resume = False,
     overwrite: Overwrite = False,

@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.answer import Assistant
 from ragr1_lite.config import WORLD
 from ragr1_lite.core import Mode
 from ragr1_lite.data.journal import Journal
@@ -20,7 +19,7 @@ from ragr1_lite.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted
 from ragr1_lite.pipeline.endpoint import Connection
 from ragr1_lite.pipeline.selection.measuring import measure
 from ragr1_lite.pipeline.selection.rule import Outcome, Rule, Selection, choose, histogram
-from ragr1_lite.pipeline.teachers import LocalTeacher, Teacher, is_url, open_teacher
+from ragr1_lite.pipeline.teachers import Teacher, open_teacher
 from ragr1_lite.runs import write_atomic, writing
 
 _PHASE = "Selecting"
@@ -130,10 +129,7 @@ def run(
     asked["adapter"] = adapter
 
     def opened() -> Teacher:
-        options = asked | {"batch_size": batch_size, "report": report}
-        if teacher is not None and is_url(teacher):
-            return open_teacher(teacher, connection=connection, **options)
-        return LocalTeacher(teacher or "", Assistant.open(model=teacher, **options))
+        return open_teacher(teacher, connection=connection, batch_size=batch_size, report=report, **asked)
 
     return select(
         questions,
