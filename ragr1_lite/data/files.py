@@ -1,7 +1,7 @@
 """Trajectory files: JSON lines, plain or compressed.
 
-A line (a *record*) is a question, ``{"id", "question", "answers", "kind"}``, and the turns with their passages; it
-holds text and no ids, so that it fits every tokenizer.
+A line (a *record*) is a question, ``{"id", "question", "answers", "kind"}`` and where known ``gold_titles``, and the
+turns with their passages; it holds text and no ids, so that it fits every tokenizer.
 """
 
 from __future__ import annotations
@@ -71,9 +71,10 @@ def no_record(example: Example) -> dict[str, Any]:
 
 
 def _fields(example: Example) -> dict[str, Any]:
-    """What a record says about its question; hops and pass rate only where they are known."""
+    """What a record says about its question; hops, pass rate and gold titles only where they are known."""
     fields = asdict(example) | {"answers": list(example.answers)}
-    unknown = {"hops": 0, "pass_rate": None}
+    fields["gold_titles"] = list(fields.pop("titles"))
+    unknown: dict[str, Any] = {"hops": 0, "pass_rate": None, "gold_titles": []}
     return {key: value for key, value in fields.items() if key not in unknown or value != unknown[key]}
 
 
@@ -147,6 +148,7 @@ def _example(row: Mapping[str, Any], number: int) -> Example:
         _get(row, "kind", str, ""),
         _get(row, "hops", int, 0),
         _get(row, "pass_rate", (float, int), None),
+        tuple(_all(_get(row, "gold_titles", list, []), "gold_titles", str)),
     )
 
 

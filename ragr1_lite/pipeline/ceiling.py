@@ -19,7 +19,7 @@ from typing import Any
 from ragr1_lite.core import Passage, Searcher
 from ragr1_lite.data.questions import Question
 from ragr1_lite.events import PhaseFinished, PhaseStarted, Report, ignore
-from ragr1_lite.rewards import normalize
+from ragr1_lite.rewards import normalize, title_recall
 
 Z95 = 1.959964
 RESAMPLES = 2000
@@ -150,12 +150,13 @@ def gold_queries(question: Question) -> tuple[str, ...]:
     gold titles, without what tells namesakes apart.
 
     Example:
+        >>> from dataclasses import replace
         >>> from ragr1_lite.core import Example
         >>> asked = Example("1", "When was the performer of Get Low born?", ("1986",))
         >>> triples = (("Get Low", "performer", "DJ Snake"), ("DJ Snake", "date of birth", "1986"))
         >>> gold_queries(Question(asked, triples=triples))
         ('Get Low performer', 'DJ Snake date of birth')
-        >>> gold_queries(Question(asked, titles=("Lilu (mythology)",)))
+        >>> gold_queries(Question(replace(asked, titles=("Lilu (mythology)",))))
         ('Lilu',)
     """
     if question.hops:
@@ -165,7 +166,7 @@ def gold_queries(question: Question) -> tuple[str, ...]:
     elif question.triples:
         queries = [f"{subject} {relation}" for subject, relation, _ in question.triples]
     else:
-        queries = [re.sub(r"\s*\([^)]*\)$", "", title) or title for title in question.titles]
+        queries = [re.sub(r"\s*\([^)]*\)$", "", title) or title for title in question.example.titles]
     return tuple(dict.fromkeys(queries))
 
 
@@ -199,15 +200,13 @@ def bootstrap(values: Sequence[float]) -> Interval:
 def _reach(question: Question, found: Mapping[str, Sequence[Passage]], searchable: Callable[[str, str], str]) -> Reach:
     wanted = [form for answer in question.example.answers if (form := normalize(answer))]
     closed = not CLOSED.isdisjoint(wanted)
-    gold = {normalize(title) for title in question.titles}
     answer: dict[str, float | None] = dict.fromkeys(WAYS)
     titles: dict[str, float | None] = dict.fromkeys(WAYS)
     for way, passages in found.items():
         if wanted and not closed:
             texts = [searchable(passage.title, passage.text) for passage in passages]
             answer[way] = float(any(f" {form} " in text for text in texts for form in wanted))
-        if gold:
-            titles[way] = len(gold & {normalize(passage.title) for passage in passages}) / len(gold)
+        titles[way] = title_recall(question.example.titles, passages)
     return Reach(question.example.kind, closed, answer, titles)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from ragr1_lite.core import Example, Mode
@@ -11,7 +11,7 @@ from ragr1_lite.plans import GoldPlan, Step
 from ragr1_lite.world.attributes import Attribute, Key, names_of
 from ragr1_lite.world.compare import Rivals
 from ragr1_lite.world.everyday import Item
-from ragr1_lite.world.passages import capitalized, neighbours_of, series
+from ragr1_lite.world.passages import capitalized, neighbours_of, series, title_of
 from ragr1_lite.world.tables import Country, Entity, pick
 
 
@@ -28,7 +28,7 @@ class WorldQuestion:
     """A question of the world and how to answer it.
 
     Attributes:
-        example: Id, question, accepted answers and kind.
+        example: Id, question, accepted answers, kind, hops and gold passages' titles.
         searches: Every gold query in the order of the plans.
         multi: The plan with parallel queries.
         single: The plan with one query a round.
@@ -59,7 +59,7 @@ def one_hop(entity: Entity, attribute: Attribute) -> WorldQuestion:
     step = Step(f"I need {attribute.noun} of {entity.spoken}.", (search.query,))
     answers = attribute.read(entity)
     plan = GoldPlan((step,), attribute.state(entity), answers[0])
-    return WorldQuestion(Example(id, question, answers, "one-hop", hops=1), (search,), plan, plan)
+    return _question(Example(id, question, answers, "one-hop", hops=1), (search,), plan, plan)
 
 
 def bridge(entity: Entity, key: Key, target: Attribute) -> WorldQuestion:
@@ -75,7 +75,7 @@ def bridge(entity: Entity, key: Key, target: Attribute) -> WorldQuestion:
     second = Step(f"{found} Now I need {target.noun} of {entity.spoken}.", (search.query,))
     plan = GoldPlan((first, second), target.state(entity), answers[0])
     question = pick(target.ask, id).format(x=description)
-    return WorldQuestion(Example(id, question, answers, "bridge", hops=2), (find, search), plan, plan)
+    return _question(Example(id, question, answers, "bridge", hops=2), (find, search), plan, plan)
 
 
 def compare(entities: Sequence[Entity], rivals: Rivals) -> WorldQuestion:
@@ -126,7 +126,7 @@ def everyday(item: Item) -> WorldQuestion:
     """A question that needs no search."""
     plan = GoldPlan((), item.think, item.answers[0])
     example = Example(f"everyday-{item.id}", item.question, item.answers, "everyday", hops=1)
-    return WorldQuestion(example, (), plan, plan)
+    return _question(example, (), plan, plan)
 
 
 def _parallel(
@@ -144,7 +144,13 @@ def _parallel(
     thoughts = [f"{need} First {entities[0].spoken}."]
     thoughts += [f"{fact} Next {entity.spoken}." for fact, entity in zip(facts, entities[1:], strict=False)]
     steps = tuple(Step(thought, (search.query,)) for thought, search in zip(thoughts, searches, strict=True))
-    return WorldQuestion(example, searches, multi, GoldPlan(steps, think, example.answers[0]))
+    return _question(example, searches, multi, GoldPlan(steps, think, example.answers[0]))
+
+
+def _question(example: Example, searches: tuple[Search, ...], multi: GoldPlan, single: GoldPlan) -> WorldQuestion:
+    """The question, with the titles of the passages its searches are for."""
+    titles = dict.fromkeys(title_of(search.passages[0]) for search in searches)
+    return WorldQuestion(replace(example, titles=tuple(titles)), searches, multi, single)
 
 
 def _search(attribute: Attribute, entity: Entity) -> Search:

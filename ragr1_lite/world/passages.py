@@ -174,3 +174,13 @@ def passages() -> tuple[Passage, ...]:
     written += [passage for row in elements() for passage in _element_passages(row)]
     written += [Passage(slug(title), title, text) for title, text in distractors()]
     return tuple(written)
+
+
+def title_of(id: str) -> str:
+    """The title of the passage with this id."""
+    return _titles()[id]
+
+
+@cache
+def _titles() -> dict[str, str]:
+    return {passage.id: passage.title for passage in passages()}

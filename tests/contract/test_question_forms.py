@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,7 +96,14 @@ HOTPOTQA_HUB = HOTPOTQA | {
     "context": {"title": ["Lake Fitri"], "sentences": [["It is a lake."]]},
 }
 HOTPOTQA_SAYS = Question(
-    Example("5a8b", "Which lake is larger, Fitri or Iro?", ("Fitri",), "comparison", 2), ("Lake Fitri", "Lake Iro")
+    Example(
+        "5a8b",
+        "Which lake is larger, Fitri or Iro?",
+        ("Fitri",),
+        "comparison",
+        2,
+        titles=("Lake Fitri", "Lake Iro"),
+    )
 )
 TRIPLES = [
     ["Red Sand", "director", "Ali Musa"],
@@ -120,10 +128,15 @@ WIKI2_HUB = {key: WIKI2[key] for key in ("type", "question", "answer")} | {
     "evidences": [{"fact": s, "relation": r, "entity": o} for s, r, o in TRIPLES],
 }
 WIKI2_SAYS = Question(
-    Example("8813", "Which film's director was born first?", ("Red Sand",), "bridge_comparison", 4),
-    ("Red Sand", "Dunes", "Ali Musa", "Omar Ba"),
-    (),
-    tuple((s, r, o) for s, r, o in TRIPLES),
+    Example(
+        "8813",
+        "Which film's director was born first?",
+        ("Red Sand",),
+        "bridge_comparison",
+        4,
+        titles=("Red Sand", "Dunes", "Ali Musa", "Omar Ba"),
+    ),
+    triples=tuple((s, r, o) for s, r, o in TRIPLES),
 )
 MUSIQUE = {
     "id": "3hop1__12_34_56",
@@ -143,8 +156,14 @@ MUSIQUE = {
     "answerable": True,
 }
 MUSIQUE_SAYS = Question(
-    Example("3hop1__12_34_56", str(MUSIQUE["question"]), ("Chari", "Chari River", "the Chari"), "3hop1", 3),
-    ("Moundou", "Logone"),
+    Example(
+        "3hop1__12_34_56",
+        str(MUSIQUE["question"]),
+        ("Chari", "Chari River", "the Chari"),
+        "3hop1",
+        3,
+        titles=("Moundou", "Logone"),
+    ),
     (
         Hop("Gala >> brewed in", "Moundou", "Moundou"),
         Hop("river of #1", "Logone", "Moundou"),
@@ -155,8 +174,7 @@ MUSIQUE_BARE = {
     key: value for key, value in MUSIQUE.items() if key not in ("paragraphs", "answer", "answer_aliases")
 } | {"answers": ["Chari", "Chari River", "the Chari"], "gold_titles": ["Logone", "Moundou"], "hops": 3}
 MUSIQUE_BARE_SAYS = Question(
-    MUSIQUE_SAYS.example,
-    ("Logone", "Moundou"),
+    replace(MUSIQUE_SAYS.example, titles=("Logone", "Moundou")),
     tuple(Hop(hop.question, hop.answer) for hop in MUSIQUE_SAYS.hops),
 )
 CAPITAL = Question(Example("0", "what is the capital of chad", ("N'Djamena", "Ndjamena", "Fort-Lamy")))
@@ -220,12 +238,12 @@ FLASH = {
     "metadata": {"type": "comparison", "level": "medium", "supporting_facts": HOTPOTQA_HUB["supporting_facts"]},
 }
 FLASH_SAYS = Question(
-    Example("dev_3", HOTPOTQA_SAYS.example.question, ("Fitri",), "comparison", 2), HOTPOTQA_SAYS.titles
+    replace(HOTPOTQA_SAYS.example, id="dev_3"),
 )
 RAG_R1 = {"set": "x", "split": "train", "question": "Who?", "golden_answers": "Idriss Déby"}
 PLAIN_SAYS = Question(Example("0", "Who?", ("Idriss Déby",)))
 OWN_SAYS = Question(
-    Example("w-1", "Who?", ("A", "B"), "bridge", 2, 0.25), ("T",), (Hop("a", "b", "T"),), (("s", "r", "o"),)
+    Example("w-1", "Who?", ("A", "B"), "bridge", 2, 0.25, ("T",)), (Hop("a", "b", "T"),), (("s", "r", "o"),)
 )
 
 GOOD: list[tuple[str, str, bytes, Question]] = [

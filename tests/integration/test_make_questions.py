@@ -121,7 +121,7 @@ def test_a_model_behind_an_endpoint_writes_and_is_checked(index: str, tmp_path: 
     assert (counts["kept"], counts["rejected"]) == (1, {"reply in another form": len(NOTES) - 1})
     (question,) = read_questions(tmp_path / "q.jsonl")
     assert (question.example.question, question.example.answers) == ("Which river is Oakvale on?", ("Lenn",))
-    assert question.titles == ("Oakvale",)
+    assert question.example.titles == ("Oakvale",)
 
 
 def test_the_built_in_model_is_asked_and_what_it_cannot_write_falls(smollm2: Any, tmp_path: Path) -> None:

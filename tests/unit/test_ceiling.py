@@ -33,10 +33,10 @@ class Scripted:
         return [PASSAGES.get(query.split()[0].lower().strip("?"), ())[:k] for query in queries]
 
 
-def asked(question: str, *answers: str, kind: str = "", queries: Sequence[str] = (), **known: Any) -> Question:
+def asked(question: str, *answers: str, queries: Sequence[str] = (), **known: Any) -> Question:
     """A question; ``queries`` are its hops' questions."""
     hops = tuple(Hop(query, "") for query in queries)
-    return Question(Example("1", question, answers, kind), hops=hops, **known)
+    return Question(Example("1", question, answers, **known), hops=hops)
 
 
 def answer(one: Question, k: int = 3) -> tuple[float | None, float | None]:
@@ -135,7 +135,8 @@ def test_a_set_without_gold_has_the_questions_alone() -> None:
     ],
 )
 def test_what_a_set_says_about_a_perfect_search(known: dict[str, Any], queries: tuple[str, ...]) -> None:
-    assert gold_queries(Question(Example("1", "?", ("x",)), **known)) == queries
+    example = Example("1", "?", ("x",), titles=known.pop("titles", ()))
+    assert gold_queries(Question(example, **known)) == queries
 
 
 def test_wilson_is_the_published_interval() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from ragr1_lite.core import Example, Mode, Passage, Trajectory
 from ragr1_lite.data.files import read_records, write_records
+from ragr1_lite.data.questions import read_questions
 from ragr1_lite.data.sets import replay
 from ragr1_lite.errors import DataError, StorageError
 from ragr1_lite.protocol import Protocol
@@ -113,6 +114,14 @@ def test_records_are_utf_8_json_without_ids(tmp_path: Path) -> None:
     assert record["turns"][0]["passages"][0][0]["title"] == "Café “x”"
     assert "é" in line
     assert "token" not in line
+
+
+def test_gold_titles_are_kept_under_the_key_of_question_files(tmp_path: Path) -> None:
+    asked = Example("q", "Où?", ("là",), titles=("Café “x”", "Chad"))
+    write_records(tmp_path / "t.jsonl", [roll(*LINES, asked=asked)])
+    assert json.loads((tmp_path / "t.jsonl").read_text(encoding="utf-8"))["gold_titles"] == ["Café “x”", "Chad"]
+    assert [record.example for record in read_records(tmp_path / "t.jsonl")] == [asked]
+    assert [question.example.titles for question in read_questions(tmp_path / "t.jsonl")] == [asked.titles]
 
 
 def test_only_answered_trajectories_teach(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ class Library:
         return tuple(sorted((one for one in self.passages if score(one)), key=score, reverse=True)[:k])
 
 
-def question(asked: str, *answers: str, **said: Any) -> Question:
-    return Question(Example("q", asked, answers), **said)
+def question(asked: str, *answers: str, titles: tuple[str, ...] = (), **said: Any) -> Question:
+    return Question(Example("q", asked, answers, titles=titles), **said)
 
 
 def compose(one: Question, mode: Literal["multi", "single"] = "multi", k: int = 1, **more: Any) -> Composed:
@@ -138,7 +138,7 @@ def test_countries_compare_as_nouns_and_adjectives() -> None:
     assert searches(plan) == [["Ada Quist nationality", "Bo Lund nationality"]]
     assert plan.think.endswith("That is the same, so the answer is yes.")
     assert plan.think.count("The nationality of Ada Quist is Danish") == plan.think.count("nationality of Ada") == 1
-    wrong = question(SAME.example.question, "no", titles=SAME.titles, triples=SAME.triples)
+    wrong = question(SAME.example.question, "no", titles=SAME.example.titles, triples=SAME.triples)
     assert compose(wrong).reason == "the evidence does not give the answer"
 
 
@@ -192,7 +192,7 @@ def test_what_an_earlier_search_found_is_not_searched_again() -> None:
 )
 def test_a_comparison_must_give_the_answer(order: str, answer: str, kept: bool) -> None:
     asked = f"Which film has the director born {order}, Low Tide or Silver Heron?"
-    composed = compose(question(asked, answer, titles=OLDER.titles, triples=OLDER.triples))
+    composed = compose(question(asked, answer, titles=OLDER.example.titles, triples=OLDER.triples))
     assert composed.reason == (None if kept else "the evidence does not give the answer")
 
 
@@ -236,7 +236,7 @@ def test_quantities_are_compared(asked: str, values: tuple[str, str], answer: st
             "gold passage not retrieved",
         ),
         (
-            question("Where was its director born?", "Ribe", titles=BORN.titles, triples=BORN.triples),
+            question("Where was its director born?", "Ribe", titles=BORN.example.titles, triples=BORN.triples),
             {},
             "a query cannot be known by then",
         ),
@@ -245,7 +245,7 @@ def test_quantities_are_compared(asked: str, values: tuple[str, str], answer: st
             {},
             "a query cannot be known by then",
         ),
-        (question(BORN.example.question, "Aarhus", titles=BORN.titles, triples=BORN.triples), {}, None),
+        (question(BORN.example.question, "Aarhus", titles=BORN.example.titles, triples=BORN.triples), {}, None),
         (question("Who is Ada Quist?", "</answer>", titles=("Ada Quist",)), {"Ada_Quist": "</answer>"}, None),
         (question("Who is Ada Quist?", "painter", titles=("Ada Quist",)), {}, "answer not in what was retrieved"),
     ],
@@ -275,13 +275,13 @@ def test_short_capitals_are_no_common_words() -> None:
     ],
 )
 def test_a_fact_does_not_stand_in_another_facts_passage(said: dict[str, Any]) -> None:
-    one = question("Where was the director of Silver Heron born?", "Ribe", titles=BORN.titles, **said)
+    one = question("Where was the director of Silver Heron born?", "Ribe", titles=BORN.example.titles, **said)
     elsewhere = {"Silver_Heron": "Silver Heron is directed by Ada Quist of Ribe.", "Ada_Quist": "Ada Quist is dead."}
     assert compose(one, library=Library(**elsewhere)).reason == "answer not in what was retrieved"
 
 
 def test_what_is_said_of_a_subject_stands_in_its_own_passage() -> None:
-    one = question(BORN.example.question, "Ribe", titles=(*BORN.titles, "Ribe"), triples=BORN.triples)
+    one = question(BORN.example.question, "Ribe", titles=(*BORN.example.titles, "Ribe"), triples=BORN.triples)
     elsewhere = {"Ada_Quist": "Ada Quist is dead.", "Ribe": "Ribe had a place and birth for Ada Quist."}
     assert compose(one, k=3, library=Library(**elsewhere)).reason == "answer not in what was retrieved"
 
@@ -295,14 +295,17 @@ def test_only_gold_passages_support_where_the_set_names_them() -> None:
 
 def test_a_step_that_rests_on_another_waits_even_if_its_name_is_known() -> None:
     one = question(
-        "Where was Ada Quist, the director of Silver Heron, born?", "Ribe", titles=BORN.titles, triples=BORN.triples
+        "Where was Ada Quist, the director of Silver Heron, born?",
+        "Ribe",
+        titles=BORN.example.titles,
+        triples=BORN.triples,
     )
     assert searches(planned(one)) == [["Silver Heron director"], ["Ada Quist place of birth"]]
 
 
 def test_a_subject_may_be_written_otherwise_than_the_object_before_it() -> None:
     triples = (("Silver Heron", "director", "Ada Quist"), ("A. M. Quist-Bang", "place of birth", "Ribe"))
-    plan = planned(question(BORN.example.question, "Ribe", titles=BORN.titles, triples=triples))
+    plan = planned(question(BORN.example.question, "Ribe", titles=BORN.example.titles, triples=triples))
     assert searches(plan) == [["Silver Heron director"], ["Ada Quist place of birth"]]
 
 
@@ -354,7 +357,7 @@ NAMES = st.text(alphabet="ab\"',<>?!(){}-é Z9.\n", min_size=1, max_size=12)
 def test_whatever_a_set_says_plans_keep_the_protocol(
     asked: str, triples: list[Any], titles: list[str], hops: list[Hop], mode: Literal["multi", "single"]
 ) -> None:
-    one = Question(Example("q", asked, ("a",)), tuple(titles), tuple(hops), tuple(triples))
+    one = Question(Example("q", asked, ("a",), titles=tuple(titles)), tuple(hops), tuple(triples))
     library = Library()
     library.passages = [Passage(title, title, f"{title} and {asked}. a {titles}") for title in titles]
     [composed] = compose_plans([one], library, mode=mode, k=2)

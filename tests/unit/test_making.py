@@ -222,7 +222,7 @@ def test_questions_of_what_passages_hold(index: str, tmp_path: Path) -> None:
     bridge = found["Who is the spouse of the mayor of Ashmere?"]
     assert bridge.example.answers == ("Lena Orrick",)
     assert (bridge.example.kind, bridge.example.hops) == ("bridge", 2)
-    assert bridge.titles == ("Ashmere", "Tobias Fenn")
+    assert bridge.example.titles == ("Ashmere", "Tobias Fenn")
     assert bridge.triples == (("Ashmere", "mayor", "Tobias Fenn"), ("Tobias Fenn", "spouse", "Lena Orrick"))
     assert found["When was Ada Quill born?"].example.answers == ("4 May 1961", "May 4, 1961", "1961-05-04")
     assert counts == {
@@ -359,7 +359,7 @@ def test_a_teacher_writes_and_is_checked(tmp_path: Path) -> None:
         "by_kind": {"one-hop": 1},
     }
     question = questions_in(tmp_path / "q.jsonl")["Who is the mayor of Oakvale?"]
-    assert (question.example.answers, question.titles) == (("Ada Quill",), ("Oakvale",))
+    assert (question.example.answers, question.example.titles) == (("Ada Quill",), ("Oakvale",))
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_a_bridge_is_written_about_a_passage_and_one_it_names(tmp_path: Path) ->
     question = "To whom is the mayor of Oakvale married?"
     counts = taught(tmp_path, teach(written(question, "Mirek Dorn"), read="Mirek Dorn"), ["bridge"])
     assert counts["by_kind"] == {"bridge": 1}
-    assert questions_in(tmp_path / "q.jsonl")[question].titles == ("Oakvale", "Ada Quill")
+    assert questions_in(tmp_path / "q.jsonl")[question].example.titles == ("Oakvale", "Ada Quill")
     assert "no second passage fits" in counts["rejected"]
     named = taught(tmp_path, teach(written("Whom did Ada Quill of Oakvale marry?", "Mirek Dorn")), ["bridge"])
     assert "question names its bridge 1" in named["error"]
@@ -444,6 +444,25 @@ def test_an_interrupted_teacher_goes_on_and_writes_the_same_file(
     assert cut.read_bytes() == whole.read_bytes()
     assert len(again.prompts) < len(teacher.prompts)
     assert {*again.drawn} < {*teacher.drawn}
+
+
+def test_other_facts_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make, "_AT_ONCE", 1)
+    facts = tmp_path / "facts.csv"
+    facts.write_text("subject,relation,object\nOakvale,mayor,Ada Quill\nAshmere,mayor,Tobias Fenn\n", encoding="utf-8")
+
+    def stop(prompt: str) -> str:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return teach(GOOD)(prompt)
+
+    calls = iter(range(3))
+    teacher: Any = Teacher(stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_questions("index", out=tmp_path / "q.jsonl", facts=facts, teacher=teacher)
+    facts.write_text("subject,relation,object\nOakvale,mayor,Ada Quill\n", encoding="utf-8")
+    with pytest.raises(RunError, match="facts"):
+        make_questions("index", out=tmp_path / "q.jsonl", facts=facts, teacher=teacher, resume=True)
 
 
 @given(st.integers(1, 200), st.integers(0, 5))

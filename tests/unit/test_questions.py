@@ -175,7 +175,7 @@ def test_supporting_facts_of_another_form_make_a_bad_row(row: dict[str, Any]) ->
 )
 def test_gold_titles_and_hops(row: dict[str, Any], titles: tuple[str, ...], hops: int) -> None:
     question = parsed(**row)
-    assert (question.titles, question.example.hops) == (titles, hops)
+    assert (question.example.titles, question.example.hops) == (titles, hops)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_arrays_of_numpy_are_lists() -> None:
     row = flattened({"golden_answers": np.array(["a", "b"], dtype=object)})
     assert texts_of(row["golden_answers"], "golden_answers") == ["a", "b"]
     facts = {"title": np.array(["A", "B"], dtype=object), "sent_id": np.array([0, 1])}
-    assert parsed(supporting_facts=facts).titles == ("A", "B")
+    assert parsed(supporting_facts=facts).example.titles == ("A", "B")
     triples = np.array([["A", "b", "C"]], dtype=object)
     assert parsed(evidences=triples).triples == (("A", "b", "C"),)
     assert parsed(prompt=np.array([{"content": "Question: P?"}], dtype=object), question=None).example.question == "P?"
@@ -281,7 +281,6 @@ def test_a_limit_is_a_draw_by_seed(tmp_path: Path) -> None:
 
 
 text = st.text(min_size=1, max_size=12).map(str.strip).filter(bool).filter(lambda one: not one.startswith("<unk>"))
-some = st.lists(text, max_size=3, unique=True).map(tuple)
 questions = st.builds(
     Question,
     st.builds(
@@ -292,8 +291,8 @@ questions = st.builds(
         kind=st.just("") | text,
         hops=st.integers(0, 9),
         pass_rate=st.none() | st.floats(0, 1),
+        titles=st.lists(text, max_size=3, unique=True).map(tuple),
     ),
-    some,
     st.lists(st.builds(Hop, text, text, st.just("") | text), max_size=2).map(tuple),
     st.lists(st.tuples(text, text, text), max_size=2).map(tuple),
 )
@@ -317,7 +316,8 @@ def test_a_row_says_no_more_than_is_known() -> None:
         "hops": 0,
         "pass_rate": None,
     }
-    whole = replace(question, titles=("A",), hops=(Hop("x", "y", "A"),), triples=(("s", "r", "o"),))
+    example = replace(question.example, titles=("A",))
+    whole = replace(question, example=example, hops=(Hop("x", "y", "A"),), triples=(("s", "r", "o"),))
     assert to_row(whole) == to_row(question) | {
         "gold_titles": ["A"],
         "question_decomposition": [{"question": "x", "answer": "y", "title": "A"}],
@@ -357,7 +357,7 @@ def test_a_summary_counts(tmp_path: Path) -> None:
 
 
 def test_a_question_is_described_by_what_is_known() -> None:
-    question = Question(Example("1", "Q?", ("a", "b"), "bridge", 2), ("A", "B"), (Hop("x", "y"), Hop("#1", "z")))
+    question = Question(Example("1", "Q?", ("a", "b"), "bridge", 2, titles=("A", "B")), (Hop("x", "y"), Hop("#1", "z")))
     assert described(question) == {
         "Question": "Q?",
         "Answers": "a; b",

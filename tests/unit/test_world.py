@@ -85,6 +85,13 @@ def test_answers_stand_in_their_support() -> None:
         assert all(question.example.answers[0] in TEXTS[id] for id in question.support)
 
 
+def test_gold_titles_are_those_of_the_support() -> None:
+    titles = {passage.id: passage.title for passage in passages()}
+    for question in EVERY:
+        assert question.example.titles == tuple(dict.fromkeys(titles[id] for id in question.support))
+    assert all(question.example.titles for question in EVERY if question.searches)
+
+
 def test_a_bridge_does_not_name_its_entity_before_it_is_found() -> None:
     names = {entity.id: entity.name for entity in (*countries(), *elements())}
     for question in of_kind("bridge"):

@@ -132,8 +132,8 @@ def parse_question(row: dict[str, Any], number: int) -> tuple[Form, Question]:
     hops, triples = hops_of(row), triples_of(row)
     titles = titles_of(row, () if form is OWN else hops)
     facts = 0 if form is OWN else len(hops) or len(triples) or len(titles) or form.hops
-    example = Example(id, text, answers, kind, count_of(row) or facts, share_of(row))
-    return form, Question(example, titles, hops, triples)
+    example = Example(id, text, answers, kind, count_of(row) or facts, share_of(row), titles)
+    return form, Question(example, hops, triples)
 
 
 def _answers(row: Row, form: Form) -> tuple[str, ...]:

@@ -27,13 +27,11 @@ class Question:
     """An example, and what its set says about a perfect run; what a set does not say is empty.
 
     Attributes:
-        example: The question and its answers.
-        titles: The gold passages, each once, in the set's order.
+        example: The question, its answers and its gold passages' titles, each once, in the set's order.
         hops: The decomposition, in order.
         triples: Evidence as subject, relation and object, as 2WikiMultiHopQA has it.
     """
 
     example: Example
-    titles: tuple[str, ...] = ()
     hops: tuple[Hop, ...] = ()
     triples: tuple[tuple[str, str, str], ...] = ()

@@ -59,7 +59,7 @@ class Summary:
             hops=dict(sorted(Counter(one.example.hops for one in questions).items())),
             aliases={"mean": round(statistics.fmean(aliases), 3), "max": max(aliases)},
             known={
-                "titles": sum(bool(one.titles) for one in questions),
+                "titles": sum(bool(one.example.titles) for one in questions),
                 "decompositions": sum(bool(one.hops) for one in questions),
                 "evidences": sum(bool(one.triples) for one in questions),
             },
@@ -111,7 +111,7 @@ def described(question: Question) -> dict[str, str]:
         "Kind": ", ".join(
             filter(None, (example.kind, f"{example.hops} hop{'s' * (example.hops > 1)}" if example.hops else ""))
         ),
-        "Gold titles": "; ".join(question.titles),
+        "Gold titles": "; ".join(example.titles),
         "Steps": "\n".join(f"{hop.question} → {hop.answer}" for hop in question.hops),
         "Evidence": "\n".join(" | ".join(triple) for triple in question.triples),
     }

@@ -20,7 +20,7 @@ def to_row(question: Question) -> dict[str, Any]:
     """
     row = asdict(question.example) | {"answers": list(question.example.answers)}
     known = {
-        "gold_titles": list(question.titles),
+        "gold_titles": list(row.pop("titles")),
         "question_decomposition": [asdict(hop) for hop in question.hops],
         "evidences": [list(triple) for triple in question.triples],
     }

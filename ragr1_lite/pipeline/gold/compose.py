@@ -107,7 +107,7 @@ def _facts(question: Question) -> tuple[Fact, ...]:
         return of_hops(question)
     if question.triples:
         return of_triples(question)
-    if question.titles:
+    if question.example.titles:
         return of_titles(question)
     raise Rejected(NO_WAY)
 

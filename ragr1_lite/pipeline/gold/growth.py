@@ -135,12 +135,12 @@ class Growth:
 
     def _golden(self, passages: Iterable[Passage]) -> list[Passage]:
         """The gold ones of some passages; all of them where the set names none."""
-        titles = self.question.titles
+        titles = self.question.example.titles
         return [one for one in passages if not titles or any(same(one.title, title) for title in titles)]
 
     def _free(self, passages: Iterable[Passage]) -> list[Passage]:
         """The passages that say nothing yet, where the set names at least one for each fact."""
-        if len(self.question.titles) < len(self.facts):
+        if len(self.question.example.titles) < len(self.facts):
             return list(passages)
         taken = {one.passage.id for one in self._found.values()}
         return [passage for passage in passages if passage.id not in taken]

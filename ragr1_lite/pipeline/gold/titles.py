@@ -10,7 +10,7 @@ from ragr1_lite.pipeline.gold.text import clean, content, keywords, plain, words
 def of_titles(question: Question) -> tuple[Fact, ...]:
     """One fact a gold passage: the passage itself."""
     asked = question.example.question
-    titles = sorted(question.titles, key=lambda title: _place(plain(title), asked))
+    titles = sorted(question.example.titles, key=lambda title: _place(plain(title), asked))
     return tuple(_of_title(title, asked) for title in titles)
 
 

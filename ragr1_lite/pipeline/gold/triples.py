@@ -14,7 +14,7 @@ Triple = tuple[str, str, str]
 
 def of_triples(question: Question) -> tuple[Fact, ...]:
     """One fact a triple; a subject that is an earlier object, or that the question does not name, comes after."""
-    titles = _titles_of([subject for subject, _, _ in question.triples], question.titles)
+    titles = _titles_of([subject for subject, _, _ in question.triples], question.example.titles)
     return tuple(_of_triple(question, at, title) for at, title in enumerate(titles))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -97,7 +98,7 @@ def make_questions(
         searcher = teacher.searcher if teacher else open_searcher(index, report)
         passages = None if facts else _passages(index, searcher)
         settings = {
-            "index": index, "facts": facts and str(facts), "teacher": teacher and teacher.name, "adapter": adapter,
+            "index": index, "facts": facts and _digest(facts), "teacher": teacher and teacher.name, "adapter": adapter,
             "kinds": kinds, "seed": seed, "k": k,
         }  # fmt: skip
         journal = Journal.start(out, settings, resume=resume, overwrite=overwrite)
@@ -113,6 +114,15 @@ def make_questions(
         if teacher is None:
             report(Notice("Questions made by rule were not tried without reading; --teacher does that."))
         return tally.to_json()
+
+
+def _digest(facts: Path) -> str:
+    """Tells a changed file of facts; one that cannot be read is told by who reads it."""
+    try:
+        with facts.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return str(facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def make_one_hop(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
         if holds(question, answers):
             yield turned_down("question holds its answer")
             continue
-        yield Made(_question(_example("one-hop", question, answers, 1), fact), (Sought(question, fact.title, answers),))
+        yield Made(_question("one-hop", question, answers, fact), (Sought(question, fact.title, answers),))
 
 
 def make_bridges(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
@@ -87,7 +87,7 @@ def _bridge(first: Fact, second: Fact) -> Made:
         return turned_down("question names its bridge")
     if holds(question, answers):
         return turned_down("question holds its answer")
-    made = _question(_example("bridge", question, answers, 2), first, second)
+    made = _question("bridge", question, answers, first, second)
     return Made(made, (_sought(first), _sought(second)))
 
 
@@ -113,13 +113,14 @@ def _comparison(one: Fact, first: Date | Quantity, other: Fact, second: Date | Q
     except NoWording:
         return turned_down("no wording for the relation")
     winner = one if (_key(first) > _key(second)) == more else other
-    made = _question(_example("comparison", question, (winner.subject,), 2), one, other)
+    made = _question("comparison", question, (winner.subject,), one, other)
     return Made(made, (_sought(one), _sought(other)))
 
 
-def _question(example: Example, *facts: Fact) -> Question:
+def _question(kind: str, question: str, answers: tuple[str, ...], *facts: Fact) -> Question:
     titles = tuple(dict.fromkeys(fact.title for fact in facts))
-    return Question(example, titles, triples=tuple(fact.triple for fact in facts))
+    example = Example(question_id(kind, question), question, answers, kind, len(facts), titles=titles)
+    return Question(example, triples=tuple(fact.triple for fact in facts))
 
 
 def _sought(fact: Fact) -> Sought:
@@ -139,10 +140,6 @@ def _key(value: Date | Quantity) -> tuple[float, ...]:
 
 def _shuffled(facts: Sequence[Fact], draw: random.Random) -> list[Fact]:
     return draw.sample(facts, len(facts))
-
-
-def _example(kind: str, question: str, answers: tuple[str, ...], hops: int) -> Example:
-    return Example(question_id(kind, question), question, answers, kind, hops)
 
 
 def question_id(kind: str, question: str) -> str:

@@ -80,8 +80,8 @@ def _made(task: Task, written: tuple[str, str] | None) -> Made:
         return turned_down(reason)
     answers = (answer,) if task.kind == "comparison" else forms(answer)
     titles = tuple(dict.fromkeys(passage.title for passage in task.passages))
-    example = Example(question_id(task.kind, question), question, answers, task.kind, len(task.passages))
-    return Made(Question(example, titles), tuple(_sought(task, question, answers)))
+    example = Example(question_id(task.kind, question), question, answers, task.kind, len(task.passages), titles=titles)
+    return Made(Question(example), tuple(_sought(task, question, answers)))
 
 
 def _fault(task: Task, question: str, answer: str) -> str:
