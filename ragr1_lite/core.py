@@ -7,8 +7,9 @@ environment. Token ids and loss mask are both derived from the segments, so they
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Mode = Literal["multi", "single", "rag", "direct"]
 Source = Literal["prompt", "model", "env"]
@@ -215,6 +216,15 @@ class Sampler(Protocol):
             One completion per request, in order. The text of a completion that finished with ``stop`` holds the
             stop string and, where a token ran past it, a few characters more.
         """
+        ...
+
+
+@runtime_checkable
+class SessionSampler(Sampler, Protocol):
+    """A sampler that spares work when rows come back."""
+
+    def session(self) -> AbstractContextManager[None]:
+        """While it is open, what is computed of a row may be kept for its next turn; the model must not change."""
         ...
 
 

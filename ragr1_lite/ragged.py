@@ -2,14 +2,15 @@
 
 All rows' new tokens go through the model as one packed sequence, so its matrix products meet real tokens only. An
 attention function of our own, registered with transformers, knows where each row begins and keeps the keys and values.
-Rows that begin with the same tokens (a shared instruction, the members of a GRPO group) compute them once.
+Rows that begin with the same tokens (a shared instruction, the members of a GRPO group) compute them once, and a row
+that comes back longer, as it does after each search, computes what is new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -23,83 +24,178 @@ CHUNK = 512
 cache and have to be mapped anew in every layer."""
 
 
+@dataclass(slots=True)
+class _Slot:
+    """A place for one row, with the ids whose keys and values are in it."""
+
+    name: int
+    token_ids: list[int] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """New tokens of one row: those from ``begin`` to ``end``; what is before comes from row ``source``."""
+    """New tokens of one slot: those from ``begin`` to ``end``; those from ``held`` to ``begin`` another slot has."""
 
-    row: int
+    slot: int
     source: int
+    held: int
     begin: int
     end: int
 
 
 class RaggedCache:
-    """Keys and values of the rows that are being continued.
+    """Keys and values of rows, each under a name of its own; the first of them are live, the others are parked.
+
+    A layer has one slab for all rows. It is as long as the longest row needs, twice that where rows still grow, and
+    never longer than the limit they were given: reserving the limit at once would hold what few rows ever use, and
+    doubling copies every key at most once more. Only one layer's slab exists twice while slabs grow.
 
     Args:
-        model: A decoder with full attention in every layer, inside :func:`ragged_attention`.
-        rows: How many rows at most.
-        length: How many tokens a row can hold.
+        model: A decoder with full attention in every layer, inside :func:`ragged_attention`. While the cache is in use
+            its weights must not change.
     """
 
-    def __init__(self, model: Any, rows: int, length: int) -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
-        self._shape = (rows, length)
+        self._slots: list[_Slot] = []
+        self._live = 0
+        self._shape = (0, 0)
+        self._limit = 0
         self._slabs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._lengths: list[int] = []
         self._spans: list[_Span] = []
+        self._seen: list[torch.Tensor | None] = []
         self._mask = torch.empty(0)
         self._places: tuple[torch.Tensor, torch.Tensor] = (torch.empty(0), torch.empty(0))
 
-    def prefill(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Runs whole rows; neighbours that begin alike share the work, so bring them sorted.
+    @property
+    def live(self) -> list[int]:
+        """Names of the rows that are being continued, in the order of logits and tokens."""
+        return [slot.name for slot in self._slots[: self._live]]
+
+    @property
+    def names(self) -> list[int]:
+        """Names of all rows that are held, parked ones too."""
+        return [slot.name for slot in self._slots]
+
+    def prefill(self, rows: Mapping[int, Sequence[int]], new: int) -> torch.Tensor:
+        """Runs whole rows, but for the beginnings that their slots or the rows before them hold already.
+
+        Rows that are held and not among these are dropped; these are live afterwards.
+
+        Args:
+            rows: Ids by name.
+            new: By how many tokens a row may grow afterwards.
 
         Returns:
-            Logits of each row's next token, ``(rows, vocabulary)``.
+            Logits of each row's next token in the order of :attr:`live`, ``(rows, vocabulary)``.
         """
-        self._lengths = [len(row) for row in rows]
-        before: Sequence[int] = ()
-        pieces: list[_Span] = []
-        for i, row in enumerate(rows):
-            begin = min(_common_prefix(before, row), len(row) - 1)  # one token at least, for its logits
-            pieces.append(_Span(i, i - 1, begin, len(row)))
-            before = row
-        return torch.cat([self._run_spans(spans, rows) for spans in _chunks(pieces, CHUNK)])
-
-    def _run_spans(self, spans: list[_Span], rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """One forward of prefill; logits of those rows that end in it."""
-        self._spans = spans
-        ids = [token for span in spans for token in rows[span.row][span.begin : span.end]]
-        positions = [position for span in spans for position in range(span.begin, span.end)]
-        ends = accumulate(span.end - span.begin for span in spans)
-        last = [end - 1 for span, end in zip(spans, ends, strict=True) if span.end == len(rows[span.row])]
-        return self._run(ids, positions, last)
+        for i in reversed(range(len(self._slots))):
+            if self._slots[i].name not in rows:
+                self._drop(i)
+        held = set(self.names)
+        self._slots.extend(_Slot(name) for name in rows if name not in held)
+        self._live = len(self._slots)
+        longest = max(map(len, rows.values()))
+        self._limit = longest + new
+        self._fit(longest)
+        spans = self._plan(rows)
+        logits = torch.cat([self._run_spans(chunk, rows) for chunk in _chunks(spans, CHUNK)])
+        for slot in self._slots:
+            slot.token_ids = list(rows[slot.name])
+        order = {span.slot: at for at, span in enumerate(spans)}
+        return logits[[order[i] for i in range(self._live)]]
 
     def extend(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Appends one token to each row and returns the logits of the next, ``(rows, vocabulary)``."""
-        count, positions = len(tokens), list(self._lengths)
-        self._lengths = [length + 1 for length in self._lengths]
+        """Appends one token to each live row and returns the logits of the next, ``(rows, vocabulary)``."""
+        slots = self._slots[: self._live]
+        positions = [len(slot.token_ids) for slot in slots]
+        longest = max(positions) + 1
+        self._fit(longest)
         self._spans = []
         device = self._model.device
-        lengths = torch.tensor(self._lengths, device=device)
-        unused = torch.arange(max(self._lengths), device=device)[None] >= lengths[:, None]
+        last = torch.tensor(positions, device=device)
+        unused = torch.arange(longest, device=device)[None] > last[:, None]
         # Added, not boolean: the kernels would turn a boolean mask into this in every layer.
-        self._mask = torch.zeros_like(unused, dtype=self._slabs[0][0].dtype).masked_fill(unused, -torch.inf)[
-            :, None, None
-        ]
-        self._places = (torch.arange(count, device=device), lengths - 1)
-        return self._run(tokens, positions, range(count))
+        zeros = torch.zeros(unused.shape, dtype=self._slabs[0][0].dtype, device=device)
+        self._mask = zeros.masked_fill_(unused, -torch.inf)[:, None, None]
+        self._places = (torch.arange(len(slots), device=device), last)
+        logits = self._run(tokens, positions, range(len(slots)))
+        for slot, token in zip(slots, tokens, strict=True):
+            slot.token_ids.append(token)
+        return logits
 
-    def drop(self, row: int) -> None:
-        """Removes a row; the last one takes its place."""
-        last = len(self._lengths) - 1
-        length = self._lengths.pop()
-        if row == last:
+    def park(self, name: int) -> None:
+        """Takes a row out of the live ones and keeps it for a later prefill; the last live one takes its place."""
+        i, self._live = self.live.index(name), self._live - 1
+        last = self._live
+        if i == last:
             return
-        self._lengths[row] = length
-        for keys, values in self._slabs.values():
-            keys[row, :, :length] = keys[last, :, :length]
-            values[row, :, :length] = values[last, :, :length]
+        first, second = self._slots[i], self._slots[last]
+        self._slots[i], self._slots[last] = second, first
+        for slab in self._tensors():
+            moved = slab[i, :, : len(first.token_ids)].clone()
+            self._move(slab, last, i, len(second.token_ids))
+            slab[last, :, : len(first.token_ids)] = moved
+
+    def _drop(self, i: int) -> None:
+        """Empties a slot; the last one takes its place."""
+        last = self._slots.pop()
+        if i == len(self._slots):
+            return
+        self._slots[i] = last
+        for slab in self._tensors():
+            self._move(slab, len(self._slots), i, len(last.token_ids))
+
+    @staticmethod
+    def _move(slab: torch.Tensor, source: int, target: int, length: int) -> None:
+        slab[target, :, :length] = slab[source, :, :length]
+
+    def _tensors(self) -> Iterator[torch.Tensor]:
+        for pair in self._slabs.values():
+            yield from pair
+
+    def _fit(self, longest: int) -> None:
+        """Settles a shape of slabs that holds all rows, the longest of so many tokens; layers take it as they run."""
+        rows, length = self._shape
+        if len(self._slots) > rows or longest > length:
+            self._shape = (len(self._slots), max(min(2 * longest, self._limit), length))
+
+    def _slab(self, layer: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A layer's keys and values in slabs of the settled shape."""
+        slabs = self._slabs.get(layer)
+        rows, length = self._shape
+        if slabs is None or slabs[0].shape[0] < rows or slabs[0].shape[2] < length:
+            # Zeros rather than empty: a masked place weighs 0, and 0 times a stray NaN is NaN.
+            keys, values = (like.new_zeros(rows, like.shape[1], length, like.shape[3]) for _ in range(2))
+            if slabs is not None:
+                used = max(len(slot.token_ids) for slot in self._slots)
+                for fresh, old in zip((keys, values), slabs, strict=True):
+                    fresh[: len(old), :, :used] = old[:rows, :, :used]
+            self._slabs[layer] = keys, values
+        return self._slabs[layer]
+
+    def _plan(self, rows: Mapping[int, Sequence[int]]) -> list[_Span]:
+        """What has to be computed of each row, in an order in which rows that begin alike are neighbours."""
+        ids = [rows[slot.name] for slot in self._slots]
+        spans: list[_Span] = []
+        before: int | None = None
+        for i in sorted(range(len(ids)), key=lambda i: tuple(ids[i])):
+            most = len(ids[i]) - 1  # one token at least is computed, for its logits
+            held = min(_common_prefix(self._slots[i].token_ids, ids[i]), most)
+            shared = 0 if before is None else min(_common_prefix(ids[before], ids[i]), most)
+            spans.append(_Span(i, i if before is None else before, held, max(held, shared), len(ids[i])))
+            before = i
+        return spans
+
+    def _run_spans(self, spans: list[_Span], rows: Mapping[int, Sequence[int]]) -> torch.Tensor:
+        """One forward of prefill; logits of those rows that end in it."""
+        self._spans, self._seen = spans, []
+        texts = [rows[self._slots[span.slot].name] for span in spans]
+        ids = [token for span, text in zip(spans, texts, strict=True) for token in text[span.begin : span.end]]
+        positions = [position for span in spans for position in range(span.begin, span.end)]
+        ends = accumulate(span.end - span.begin for span in spans)
+        last = [end - 1 for span, text, end in zip(spans, texts, ends, strict=True) if span.end == len(text)]
+        return self._run(ids, positions, last)
 
     def _run(self, ids: Sequence[int], positions: Sequence[int], last: Sequence[int]) -> torch.Tensor:
         """One forward of packed tokens; logits at the indices ``last`` only."""
@@ -129,13 +225,8 @@ class RaggedCache:
         Returns:
             ``(1, tokens, heads, dim)``.
         """
-        if layer not in self._slabs:
-            rows, length = self._shape
-            # Zeros rather than empty: a masked place weighs 0, and 0 times a stray NaN is NaN.
-            fresh = (key.new_zeros(rows, key.shape[1], length, key.shape[3]) for _ in range(2))
-            self._slabs[layer] = (next(fresh), next(fresh))
         attend = self._attend_spans if self._spans else self._attend_step
-        return attend(*self._slabs[layer], query, key, value, scale)
+        return attend(*self._slab(layer, key), query, key, value, scale)
 
     def _attend_spans(
         self,
@@ -147,23 +238,20 @@ class RaggedCache:
         scale: float | None,
     ) -> torch.Tensor:
         """Prefill: row by row, in an order in which a row's source is always there before it."""
+        self._seen = self._seen or [_causal(span, query) for span in self._spans]
         outputs, at = [], 0
-        for span in self._spans:
+        for span, seen in zip(self._spans, self._seen, strict=True):
             new = slice(at, at + span.end - span.begin)
             at = new.stop
             for slab, fresh in ((keys, key), (values, value)):
-                if span.source != span.row:
-                    slab[span.row, :, : span.begin] = slab[span.source, :, : span.begin]
-                slab[span.row, :, span.begin : span.end] = fresh[0, :, new]
-            seen = None
-            if span.begin:
-                square = torch.ones(new.stop - new.start, span.end, dtype=torch.bool, device=query.device)
-                seen = square.tril(span.begin)
+                if span.held < span.begin:
+                    slab[span.slot, :, span.held : span.begin] = slab[span.source, :, span.held : span.begin]
+                slab[span.slot, :, span.begin : span.end] = fresh[0, :, new]
             outputs.append(
                 scaled_dot_product_attention(
                     query[:, :, new],
-                    keys[span.row, None, :, : span.end],
-                    values[span.row, None, :, : span.end],
+                    keys[span.slot, None, :, : span.end],
+                    values[span.slot, None, :, : span.end],
                     attn_mask=seen,
                     is_causal=seen is None,
                     scale=scale,
@@ -197,17 +285,24 @@ class RaggedCache:
         return output.reshape(1, count, -1, dim)
 
 
+def _causal(span: _Span, like: torch.Tensor) -> torch.Tensor | None:
+    """What is added to the scores of a span so that each token sees those up to itself; None where that is a square."""
+    if not span.begin:
+        return None
+    return like.new_full((span.end - span.begin, span.end), -torch.inf).triu_(span.begin + 1)
+
+
 def _chunks(spans: Sequence[_Span], size: int) -> Iterator[list[_Span]]:
-    """Groups spans into runs of at most ``size`` tokens; a cut span goes on with itself as its source."""
+    """Groups spans into runs of at most ``size`` tokens; what goes on after a cut holds all that is before it."""
     chunk: list[_Span] = []
     room = size
     for span in spans:
-        begin, source = span.begin, span.source
+        begin, held = span.begin, span.held
         while begin < span.end:
             end = min(span.end, begin + room)
-            chunk.append(_Span(span.row, source, begin, end))
+            chunk.append(_Span(span.slot, span.source, held, begin, end))
             room -= end - begin
-            begin, source = end, span.row
+            begin = held = end
             if not room:
                 yield chunk
                 chunk, room = [], size

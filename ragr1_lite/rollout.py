@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ragr1_lite.core import (
@@ -13,6 +14,7 @@ from ragr1_lite.core import (
     SampleRequest,
     Searcher,
     Segment,
+    SessionSampler,
     Source,
     StopReason,
     Tokenizer,
@@ -102,14 +104,21 @@ def run_rollouts(
     rows = [_Row(i, example, document_tokens_left=limits.total_document_tokens) for i, example in enumerate(examples)]
     _open(rows, sampler.tokenizer, searcher, protocol, limits, report)
     live = _unfinished(rows, report)
-    while live:
-        requests = [SampleRequest(row.index, row.token_ids) for row in live]
-        completions = sampler.sample(requests, stop=STOP, max_new_tokens=limits.max_new_tokens, report=report)
-        for row, completion in zip(live, completions, strict=True):
-            _take(row, completion, protocol, limits)
-        _search([row for row in live if row.stop_reason is None], sampler.tokenizer, searcher, protocol, limits, report)
-        live = _unfinished(live, report)
+    with _session(sampler):
+        while live:
+            requests = [SampleRequest(row.index, row.token_ids) for row in live]
+            completions = sampler.sample(requests, stop=STOP, max_new_tokens=limits.max_new_tokens, report=report)
+            for row, completion in zip(live, completions, strict=True):
+                _take(row, completion, protocol, limits)
+            asking = [row for row in live if row.stop_reason is None]
+            _search(asking, sampler.tokenizer, searcher, protocol, limits, report)
+            live = _unfinished(live, report)
     return [row.finish() for row in rows]
+
+
+def _session(sampler: Sampler) -> AbstractContextManager[None]:
+    """Lets a sampler that can keep what it computes from turn to turn."""
+    return sampler.session() if isinstance(sampler, SessionSampler) else nullcontext()
 
 
 def _unfinished(rows: Sequence[_Row], report: Report) -> list[_Row]:

@@ -1,54 +1,96 @@
 """Batched sampling with a transformers model.
 
 A decode loop of our own over :class:`ragr1_lite.ragged.RaggedCache` rather than ``generate``: rows that begin alike
-share their prefill, rows that are finished leave the batch, and nothing is padded. Models whose attention is not plain
-(sliding windows, unsloth's own) go through ``generate``, with the same rows, stops and probabilities.
+share their prefill, rows that are finished leave the batch, rows that come back after a search compute only what is
+new, and nothing is padded. Models whose attention is not plain (sliding windows, unsloth's own) go through
+``generate``, with the same rows, stops and probabilities.
 Nothing but softmax decides: a model's own top-k, top-p or repetition penalty would part the sampler from the trainer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core import Completion, Finish, SampleRequest
-from ragr1_lite.events import TextSampled, ignore
+from ragr1_lite.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.models import Policy
 from ragr1_lite.tokenization import ChatTokenizer
+from ragr1_lite.training import out_of_memory
 
 if TYPE_CHECKING:
     import torch
 
+    from ragr1_lite.ragged import RaggedCache
+
 
 class TransformersSampler:
-    """Fulfils :class:`ragr1_lite.core.Sampler`.
+    """Fulfils :class:`ragr1_lite.core.SessionSampler`.
 
     Args:
         policy: The model and its tokenizer.
         temperature: 0 takes the likeliest token; above, tokens are drawn from ``softmax(logits / temperature)``.
-        batch_size: Rows sampled side by side.
+        batch_size: Rows sampled side by side. Where memory runs out it is halved, and stays so.
         seed: Seeds this sampler's own generator; None draws from torch's global one.
+        logprobs: Whether completions carry the log-probability of each id under the distribution it was drawn from;
+            with temperature 0, under ``softmax(logits)``.
+        ragged: False goes through ``generate`` whatever the model.
+
+    Attributes:
+        policy: As given.
+        seconds: Wall time of ``prefill`` and ``decode`` so far, choosing tokens included; not of ``generate``.
     """
 
     def __init__(
-        self, policy: Policy, *, temperature: float = 0.0, batch_size: int = 16, seed: int | None = None
+        self,
+        policy: Policy,
+        *,
+        temperature: float = 0.0,
+        batch_size: int = 16,
+        seed: int | None = None,
+        logprobs: bool = False,
+        ragged: bool = True,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self._temperature = temperature
         self._batch_size = batch_size
         self._generator = _generator(policy.device, seed)
-        self._plain = policy.engine != "unsloth" and _has_plain_attention(policy.model)
+        self._logprobs = logprobs
+        self._ragged = ragged and policy.engine != "unsloth" and _has_plain_attention(policy.model)
+        self._session: _Session | None = None
+        self.seconds = {"prefill": 0.0, "decode": 0.0}
 
     @property
     def tokenizer(self) -> ChatTokenizer:
         """The tokenizer of the model that samples."""
-        return self._policy.tokenizer
+        return self.policy.tokenizer
 
     def drawing(self, seed: int, temperature: float) -> TransformersSampler:
         """The same model, drawing by a seed of its own."""
-        return TransformersSampler(self._policy, temperature=temperature, batch_size=self._batch_size, seed=seed)
+        return TransformersSampler(
+            self.policy,
+            temperature=temperature,
+            batch_size=self._batch_size,
+            seed=seed,
+            logprobs=self._logprobs,
+            ragged=self._ragged,
+        )
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keeps the rows' keys and values from one :meth:`sample` to the next, up to ``batch_size`` rows of them.
+
+        While it is open the model's weights must not change; whether a row continues what is kept of it is seen by its
+        ids. Rows that are not in the next call are forgotten then, all of them when the session closes.
+        """
+        outer, self._session = self._session, _Session()
+        try:
+            yield
+        finally:
+            self._session = outer
 
     def sample(
         self,
@@ -56,66 +98,96 @@ class TransformersSampler:
         *,
         stop: Sequence[str],
         max_new_tokens: int,
-        report: Callable[[object], None] = ignore,
+        report: Report = ignore,
     ) -> list[Completion]:
         """Continues each row until a stop string is in its new text, an end token, or the limit.
 
         Rows are sorted before they are cut into batches: those that begin alike compute their beginning once.
+        Where memory runs out, fewer rows are sampled side by side, from where they are, and a notice says so.
 
         Returns:
             One completion per request, in the requests' order.
         """
-        rows = [_Row(request, tuple(stop), self.tokenizer) for request in requests]
-        alike = sorted(rows, key=lambda row: tuple(row.request.token_ids))
+        rows = [_Row(request, tuple(stop), self.tokenizer, max_new_tokens) for request in requests]
+        kept = self._session.names if self._session else ()
+        waiting = sorted(rows, key=lambda row: (row.name not in kept, row.ids))
         tell = report if len(rows) == 1 else ignore
-        sample_batch = self._sample_batch if self._plain else self._generate_batch
-        with _inference(self._policy.model, ragged=self._plain):
-            for start in range(0, len(rows), self._batch_size):
-                sample_batch(alike[start : start + self._batch_size], max_new_tokens, tell)
+        before = self._batch_size
+        with _inference(self.policy.model, ragged=self._ragged):
+            while waiting:
+                self._sample_batch(waiting[: self._batch_size], tell)
+                waiting = [row for row in waiting if row.finish is None]
+        if self._batch_size < before:
+            report(Notice(_BACKED_OFF.format(now=self._batch_size, before=before), "warning"))
         return [row.completion() for row in rows]
 
-    def _sample_batch(self, rows: list[_Row], max_new_tokens: int, report: Callable[[object], None]) -> None:
-        """Samples rows side by side until all are finished."""
+    def _sample_batch(self, rows: list[_Row], tell: Report) -> None:
+        """Samples rows side by side until all are finished, or memory runs out and the batch size is halved."""
+        try:
+            if self._ragged:
+                self._decode(rows, tell)
+            else:
+                self._generate(rows, tell)
+            return
+        except Exception as error:
+            if not out_of_memory(error) or len(rows) == 1:
+                raise
+        # Only here, with the error, are the tensors gone that its frames held.
+        if self._session:
+            self._session.cache = None
+        _free(self.policy.device)
+        self._batch_size = len(rows) // 2
+
+    def _decode(self, rows: list[_Row], tell: Report) -> None:
+        """Samples rows side by side over a cache, the session's where there is one."""
         from ragr1_lite.ragged import RaggedCache
 
-        live = list(rows)
-        longest = max(len(row.request.token_ids) for row in rows)
-        cache = RaggedCache(self._policy.model, len(rows), longest + max_new_tokens)
-        logits = cache.prefill([row.request.token_ids for row in rows])
-        for left in reversed(range(max_new_tokens)):
-            tokens = self._choose(logits).tolist()
-            for row, token in zip(live, tokens, strict=True):
-                row.add(token, report, last=left == 0)
-            for i in reversed(range(len(live))):
-                if live[i].finish:  # the last one takes its place, here as in the cache
-                    cache.drop(i)
-                    live[i], tokens[i] = live[-1], tokens[-1]
-                    live.pop(), tokens.pop()
-            if not live:
+        session = self._session or _Session()
+        cache = session.cache = session.cache or RaggedCache(self.policy.model)
+        named = {row.name: row for row in rows}
+        began, part = time.perf_counter(), "prefill"
+        logits = cache.prefill({row.name: row.ids for row in rows}, max(row.left for row in rows))
+        while True:
+            chosen = self._choose(logits)
+            self.seconds[part] += time.perf_counter() - began
+            for name, (token, logprob) in zip(cache.live, chosen, strict=True):
+                named[name].add(token, tell, logprob)
+            for name in reversed(cache.live):
+                if named[name].finish:
+                    cache.park(name)
+            if not cache.live:
                 return
-            logits = cache.extend(tokens)
+            began, part = time.perf_counter(), "decode"
+            logits = cache.extend([named[name].token_ids[-1] for name in cache.live])
 
-    def _generate_batch(self, rows: list[_Row], max_new_tokens: int, report: Callable[[object], None]) -> None:
+    def _generate(self, rows: list[_Row], tell: Report) -> None:
         """The same by ``generate``: rows are padded on the left and stay until the last is finished."""
         import torch
         from transformers import GenerationConfig, StoppingCriteriaList
 
-        model: Any = self._policy.model
+        model: Any = self.policy.model
         pad = self.tokenizer.pad_id
-        longest = max(len(row.request.token_ids) for row in rows)
-        padding = [longest - len(row.request.token_ids) for row in rows]
-        ids = [[pad] * extra + list(row.request.token_ids) for row, extra in zip(rows, padding, strict=True)]
+        longest = max(len(row.ids) for row in rows)
+        padding = [longest - len(row.ids) for row in rows]
+        ids = [[pad] * extra + row.ids for row, extra in zip(rows, padding, strict=True)]
         mask = [[0] * extra + [1] * (longest - extra) for extra in padding]
+        logits = torch.empty(0)
+
+        def keep(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            nonlocal logits
+            logits = scores
+            return scores
 
         def finished(sequences: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
-            last = sequences.shape[1] - longest == max_new_tokens
-            for row, token in zip(rows, sequences[:, -1].tolist(), strict=True):
+            tokens = sequences[:, -1]
+            logprobs = self._logprobs_of(logits, tokens)
+            for row, token, logprob in zip(rows, tokens.tolist(), logprobs, strict=True):
                 if row.finish is None:
-                    row.add(token, report, last=last)
+                    row.add(token, tell, logprob)
             return torch.tensor([row.finish is not None for row in rows], device=sequences.device)
 
         config = GenerationConfig(
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=max(row.left for row in rows),
             do_sample=self._temperature > 0,
             temperature=self._temperature or 1.0,
             top_k=0,
@@ -129,17 +201,46 @@ class TransformersSampler:
                 input_ids=torch.tensor(ids, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
                 generation_config=config,
+                logits_processor=[keep] if self._logprobs else [],
                 stopping_criteria=StoppingCriteriaList([finished]),
             )
 
-    def _choose(self, logits: torch.Tensor) -> torch.Tensor:
-        """One token id per row from logits ``(rows, vocabulary)``."""
+    def _choose(self, logits: torch.Tensor) -> list[tuple[int, float | None]]:
+        """A token id per row from logits ``(rows, vocabulary)``, and its log-probability where asked for."""
         import torch
 
         if self._temperature == 0:
-            return logits.argmax(-1)
-        shares = torch.softmax(logits.float() / self._temperature, dim=-1)
-        return torch.multinomial(shares, 1, generator=self._generator)[:, 0]
+            tokens = logits.argmax(-1)
+        else:
+            shares = torch.softmax(logits.float() / self._temperature, dim=-1)
+            tokens = torch.multinomial(shares, 1, generator=self._generator)[:, 0]
+        return list(zip(tokens.tolist(), self._logprobs_of(logits, tokens), strict=True))
+
+    def _logprobs_of(self, logits: torch.Tensor, tokens: torch.Tensor) -> list[float] | list[None]:
+        """Of each row's token in nats, in fp32."""
+        if not self._logprobs:
+            return [None] * len(tokens)
+        scaled = logits.float() / (self._temperature or 1.0)
+        found: list[float] = (scaled.gather(-1, tokens[:, None])[:, 0] - scaled.logsumexp(-1)).tolist()
+        return found
+
+
+_BACKED_OFF = (
+    "Memory ran out while sampling: {now} rows are sampled side by side from here on, not {before}. "
+    "The results are the same; set rollout.batch_size to {now} to begin with that."
+)
+
+
+@dataclass(eq=False)
+class _Session:
+    """What is kept between turns."""
+
+    cache: RaggedCache | None = None
+
+    @property
+    def names(self) -> set[int]:
+        """Rows of which something is kept."""
+        return set(self.cache.names) if self.cache else set()
 
 
 @dataclass(eq=False)
@@ -149,24 +250,43 @@ class _Row:
     request: SampleRequest
     stop: tuple[str, ...]
     tokenizer: ChatTokenizer
+    limit: int
     token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     finish: Finish | None = None
     told: int = 0
 
-    def add(self, token: int, report: Callable[[object], None], *, last: bool) -> None:
-        """Takes a sampled token, sees whether it ends the row, and tells what is new; ``last`` is the limit's token."""
+    @property
+    def name(self) -> int:
+        return self.request.row
+
+    @property
+    def ids(self) -> list[int]:
+        """The whole sequence, what was sampled included."""
+        return [*self.request.token_ids, *self.token_ids]
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be sampled."""
+        return self.limit - len(self.token_ids)
+
+    def add(self, token: int, report: Report, logprob: float | None = None) -> None:
+        """Takes a sampled token, sees whether it ends the row, and tells what is new."""
         self.token_ids.append(token)
+        if logprob is not None:
+            self.logprobs.append(logprob)
         if token in self.tokenizer.eos_ids:
             self.finish = "eos"
         elif self._stopped():
             self.finish = "stop"
-        elif last:
+        elif not self.left:
             self.finish = "length"
         self._tell(report)
 
     def completion(self) -> Completion:
         """The finished row."""
-        return Completion(tuple(self.token_ids), self.tokenizer.decode(self.token_ids), self.finish or "length")
+        text = self.tokenizer.decode(self.token_ids)
+        return Completion(tuple(self.token_ids), text, self.finish or "length", tuple(self.logprobs))
 
     def _stopped(self) -> bool:
         """Whether a stop string is in the last tokens; as many as it has bytes are enough, since no token has less."""
@@ -175,7 +295,7 @@ class _Row:
         tail = self.tokenizer.decode(self.token_ids[-max(len(text.encode()) for text in self.stop) :])
         return any(text in tail for text in self.stop)
 
-    def _tell(self, report: Callable[[object], None]) -> None:
+    def _tell(self, report: Report) -> None:
         """Reports new text, but no character of which bytes are still to come."""
         if report is ignore:
             return
@@ -203,6 +323,17 @@ def _seeded(generator: torch.Generator | None) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
         yield
+
+
+def _free(device: str) -> None:
+    """Gives back what nothing refers to."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _has_plain_attention(model: Any) -> bool:

@@ -64,6 +64,32 @@ def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson 
         display.show(counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}))
 
 
+@app.command("rollout", epilog=examples("ragr1-lite bench rollout --rows 8 --json"))
+def bench_rollout(
+    context: typer.Context,
+    model: Model = None,
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rollouts side by side.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Our rollouts against TRL's way, which prefills everything anew in each turn: three turns, greedy.
+
+    JSON: {"machine", "model", "turns", "rows", "ratio", "tokens_per_second": {"ours", "reprefill"}, "shares":
+    {"prefill", "decode", "retrieval", "other"}, "equal_outputs", "distinct": {"ratio", "tokens_per_second", "shares",
+    "equal_outputs"}}: a group of one question, and as many distinct questions. Shares are those of our time.
+    """
+    with session(context) as display:
+        from ragr1_lite.bench.rollout import rollout
+        from ragr1_lite.ui import counts_table
+
+        result = rollout(model, rows=rows, report=display)
+        if as_json:
+            display.show_json(result)
+            return
+        cases = {f"a group of {rows}": result, f"{rows} distinct questions": result["distinct"]}
+        keys = ("ratio", "tokens_per_second", "shares", "equal_outputs")
+        display.show(counts_table({f"{name}: {key}": case[key] for name, case in cases.items() for key in keys}))
+
+
 @app.command("segments", epilog=examples("ragr1-lite bench segments gold.jsonl --limit 8"))
 def bench_segments(
     context: typer.Context,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from ragr1_lite import ragged
 from ragr1_lite.core import Completion, SampleRequest
-from ragr1_lite.events import TextSampled
+from ragr1_lite.events import Notice, TextSampled
 from ragr1_lite.models import Policy
 from ragr1_lite.ragged import RaggedCache, ragged_attention
 from ragr1_lite.sampling import TransformersSampler
@@ -75,7 +76,7 @@ def test_shared_prefixes_and_chunks_change_nothing(tiny: Policy, monkeypatch: py
     with torch.inference_mode():
         expected = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in rows])
         with ragged_attention(model):
-            logits = RaggedCache(model, len(rows), 100).prefill(rows)
+            logits = RaggedCache(model).prefill(dict(enumerate(rows)), 0)
     torch.testing.assert_close(logits, expected, atol=2e-4, rtol=1e-4)
 
 
@@ -85,7 +86,7 @@ def test_shared_prefix_is_computed_once(tiny_qwen2: Policy) -> None:
     hook = model.model.embed_tokens.register_forward_hook(lambda _, args, __: lengths.append(args[0].numel()))
     try:
         with torch.inference_mode(), ragged_attention(model):
-            RaggedCache(model, 8, 64).prefill([[5, 6, 7, 8, 9]] * 7 + [[5, 6, 7, 1, 2, 3]])
+            RaggedCache(model).prefill(dict(enumerate([[5, 6, 7, 8, 9]] * 7 + [[5, 6, 7, 1, 2, 3]])), 0)
     finally:
         hook.remove()
     assert sum(lengths) == 5 + 6 * 1 + 3
@@ -147,10 +148,10 @@ def test_stop_is_found_where_tokens_cross_it(smollm2: Policy) -> None:
     """The closing tag's last character merges with what follows, so no token id could be a stop."""
     from ragr1_lite.sampling import _Row
 
-    row = _Row(SampleRequest(0, [1]), ("</search>",), smollm2.tokenizer)
+    row = _Row(SampleRequest(0, [1]), ("</search>",), smollm2.tokenizer, 50)
     for token in smollm2.tokenizer.encode('<search>"Chad", "Niger"</search>\n\n'):
         if row.finish is None:
-            row.add(token, lambda event: None, last=False)
+            row.add(token, lambda event: None)
     assert row.finish == "stop"
     assert "</search>" in row.completion().text
 
@@ -160,9 +161,9 @@ def test_text_of_a_single_row_is_told_in_whole_characters(smollm2: Policy) -> No
 
     told: list[object] = []
     text = "Åland 日本 🙂 end"
-    row = _Row(SampleRequest(4, [1]), (), smollm2.tokenizer)
+    row = _Row(SampleRequest(4, [1]), (), smollm2.tokenizer, 50)
     for token in [*smollm2.tokenizer.encode(text), smollm2.tokenizer.eos_ids[0]]:
-        row.add(token, told.append, last=False)
+        row.add(token, told.append)
     pieces = [event.text for event in told if isinstance(event, TextSampled)]
     assert "".join(pieces) == text
     assert len(pieces) > 3
@@ -192,5 +193,246 @@ def test_model_is_left_as_it_was(tiny_qwen2: Policy) -> None:
 
 
 def test_other_attention_goes_through_generate(tiny_qwen2: Policy) -> None:
-    assert TransformersSampler(tiny_qwen2)._plain
-    assert not TransformersSampler(replace(tiny_qwen2, engine="unsloth"))._plain
+    assert TransformersSampler(tiny_qwen2)._ragged
+    assert not TransformersSampler(replace(tiny_qwen2, engine="unsloth"))._ragged
+
+
+# From turn to turn
+
+
+@contextmanager
+def computed(policy: Policy) -> Iterator[list[int]]:
+    """Collects how many tokens each forward computes."""
+    model: Any = policy.model
+    counts: list[int] = []
+    hook = model.model.embed_tokens.register_forward_hook(lambda _, args, __: counts.append(args[0].numel()))
+    try:
+        yield counts
+    finally:
+        hook.remove()
+
+
+def converse(
+    sampler: TransformersSampler, requests: Sequence[SampleRequest], stop: Sequence[str], *, keep: bool
+) -> list[list[Completion]]:
+    """Three turns; rows hear different things after each, the first leaves after one turn and the last after two."""
+    turns = []
+    with sampler.session() if keep else nullcontext():
+        for turn in range(3):
+            completions = sampler.sample(requests, stop=stop, max_new_tokens=10)
+            turns.append(completions)
+            heard = [list(range(40 + turn, 45 + turn + request.row)) for request in requests]
+            requests = [
+                SampleRequest(request.row, [*request.token_ids, *completion.token_ids, *block])
+                for request, completion, block in zip(requests, completions, heard, strict=True)
+            ]
+            requests = requests[1:] if turn == 0 else requests[:-1]
+    return turns
+
+
+def stops_of(sampler: TransformersSampler, requests: Sequence[SampleRequest]) -> list[str]:
+    """Pieces of what two rows say, so that rows stop at different steps."""
+    said = sampler.sample(requests, stop=(), max_new_tokens=10)
+    pieces = [sampler.tokenizer.decode([said[row].token_ids[at]]) for row, at in ((0, 2), (2, 4))]
+    return [piece for piece in pieces if piece.strip()]
+
+
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_what_is_kept_between_turns_changes_nothing(tiny: Policy, batch_size: int) -> None:
+    sampler = TransformersSampler(tiny, batch_size=batch_size)
+    requests = requests_for(tiny)
+    stop = stops_of(sampler, requests)
+    with computed(tiny) as anew:
+        expected = converse(sampler, requests, stop, keep=False)
+    with computed(tiny) as kept:
+        assert converse(sampler, requests, stop, keep=True) == expected
+    assert len({len(completion.token_ids) for completion in expected[0]}) > 1, "rows should stop at different steps"
+    assert sum(kept) < sum(anew)
+
+
+def test_what_is_kept_changes_nothing_for_a_real_model(smollm2: Policy) -> None:
+    sampler = TransformersSampler(smollm2)
+    requests = requests_for(smollm2)
+    expected = converse(sampler, requests, ("capital", " 2"), keep=False)
+    assert converse(sampler, requests, ("capital", " 2"), keep=True) == expected
+    assert {completion.finish for turn in expected for completion in turn} == {"stop", "length"}
+
+
+def test_only_new_tokens_are_computed(tiny_qwen2: Policy) -> None:
+    sampler = TransformersSampler(tiny_qwen2)
+    rows = [SampleRequest(7, [5, 6, 7, 8]), SampleRequest(3, [9, 6, 7]), SampleRequest(4, [9, 6, 7])]
+    with sampler.session():
+        said = sampler.sample(rows, stop=(), max_new_tokens=3)
+        again = [
+            SampleRequest(row.row, [*row.token_ids, *completion.token_ids, 20, 21])
+            for row, completion in zip(rows, said, strict=True)
+        ]
+        with computed(tiny_qwen2) as counts:
+            sampler.sample(again, stop=(), max_new_tokens=1)
+    # Of one row the last sampled token, whose keys nobody needed before, and what it heard; its equal computes one.
+    assert counts == [2 * 3 + 1]
+
+
+def test_a_row_that_does_not_continue_is_computed_anew(tiny: Policy) -> None:
+    sampler = TransformersSampler(tiny)
+    first, other = requests_for(tiny)[:2]
+    strangers = [SampleRequest(0, other.token_ids), SampleRequest(1, first.token_ids[:-3]), SampleRequest(2, [5, 6])]
+    expected = sampler.sample(strangers, stop=(), max_new_tokens=6)
+    with sampler.session():
+        sampler.sample([first, other], stop=(), max_new_tokens=6)
+        assert sampler.sample(strangers, stop=(), max_new_tokens=6) == expected
+
+
+def test_nothing_outlives_a_session(tiny_qwen2: Policy) -> None:
+    """After it the weights may change, and memory is needed elsewhere."""
+    model: Any = tiny_qwen2.model
+    sampler, requests = TransformersSampler(tiny_qwen2), requests_for(tiny_qwen2)
+    with sampler.session():
+        before = sampler.sample(requests, stop=(), max_new_tokens=6)
+    weight = model.model.layers[0].self_attn.v_proj.weight
+    original = weight.data
+    try:
+        weight.data = -original
+        changed = sampler.sample(requests, stop=(), max_new_tokens=6)
+        with sampler.session():
+            assert sampler.sample(requests, stop=(), max_new_tokens=6) == changed != before
+    finally:
+        weight.data = original
+    assert sampler._session is None
+
+
+def test_rows_that_left_are_forgotten(tiny_qwen2: Policy) -> None:
+    sampler, requests = TransformersSampler(tiny_qwen2), requests_for(tiny_qwen2)
+    with sampler.session():
+        for left in (4, 2, 1):
+            sampler.sample(requests[:left], stop=(), max_new_tokens=2)
+            assert sampler._session is not None
+            assert sampler._session.names == set(range(left))
+
+
+def test_a_cache_grows_and_rows_come_back(tiny: Policy) -> None:
+    """Logits of every step against the plain model's, while slabs grow and rows are parked and taken up again."""
+    model: Any = tiny.model
+    rows = {3: [5, 6, 7], 8: [5, 6, 9, 4], 1: [11, 12, 13, 14, 15], 6: [2]}
+    cache, shapes = RaggedCache(model), set()
+
+    def check(logits: torch.Tensor) -> None:
+        shapes.add(cache._shape)
+        expected = [model(input_ids=torch.tensor([rows[name]])).logits[0, -1] for name in cache.live]
+        torch.testing.assert_close(logits, torch.stack(expected), atol=2e-4, rtol=1e-4)
+
+    with torch.inference_mode():
+        for left in (8, 6, 1):
+            with ragged_attention(model):
+                logits = cache.prefill(rows, 30)
+            check(logits)
+            for step in range(14):
+                if step in (4, 9) and len(cache.live) > 1:
+                    cache.park(cache.live[0])
+                for name in cache.live:
+                    rows[name] = [*rows[name], 30 + left + step * name]
+                with ragged_attention(model):
+                    logits = cache.extend([rows[name][-1] for name in cache.live])
+                check(logits)
+            rows = {name: [*ids, 17, 18] for name, ids in rows.items() if name != left}
+    assert len(shapes) > 2, "slabs should have grown"
+
+
+# Log-probabilities
+
+
+@pytest.mark.parametrize("ragged", [True, False])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_logprobs_are_those_of_the_draw(tiny: Policy, temperature: float, ragged: bool) -> None:
+    sampler = TransformersSampler(tiny, temperature=temperature, seed=4, logprobs=True, ragged=ragged)
+    requests = requests_for(tiny)
+    model: Any = tiny.model
+    for request, completion in zip(requests, sampler.sample(requests, stop=(), max_new_tokens=6), strict=True):
+        ids = torch.tensor([[*request.token_ids, *completion.token_ids]])
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, len(request.token_ids) - 1 : -1]
+        shares = (logits / (temperature or 1.0)).log_softmax(-1)
+        expected = shares[range(len(completion.token_ids)), list(completion.token_ids)]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_logprobs_are_given_where_asked_for(tiny_qwen2: Policy) -> None:
+    requests = requests_for(tiny_qwen2)
+    asked = TransformersSampler(tiny_qwen2, logprobs=True).drawing(3, 1.0)
+    silent = TransformersSampler(tiny_qwen2, temperature=1.0, seed=3)
+    told = asked.sample(requests, stop=(), max_new_tokens=4)
+    assert told == silent.sample(requests, stop=(), max_new_tokens=4), "the same draws"
+    assert [len(completion.logprobs) for completion in told] == [len(completion.token_ids) for completion in told]
+    assert all(completion.logprobs == () for completion in silent.sample(requests, stop=(), max_new_tokens=4))
+
+
+# Memory that runs out
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to ..."),
+]
+
+
+@contextmanager
+def memory_for(policy: Policy, rows: int, error: Exception, after: int = 3) -> Iterator[list[int]]:
+    """A model whose memory is enough for so many rows, seen after some steps; collects the failures."""
+    model: Any = policy.model
+    failed: list[int] = []
+    calls = 0
+
+    def refuse(_: object, args: tuple[torch.Tensor]) -> None:
+        nonlocal calls
+        calls += 1
+        wanted = args[0].shape[0] * args[0].shape[1]  # logits are of one token a row, in one line or several
+        if calls > after and wanted > rows:
+            failed.append(wanted)
+            raise error
+
+    hook = model.lm_head.register_forward_pre_hook(refuse)
+    try:
+        yield failed
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(("ragged", "error"), [(True, ERRORS[0]), (True, ERRORS[1]), (False, ERRORS[0])])
+def test_fewer_rows_where_memory_runs_out(tiny_qwen2: Policy, ragged: bool, error: Exception) -> None:
+    requests = requests_for(tiny_qwen2, [*QUESTIONS, "Is 7 odd?", "Name a fruit."])
+    stop = stops_of(TransformersSampler(tiny_qwen2), requests)
+    expected = TransformersSampler(tiny_qwen2).sample(requests, stop=stop, max_new_tokens=8)
+    told: list[object] = []
+    sampler = TransformersSampler(tiny_qwen2, logprobs=True, ragged=ragged)
+    with memory_for(tiny_qwen2, 2, error) as failed:
+        found = sampler.sample(requests, stop=stop, max_new_tokens=8, report=told.append)
+        assert failed, "memory should have run out"
+        failed.clear()
+        again = sampler.sample(requests, stop=stop, max_new_tokens=8, report=told.append)
+        assert not failed, "what fits is remembered"
+    assert found == again == expected
+    assert [len(completion.logprobs) for completion in found] == [len(completion.token_ids) for completion in found]
+    [notice] = told
+    assert isinstance(notice, Notice)
+    assert notice.level == "warning"
+    assert "rollout.batch_size" in notice.text
+
+
+def test_memory_that_runs_out_in_a_later_turn(tiny_qwen2: Policy) -> None:
+    sampler, requests = TransformersSampler(tiny_qwen2), requests_for(tiny_qwen2)
+    expected = converse(sampler, requests, (), keep=False)
+    with memory_for(tiny_qwen2, 2, ERRORS[0], after=14) as failed:
+        assert converse(sampler, requests, (), keep=True) == expected
+    assert failed
+
+
+def test_no_memory_for_one_row(tiny_qwen2: Policy) -> None:
+    with memory_for(tiny_qwen2, 0, ERRORS[0]) as failed, pytest.raises(torch.OutOfMemoryError):
+        TransformersSampler(tiny_qwen2).sample(requests_for(tiny_qwen2), stop=(), max_new_tokens=12)
+    assert failed == [4, 2, 1]
+
+
+def test_other_errors_are_not_taken_for_it(tiny_qwen2: Policy) -> None:
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with memory_for(tiny_qwen2, 0, error) as failed, pytest.raises(RuntimeError, match="mat1"):
+        TransformersSampler(tiny_qwen2).sample(requests_for(tiny_qwen2), stop=(), max_new_tokens=12)
+    assert failed == [4]

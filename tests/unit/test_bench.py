@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,18 @@ import pytest
 
 from ragr1_lite import bench
 from ragr1_lite.bench import building, corpus, peers, searching
+from ragr1_lite.bench import rollout as rolling
 from ragr1_lite.bench.hardware import machine
 from ragr1_lite.bench.interleave import interleave, process_clock
+from ragr1_lite.bench.rollout import Comparison, shares
+from ragr1_lite.core import Completion, Passage, SampleRequest
 from ragr1_lite.errors import ConfigError, DataError, RetrievalIndexError, StorageError
 from ragr1_lite.events import Notice, PhaseFinished, PhaseStarted
+from ragr1_lite.protocol import Protocol
 from ragr1_lite.retrieval.build import count_postings
 from ragr1_lite.retrieval.postings import Postings
+from ragr1_lite.rollout import Limits
+from tests.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher, example
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +175,6 @@ class TestRetrieval:
         assert table["2,000 passages, rollout192, over ours"] == result["ratios"]["2000"]["rollout192"]
 
     def test_an_index_is_measured(self, tmp_path: Path) -> None:
-        from ragr1_lite.core import Passage
         from ragr1_lite.retrieval import build_index
 
         words = [f"w{number}" for number in range(200)]
@@ -225,6 +231,87 @@ def test_a_build_that_is_killed_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(building.sys, "executable", "false")
     with pytest.raises(StorageError, match=r"Building 5 passages with ours failed \(its process was killed\)"):
         building.build(5)
+
+
+class Work:
+    """A clock that only work moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Worker:
+    """Searches twice and answers, or answers at once where the question says so; each turn takes a while."""
+
+    def __init__(self, work: Work, seconds: float = 0.0, answer: str = "Chad") -> None:
+        self.tokenizer = ByteTokenizer()
+        self.seconds = {"prefill": 0.0, "decode": 0.0}
+        self._work, self._takes, self._answer = work, seconds, answer
+
+    def sample(self, requests: Sequence[SampleRequest], *, stop: Sequence[str], **_: Any) -> list[Completion]:
+        self._work.now += self._takes
+        self.seconds["decode"] += self._takes / 2
+        return [self._say(self.tokenizer.decode(request.token_ids), stop) for request in requests]
+
+    def _say(self, text: str, stop: Sequence[str]) -> Completion:
+        search = text.count("</information>\n") < 2 and "at once" not in text
+        said = "<search>chad, mali</search>" if search else f"<answer>{self._answer}</answer>"
+        return ScriptedSampler([]).complete(f"<think>So.</think>{said}", stop)
+
+
+class SlowSearcher(ScriptedSearcher):
+    """Takes a second a call."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self._work = work
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        self._work.now += 1
+        return super().search(queries, k)
+
+
+class TestRollout:
+    LIMITS = Limits(max_rounds=3, k=1, max_new_tokens=100, max_length=4000)
+
+    @pytest.fixture
+    def work(self, monkeypatch: pytest.MonkeyPatch) -> Work:
+        work = Work()
+        monkeypatch.setattr(rolling, "time", SimpleNamespace(perf_counter=work))
+        return work
+
+    def compare(self, work: Work, ours: float = 2, reprefill: float = 6, answer: str = "Chad") -> Comparison:
+        workers = Worker(work, ours), Worker(work, reprefill, answer)
+        return Comparison(*workers, SlowSearcher(work), Protocol(), self.LIMITS, 1, work)
+
+    def test_speeds_shares_and_equal_outputs(self, work: Work) -> None:
+        found = self.compare(work).measure("two", [example(), example()])
+        said = ("<search>chad, mali</search>",) * 2 + ("<answer>Chad</answer>",)
+        sampled = 2 * sum(len(ScriptedSampler([]).complete(f"<think>So.</think>{one}").token_ids) for one in said)
+        ours, reprefill = 3 * 2 + 2, 3 * 6 + 2  # seconds: three turns, two searches
+        assert found == {
+            "ratio": reprefill / ours,
+            "tokens_per_second": {"ours": round(sampled / ours, 1), "reprefill": round(sampled / reprefill, 1)},
+            "shares": {"prefill": 0.0, "decode": 3 / 8, "retrieval": 2 / 8, "other": 3 / 8},
+            "equal_outputs": True,
+        }
+
+    def test_other_outputs_are_seen(self, work: Work) -> None:
+        assert self.compare(work, answer="Mali").measure("one", [example()])["equal_outputs"] is False
+
+    def test_questions_of_equal_work_are_taken(self, work: Work) -> None:
+        pool = [example("Which is larger?"), example("Say at once."), example("And which is smaller?")]
+        bench = self.compare(work)
+        assert bench.taking(3, pool, 2) == [pool[0], pool[2]]
+        assert bench.taking(1, pool, 1) == [pool[1]]
+        with pytest.raises(DataError, match="takes 3 turns for 2 of 3 questions, and 3 are needed"):
+            bench.taking(3, pool, 3)
+
+    def test_shares_of_several_runs(self) -> None:
+        runs = [{"prefill": 1.0, "retrieval": 0.0, "all": 2.0}, {"prefill": 1.0, "retrieval": 1.0, "all": 6.0}]
+        assert shares(runs) == {"prefill": 0.25, "retrieval": 0.125, "other": 0.625}
 
 
 def test_sizes() -> None:
