@@ -9,11 +9,12 @@ token count.
     stage.py       the whole stage: model, questions, trainer, run
     trainer.py     TRL's GRPOTrainer from a recipe
     rollouts.py    its rollout_func and its reward
+    own.py         a reward of the user's own
     proof.py       what is shown before the first step
     guard.py       what is watched after each
 """
 
-from ragr1_lite.grpo.stage import SHIPPED, questions_read, starting_point, train
+from ragr1_lite.grpo.stage import questions_read, starting_point, train
 from ragr1_lite.grpo.trainer import make_trainer
 
-__all__ = ["SHIPPED", "make_trainer", "questions_read", "starting_point", "train"]
+__all__ = ["make_trainer", "questions_read", "starting_point", "train"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ragr1_lite import answer
-from ragr1_lite.config import WORLD, Recipe
+from ragr1_lite import answer, validation
+from ragr1_lite.backoff import fit_within_memory
+from ragr1_lite.config import SHIPPED, WORLD, Recipe
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
@@ -11,18 +12,16 @@ from ragr1_lite.grpo.trainer import make_trainer
 from ragr1_lite.models import load_policy
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.runs import Run
+from ragr1_lite.trackers import check_trackers
 from ragr1_lite.training import (
     TrainResult,
     check_trainable,
     finished,
-    fit,
     import_in_order,
     lora_spec,
     model_spec,
+    seed,
 )
-
-SHIPPED = "shipped"
-"""As ``model.adapter``: the adapter that comes with the package for the model."""
 
 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
@@ -39,11 +38,14 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
     """
     import_in_order(recipe)
+    check_trackers(recipe)
     start = starting_point(recipe)
+    held_out = validation.questions(recipe, report)
     run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
     if resume and (result := finished(run, recipe, report)):
         return result
     searcher = open_searcher(recipe.retrieval.index, report)
+    seed(recipe)
     policy = load_policy(model_spec(start), lora=lora_spec(recipe), report=report)
     check_trainable(policy)
     if recipe.model.adapter is None:
@@ -56,8 +58,15 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         mix=recipe.data.mix,
         report=report,
     )
-    trainer = make_trainer(policy, examples, searcher, recipe, run, report)
-    return fit(trainer, policy, recipe, run, report, resume=resume)
+    return fit_within_memory(
+        lambda recipe: make_trainer(policy, examples, searcher, recipe, run, report),
+        policy,
+        recipe,
+        run,
+        report,
+        resume=resume,
+        callbacks=validation.callbacks(held_out, policy, recipe, run, report, searcher),
+    )
 
 
 def starting_point(recipe: Recipe) -> Recipe:

@@ -13,7 +13,7 @@ import torch
 
 from ragr1_lite import answer, grpo
 from ragr1_lite.config import Recipe
-from ragr1_lite.core import Completion, Example, Reward, SampleRequest, Segment, Trajectory, Turn
+from ragr1_lite.core import Completion, Example, Reward, SampleRequest, Trajectory
 from ragr1_lite.data.files import write_records
 from ragr1_lite.errors import DataError, ModelError
 from ragr1_lite.events import Notice, StepFinished, ignore
@@ -83,6 +83,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], st
     return use
 
 
+@pytest.fixture
+def unproved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the proof at start-up, whose passes have gradients of their own."""
+    monkeypatch.setattr(trainer, "prove_first", lambda *_: None)
+
+
 def mixed(row: int, turn: int) -> str:
     """Rows of different lengths and rewards: with a search, right at once, wrong at once, cut off."""
     if row % 4 == 0 and turn == 0:
@@ -101,6 +107,7 @@ def advantages(rewards: Sequence[float], group: int) -> list[float]:
 # --- what is trained -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unproved")
 @pytest.mark.parametrize("pad", ["own", "eos"])
 @pytest.mark.parametrize("model", ["tiny_qwen2_folder", "tiny_qwen3_folder"])
 def test_only_what_the_model_says_has_a_gradient(
@@ -166,6 +173,63 @@ def test_gradient_is_that_of_the_plain_objective(byte_model: Path, tmp_path: Pat
     assert line["reward"] == pytest.approx(sum(rewards) / 8)
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_log_probs_in_chunks_are_those_of_whole_logits(
+    byte_model: Path, tmp_path: Path, script: Any, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 50 words and 16 tokens, so that there are many; environment's and padding's tokens among them."""
+    monkeypatch.setattr("trl.trainer.grpo_trainer._CHUNKED_LOGPROB_CHUNK_SIZE", 50)
+    monkeypatch.setattr("trl.trainer.utils._CHUNKED_LOGPROB_TOKEN_CHUNK_SIZE", 16)
+    script(mixed)
+    sections: dict[str, Any] = {"model": {"dtype": dtype}, "train": {"steps": 1, "micro_batch": 4}}
+    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", grpo={"group_size": 4, "beta": 0.05}, **sections)
+    policy = tiny.load(recipe)
+    watched = Watched(policy, recipe, tiny.EXAMPLES[:1])
+    assert watched.trainer.use_liger_kernel
+    watched.fit()
+    (inputs,) = watched.micro_batches
+    weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
+
+    def loss_and_gradients(chunked: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        watched.trainer.use_liger_kernel = chunked
+        with watched.trainer.compute_loss_context_manager():
+            loss = watched.trainer.compute_loss(policy.model, inputs)
+        return loss, list(torch.autograd.grad(loss, weights))
+
+    (loss, gradients), (expected, wanted) = loss_and_gradients(chunked=True), loss_and_gradients(chunked=False)
+    close = {"rtol": 1e-4, "atol": 1e-6} if dtype == "fp32" else {"rtol": 0.05, "atol": 0.02}
+    torch.testing.assert_close(loss, expected, **close)
+    for one, other in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(one, other, **close)
+    assert max(one.abs().max() for one in gradients) > 0.05
+
+
+def test_trl_without_chunks(byte_model: Path, tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before 1.14, where the switch asks for a package that is not there."""
+    monkeypatch.delattr("trl.GRPOTrainer._chunked_logps")
+    script(mixed)
+    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", train={"steps": 1}, grpo={"group_size": 4})
+    (line,) = Watched(tiny.load(recipe), recipe, tiny.EXAMPLES[:1]).fit()
+    assert line["grad_norm"] > 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "installed"), [("auto", True), ("vllm", True), ("auto", False), ("transformers", True)]
+)
+def test_who_samples(byte_model: Path, tmp_path: Path, engine: str, installed: bool, monkeypatch: Any) -> None:
+    opened: list[dict[str, Any]] = []
+    monkeypatch.setattr(trainer.vllm, "available", lambda: installed)
+    monkeypatch.setattr(trainer.vllm, "open_sampler", lambda policy, **options: opened.append(options))
+    rollout = {"engine": engine, "gpu_share": 0.4, "max_length": 300}
+    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", rollout=rollout, grpo={"temperature": 1.2})
+    sampler = trainer.make_sampler(tiny.load(recipe), recipe)
+    if engine == "vllm" or (engine, installed) == ("auto", True):
+        assert opened == [{"temperature": 1.2, "max_length": 300, "gpu_share": 0.4, "report": ignore}]
+    else:
+        assert isinstance(sampler, TransformersSampler)
+        assert opened == []
+
+
 def test_log_probs_follow_the_rewards(byte_model: Path, tmp_path: Path, script: Any) -> None:
     script(lambda row, turn: RIGHT if row % 2 else WRONG)
     recipe = tiny.make_recipe(
@@ -186,6 +250,7 @@ def test_log_probs_follow_the_rewards(byte_model: Path, tmp_path: Path, script: 
     assert tiny.frozen_hash(policy) == frozen
 
 
+@pytest.mark.usefixtures("unproved")
 def test_equal_rewards_teach_nothing_and_are_counted(byte_model: Path, tmp_path: Path, script: Any) -> None:
     script(lambda row, turn: RIGHT if row in (0, 1, 2) else WRONG)
     recipe = tiny.make_recipe(
@@ -293,31 +358,6 @@ def test_each_iteration_uses_the_rollouts_again(byte_model: Path, tmp_path: Path
     assert ["reward" in line for line in lines] == [True, False, True, False]
     ids = [sorted(row[0] for row in watched.rows()[start : start + 4]) for start in (0, 4, 8, 12)]
     assert ids[0] == ids[1] != ids[2] == ids[3]
-
-
-def test_to_trl_and_describe() -> None:
-    example = Example("1", "?", ("a",))
-    searched = Turn("search", "t", ("q", "r"), passages=((), ()))
-    segments = (Segment("prompt", (5, 6)), Segment("model", (7, 8)), Segment("env", (9,)), Segment("model", (10,)))
-    full = Trajectory(example, segments, (searched, Turn("answer", "t", answer="a")), "answer")
-    empty = Trajectory(example, (Segment("prompt", (5,)),), (), "context")
-    assert rollouts.to_trl([full, empty], eos_id=3) == {
-        "prompt_ids": [[5, 6], [5]],
-        "completion_ids": [[7, 8, 9, 10], [3]],
-        "env_mask": [[1, 1, 0, 1], [0]],
-        "logprobs": None,
-    }
-    rewards = [Reward(total, {"em": total, "f1": 1.0, "format": 0.0}) for total in (1.0, 0.0, 0.5, 0.5)]
-    assert rollouts.describe([full, empty, full, full], rewards, group_size=2) == {
-        "reward": 0.5,
-        "em": 0.5,
-        "f1": 1.0,
-        "format": 0.0,
-        "signal": 0.5,
-        "rounds": 0.75,
-        "queries": 1.5,
-        "tokens": 2.25,
-    }
 
 
 # --- the policy while it samples -----------------------------------------------------------------------------------
