@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite import cpu, smollm2
+from ragr1_lite.distributed import anywhere, local_rank, main_first, processes
 from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.hub import find_folder
+from ragr1_lite.runs import write_atomic
 from ragr1_lite.tokenization import ChatTokenizer
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -102,7 +105,8 @@ def load_policy(spec: ModelSpec, *, lora: LoraSpec | None = None, report: Report
     if spec.engine == "unsloth":
         import_unsloth_first()
     _quiet_transformers()
-    folder = find_folder(spec.name, report)
+    with main_first():  # the others find what it fetched
+        folder = find_folder(spec.name, report)
     tokenizer = ChatTokenizer.load(folder)
     _require_own_adapter(spec)
     model = _load_unsloth(folder, spec, lora) if spec.engine == "unsloth" else _load_plain(folder, spec, lora)
@@ -153,7 +157,7 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
             dtype = "nf4" if importlib.util.find_spec("bitsandbytes") else "bf16"
             why.append("bitsandbytes is installed" if dtype == "nf4" else "bitsandbytes is not installed")
         else:
-            dtype = "bf16" if cpu.prefers_bf16() else "fp32"
+            dtype = "bf16" if _prefers_bf16() else "fp32"
             why.append(f"{dtype} is the faster on this CPU")
     if not cuda:
         threads = cpu.use_best_threads()
@@ -172,6 +176,11 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     return replace(spec, dtype=dtype, engine=engine), ", ".join(why)
 
 
+def _prefers_bf16() -> bool:
+    """Whether this CPU does; processes that train together have to agree on what each has measured."""
+    return anywhere(cpu.prefers_bf16())
+
+
 def _quiet_transformers() -> None:
     """Progress is shown by our own events; and bitsandbytes need not say that an optional kernel is missing."""
     from transformers.utils.logging import disable_progress_bar
@@ -186,7 +195,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrai
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     cuda = torch.cuda.is_available()
-    compute = torch.float32 if spec.dtype == "fp32" or not (cuda or cpu.prefers_bf16()) else torch.bfloat16
+    compute = torch.float32 if spec.dtype == "fp32" or not (cuda or _prefers_bf16()) else torch.bfloat16
     options: dict[str, Any] = {"dtype": torch.bfloat16 if spec.dtype == "bf16" else compute}
     if spec.dtype == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -198,7 +207,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrai
             local_files_only=True,
             use_safetensors=True,
             attn_implementation="sdpa",
-            device_map={"": 0 if cuda else "cpu"},
+            device_map={"": local_rank() if cuda else "cpu"},
             output_loading_info=True,
             **options,
         )
@@ -247,6 +256,7 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTr
             dtype=torch.float32 if spec.dtype == "fp32" else None,
             load_in_4bit=spec.dtype == "nf4",
             local_files_only=True,
+            **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself
         )
     except Exception as error:
         raise _not_loadable(folder, error) from error
@@ -328,11 +338,22 @@ def base_key(name: str) -> str:
     return key.removesuffix("-bnb-4bit").removesuffix("-unsloth")
 
 
-def save_adapter(policy: Policy, folder: Path | str, *, dtype: Literal["fp32", "bf16"] = "fp32") -> Path:
+def save_adapter(
+    policy: Policy,
+    folder: Path | str,
+    *,
+    dtype: Literal["fp32", "bf16"] = "fp32",
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Path:
     """Writes the adapter's weights and config, whole or not at all, and returns its folder.
 
-    In bf16 it takes half the space; loading makes fp32 of it again. The base model is written under the name of the
-    spec, so that a later load can tell a foreign adapter.
+    The base model is written under the name of the spec, so that a later load can tell a foreign adapter.
+
+    Args:
+        policy: The model with the adapter.
+        folder: Where to.
+        dtype: In bf16 it takes half the space; loading makes fp32 of it again.
+        weights: The model's weights by name, where it does not have them whole itself.
 
     Raises:
         ModelError: The policy has no adapter.
@@ -343,13 +364,17 @@ def save_adapter(policy: Policy, folder: Path | str, *, dtype: Literal["fp32", "
     folder = Path(folder)
     if not isinstance(policy.model, PeftModel):
         raise ModelError("The model has no adapter to save", "Load it with a LoRA first.")
-    config = policy.model.peft_config[policy.model.active_adapter]
-    config.base_model_name_or_path = policy.spec.name
     with smollm2.storage_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as making:
             fresh = Path(making) / "adapter"
-            policy.model.save_pretrained(str(fresh), save_embedding_layers=False)
+            policy.model.save_pretrained(
+                str(fresh),
+                selected_adapters=[policy.model.active_adapter],
+                save_embedding_layers=False,
+                state_dict=weights,
+            )
+            name_base(fresh / "adapter_config.json", policy.spec.name)
             if dtype == "bf16":
                 _halve(fresh / "adapter_model.safetensors")
             (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
@@ -358,6 +383,12 @@ def save_adapter(policy: Policy, folder: Path | str, *, dtype: Literal["fp32", "
                 folder.rename(Path(making) / "old")
             fresh.rename(folder)
     return folder
+
+
+def name_base(config: Path, base: str) -> None:
+    """Writes the base model's name over its folder's, so that a saved adapter can be used anywhere."""
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
 
 
 def _halve(path: Path) -> None:

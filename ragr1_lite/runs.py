@@ -7,6 +7,8 @@
       metrics.jsonl      one line a step
       checkpoints/       checkpoint-N, each with a marker written last
       adapter/           the trained adapter
+      best/              the adapter that did best at the held-out questions, and what it did
+      state.json         what a resumed run has to know besides, where there is anything
       summary.json       figures before and after, versions, seconds
 """
 
@@ -21,13 +23,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ragr1_lite.distributed import is_main, wait
 from ragr1_lite.errors import RunError, StorageError
 
 _COMPLETE = "complete"
+_FILES = ("metrics.jsonl", "state.json", "summary.json", "recipe.yaml")
+"""The recipe last, since it is what tells a run."""
+TENSORBOARD = "tensorboard"
+"""The folder in which it writes; wandb's is its own choice."""
 
 
 class Run:
-    """A run's folder.
+    """A run's folder; of several processes the main one alone writes it.
 
     Args:
         folder: Where it is.
@@ -39,7 +46,9 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.adapter = folder / "adapter"
+        self.best = folder / "best"
         self.checkpoints = folder / "checkpoints"
+        self._state = folder / "state.json"
 
     @classmethod
     def start(cls, folder: Path, recipe: str, *, resume: bool = False, overwrite: bool = False) -> Run:
@@ -56,7 +65,14 @@ class Run:
             StorageError: The folder cannot be written.
         """
         run = cls(folder)
-        saved = folder / "recipe.yaml"
+        if is_main():
+            run._open(recipe, resume, overwrite)
+        wait()
+        return run
+
+    def _open(self, recipe: str, resume: bool, overwrite: bool) -> None:
+        """Makes the folder ready, as :meth:`start` says."""
+        folder, saved = self.folder, self.folder / "recipe.yaml"
         if resume and not saved.exists():
             raise RunError(f"There is no run to resume in {folder}", "Start it without --resume.")
         if resume and saved.read_text(encoding="utf-8") != recipe:
@@ -68,22 +84,34 @@ class Run:
             )
         with writing(folder):
             if saved.exists() and not resume:
-                run._clear()
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
+                self._clear()
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_atomic(saved, recipe)
             if resume:
-                run._forget_after_checkpoint()
-        return run
+                self._forget_after_checkpoint()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends a line to ``metrics.jsonl``."""
+        if not is_main():
+            return
         path = self.folder / "metrics.jsonl"
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes ``summary.json``."""
-        write_atomic(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        if is_main():
+            write_atomic(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+    def remember(self, **values: Any) -> None:
+        """Keeps values for a resumed run, beside those that are kept already."""
+        if is_main():
+            write_atomic(self._state, json.dumps(self.recall() | values, indent=2) + "\n")
+
+    def recall(self) -> dict[str, Any]:
+        """What was kept by :meth:`remember`."""
+        kept: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8")) if self._state.exists() else {}
+        return kept
 
     def mark_complete(self, step: int) -> Path:
         """Declares the checkpoint of a step fit to resume from."""
@@ -97,20 +125,27 @@ class Run:
         return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
     def _clear(self) -> None:
-        """Deletes what a run leaves in its folder; the recipe last, since it is what tells a run."""
-        for folder in (self.checkpoints, self.adapter):
+        """Deletes what a run leaves in its folder."""
+        tracked = (self.folder / name for name in (TENSORBOARD, "wandb"))
+        for folder in (self.checkpoints, self.adapter, self.best, *tracked):
             if folder.exists():
                 shutil.rmtree(folder)
-        for name in ("metrics.jsonl", "summary.json", "recipe.yaml"):
+        for name in _FILES:
             (self.folder / name).unlink(missing_ok=True)
 
     def _forget_after_checkpoint(self) -> None:
-        """Drops metrics of steps that will be repeated and checkpoints that were cut off."""
+        """Drops metrics of steps that will be repeated, and checkpoints and files that were cut off."""
         last = self.last_checkpoint()
         step = int(last.name.rpartition("-")[2]) if last else 0
         for checkpoint in self.checkpoints.glob("checkpoint-*"):
             if not (checkpoint / _COMPLETE).exists():
                 shutil.rmtree(checkpoint)
+        for name in (self.adapter.name, self.best.name):
+            for unfinished in self.folder.glob(f".{name}-*"):
+                shutil.rmtree(unfinished)
+        for name in _FILES:
+            for unfinished in self.folder.glob(f".{name}.*"):
+                unfinished.unlink()
         metrics = self.folder / "metrics.jsonl"
         if metrics.exists():
             lines = [line for line in metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]

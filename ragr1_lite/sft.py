@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ragr1_lite import validation
+from ragr1_lite.backoff import fit_within_memory
 from ragr1_lite.config import Recipe
 from ragr1_lite.core import Trajectory
 from ragr1_lite.data.curriculum import schedule
@@ -18,15 +20,16 @@ from ragr1_lite.data.sets import training_trajectories
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.models import Policy, load_policy
 from ragr1_lite.runs import Run
+from ragr1_lite.trackers import check_trackers
 from ragr1_lite.training import (
     TrainResult,
     build_trainer,
     check_trainable,
     finished,
-    fit,
     import_in_order,
     lora_spec,
     model_spec,
+    seed,
     trainer_arguments,
 )
 
@@ -48,15 +51,26 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
     """
     import_in_order(recipe)
+    check_trackers(recipe)
+    held_out = validation.questions(recipe, report)
     run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
     if resume and (result := finished(run, recipe, report)):
         return result
+    seed(recipe)
     policy = load_policy(model_spec(recipe), lora=lora_spec(recipe), report=report)
     check_trainable(policy)
     trajectories = training_trajectories(recipe, policy.tokenizer, report)
-    trainer = make_trainer(policy, trajectories, recipe, run)
-    _announce(trajectories, report)
-    return fit(trainer, policy, recipe, run, report, resume=resume)
+    if trajectories:  # else the trainer refuses
+        _announce(trajectories, report)
+    return fit_within_memory(
+        lambda recipe: make_trainer(policy, trajectories, recipe, run),
+        policy,
+        recipe,
+        run,
+        report,
+        resume=resume,
+        callbacks=validation.callbacks(held_out, policy, recipe, run, report),
+    )
 
 
 def make_trainer(policy: Policy, trajectories: Sequence[Trajectory], recipe: Recipe, run: Run) -> Any:

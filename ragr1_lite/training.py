@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
-import json
 import platform
+import random
 import re
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.errors import RunError, StorageError
+from ragr1_lite.distributed import anywhere, is_main, processes, sharded, together, wait
+from ragr1_lite.errors import ConfigError, RunError, StorageError
 from ragr1_lite.events import CheckpointSaved, Notice, Report, StepFinished
-from ragr1_lite.models import LoraSpec, ModelSpec, Policy, import_unsloth_first, save_adapter
-from ragr1_lite.runs import Run, write_atomic
+from ragr1_lite.models import LoraSpec, ModelSpec, Policy, import_unsloth_first, name_base, save_adapter
+from ragr1_lite.runs import Run
+from ragr1_lite.trackers import after_the_others
 
 if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which patches it
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -29,6 +32,8 @@ if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which p
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamWriter failed")
 """The same as safetensors and torch.save tell it, in errors of their own."""
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
+"""As CUDA's libraries and torch's allocator for CPUs tell it, in errors of no type of their own."""
 _RENAMED = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "lr", "kl": "kl", "entropy": "entropy"}
 
 
@@ -66,6 +71,13 @@ def import_in_order(recipe: Recipe) -> None:
         import_unsloth_first()
 
 
+def seed(recipe: Recipe) -> None:
+    """Seeds what a fresh adapter is drawn from: torch begins with another seed in each process."""
+    import torch
+
+    torch.manual_seed(recipe.train.seed)
+
+
 def finished(run: Run, recipe: Recipe, report: Report) -> TrainResult | None:
     """The result of a run that is already done; its adapter is the last thing a run writes."""
     if not run.adapter.is_dir():
@@ -75,14 +87,19 @@ def finished(run: Run, recipe: Recipe, report: Report) -> TrainResult | None:
 
 
 def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
-    """The keyword arguments SFTConfig and GRPOConfig share."""
+    """The keyword arguments SFTConfig and GRPOConfig share.
+
+    Raises:
+        ConfigError: The processes cannot share a batch evenly, or a model that is needed whole.
+    """
     train = recipe.train
     on_cpu = policy.device == "cpu"
     return {
         "output_dir": str(run.checkpoints),
         "max_steps": train.steps,
         "per_device_train_batch_size": train.micro_batch,
-        "gradient_accumulation_steps": train.batch_size // train.micro_batch,
+        "gradient_accumulation_steps": _passes(recipe),
+        "ddp_find_unused_parameters": False,  # every pass uses the whole adapter
         "learning_rate": train.learning_rate,
         "warmup_steps": train.warmup_steps,
         "lr_scheduler_type": train.schedule,
@@ -94,7 +111,8 @@ def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any
         "save_strategy": "steps",
         "save_steps": train.save_every,
         "save_total_limit": None,  # Progress drops old ones, once the new one is marked complete
-        "report_to": "none",
+        "report_to": list(train.report_to) or "none",
+        "run_name": recipe.output.name,
         "disable_tqdm": True,
         "use_cpu": on_cpu,
         "bf16": policy.dtype != "fp32",
@@ -102,6 +120,23 @@ def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any
         "dataloader_pin_memory": not on_cpu,
         "remove_unused_columns": False,
     }
+
+
+def _passes(recipe: Recipe) -> int:
+    """Forward passes per step in each process."""
+    train, together = recipe.train, processes()
+    if sharded() and (recipe.task == "grpo" or recipe.eval.every):
+        raise ConfigError(
+            "grpo and eval.every need the whole model in each process, and this launch cuts it up",
+            "Launch with distributed_type MULTI_GPU, or DEEPSPEED with zero_stage 2.",
+        )
+    if train.batch_size % (train.micro_batch * together):
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} cannot be shared by {together} processes in passes of "
+            f"train.micro_batch {train.micro_batch}",
+            f"Make train.batch_size a multiple of {train.micro_batch * together}, or train.micro_batch smaller.",
+        )
+    return train.batch_size // (train.micro_batch * together)
 
 
 def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
@@ -141,45 +176,99 @@ class Progress:
     """Logs each step, marks checkpoints complete, and turns Ctrl-C into a checkpoint and a clean stop.
 
     Mixed into transformers' TrainerCallback, whose events it takes.
+
+    Attributes:
+        interrupted: Whether the user pressed Ctrl-C.
+        updating: Whether the weights are being changed just now.
+        recipe: What is trained by.
     """
 
-    def __init__(self, run: Run, policy: Policy, keep: int, report: Report) -> None:
-        self.interrupted = False
-        self._run, self._base, self._keep, self._report = run, policy.spec.name, keep, report
-        self._step_began = time.perf_counter()
+    def __init__(self, run: Run, policy: Policy, recipe: Recipe, report: Report) -> None:
+        self.interrupted = self.updating = self._due = False
+        self._run, self._policy, self.recipe, self._report = run, policy, recipe, report
+        self._step_began, self._seconds, self._tokens = time.perf_counter(), 0.0, 0.0
+        self._chance: dict[str, Any] | None = None
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Starts the step's clock."""
+        """Starts the step's clock and its count of memory."""
         self._step_began = time.perf_counter()
+        _forget_peak(self._policy.device)
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Gradients are ready."""
+        self.updating = True
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Stops the step's clock: what comes now is not training. From here a state could be saved."""
+        self.updating = False
+        self._seconds = round(time.perf_counter() - self._step_began, 3)
+        self._chance = _random_state()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Stops after this step when the user asked to."""
-        if self.interrupted:
-            control.should_save = control.should_training_stop = True
+        """Stops after this step when the user asked to, in whichever process.
+
+        A checkpoint holds no rollouts: where they serve several steps, it waits until they have.
+        """
+        self.interrupted = anywhere(self.interrupted)
+        self._due = self._due or control.should_save or self.interrupted
+        if self._due and (state.global_step % self.recipe.grpo.iterations == 0 or state.global_step == state.max_steps):
+            self._due, control.should_save = False, True
+            control.should_training_stop = control.should_training_stop or self.interrupted
+        else:
+            control.should_save = False
         return control
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
     ) -> None:
-        """Writes the step's figures."""
+        """Writes the step's figures, those of the trainer and our own, which trackers shall see as well."""
         if "loss" not in logs:
             return
         known = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        ours = self._measured(known)
+        logs.update(ours)
         metrics = {ours: known[theirs] for theirs, ours in _RENAMED.items() if theirs in known}
         metrics |= {key.removeprefix("rollout/"): value for key, value in known.items() if key.startswith("rollout/")}
-        metrics["seconds"] = round(time.perf_counter() - self._step_began, 3)
+        metrics |= {key: value for key, value in known.items() if key.startswith("eval_")} | ours
         self._run.log(state.global_step, metrics)
         self._report(StepFinished(state.global_step, state.max_steps, metrics))
 
+    def _measured(self, logged: dict[str, float]) -> dict[str, float]:
+        """Tokens per second of an SFT step (its whole batch, trained or not), the peak of memory in GiB, seconds."""
+        figures: dict[str, float] = {}
+        if self.recipe.task == "sft" and "num_tokens" in logged:  # counted by TRL from the start of the process
+            figures["tokens_per_second"] = round((logged["num_tokens"] - self._tokens) / max(self._seconds, 1e-3), 1)
+            self._tokens = logged["num_tokens"]
+        if (peak := _peak(self._policy.device)) is not None:
+            figures["memory_gb"] = round(peak / 2**30, 3)
+        return figures | {"seconds": self._seconds}
+
+    def save_last_state(self, trainer: Any) -> None:
+        """Writes a checkpoint of the last finished step, unless there is one.
+
+        A step that broke off has changed no weight yet, but it may have drawn random numbers: those from before are
+        put back.
+        """
+        if self._chance is None:  # no step since the start: the newest checkpoint is the state
+            return
+        last = self._run.last_checkpoint()
+        if last is None or _step_of(last) < trainer.state.global_step:
+            _set_random_state(self._chance)
+            trainer._save_checkpoint(trainer.model, trial=None)
+            trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Declares the checkpoint complete, then drops the oldest."""
+        wait()  # each process writes the state of its random numbers
+        if not is_main():
+            return
         written = self._run.checkpoints / f"checkpoint-{state.global_step}"
-        _name_base(written / "adapter_config.json", self._base)
+        name_base(written / "adapter_config.json", self._policy.spec.name)
         checkpoint = self._run.mark_complete(state.global_step)
         (self._run.checkpoints / "README.md").unlink(missing_ok=True)  # TRL's empty card
-        for old in sorted(self._run.checkpoints.glob("checkpoint-*"), key=_step_of)[: -self._keep]:
+        for old in sorted(self._run.checkpoints.glob("checkpoint-*"), key=_step_of)[: -self.recipe.train.keep]:
             shutil.rmtree(old)
         self._report(CheckpointSaved(str(checkpoint), state.global_step))
 
@@ -188,53 +277,112 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _name_base(config: Path, base: str) -> None:
-    """Writes the base model's name over its folder's, so that a checkpoint can be used as an adapter anywhere."""
-    fields = json.loads(config.read_text(encoding="utf-8"))
-    write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
+def fit(
+    trainer: Any,
+    policy: Policy,
+    recipe: Recipe,
+    run: Run,
+    report: Report,
+    *,
+    resume: bool,
+    callbacks: Sequence[Any] = (),
+) -> TrainResult:
+    """Trains to the end, or to Ctrl-C, from the newest checkpoint where there is one.
 
-
-def fit(trainer: Any, policy: Policy, recipe: Recipe, run: Run, report: Report, *, resume: bool) -> TrainResult:
-    """Trains to the end, or to Ctrl-C, from the newest checkpoint when resuming.
+    Args:
+        trainer: From :func:`build_trainer`.
+        policy: What it trains.
+        recipe: What it was built by.
+        run: Where everything is written.
+        report: Receives :class:`~ragr1_lite.events.StepFinished`, checkpoints and notices.
+        resume: Whether the user expects a checkpoint to go on from.
+        callbacks: Callbacks of the trainer; what they add to a step's log under ``eval_…`` is told with the step.
 
     Raises:
         KeyboardInterrupt: After the checkpoint was written.
         StorageError: Something cannot be written; earlier checkpoints are intact.
+        RuntimeError: The memory ran out, see :func:`out_of_memory`; the last state was written.
+        RunError: It ran out where the state is lost, or on one of several GPUs.
     """
     from transformers import TrainerCallback
 
     class Callback(Progress, TrainerCallback):  # type: ignore[misc]
         """Progress, as the trainer wants it."""
 
-    progress = Callback(run, policy, recipe.train.keep, report)
-    trainer.add_callback(progress)
+    progress = Callback(run, policy, recipe, report)
+    for callback in (*callbacks, progress):
+        trainer.add_callback(callback)
+    after_the_others(trainer)
     model: Any = policy.model
-    checkpoint = run.last_checkpoint() if resume else None
+    checkpoint = run.last_checkpoint()
     if resume and checkpoint is None:
         report(Notice("There is no complete checkpoint yet: starting from the beginning."))
     if checkpoint:
         # the trainer itself forgets it where the reference adapter lies in the checkpoint, too
         model.load_adapter(str(checkpoint), "default", is_trainable=True)
     began = time.perf_counter()
-    with _interruptible(progress, report), _storage_errors(run):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        with _interruptible(progress, report), _storage_errors(run), _memory_errors(trainer, progress), together():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        for reference in set(model.peft_config) - {"default"}:
+            model.delete_adapter(reference)
     if progress.interrupted and trainer.state.global_step < recipe.train.steps:
         raise KeyboardInterrupt
-    for reference in set(model.peft_config) - {"default"}:
-        model.delete_adapter(reference)
-    save_adapter(policy, run.adapter, dtype=recipe.lora.saved_as)
+    # every process has a part of what the main one writes
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded() else None
+    if is_main():
+        save_adapter(policy, run.adapter, dtype=recipe.lora.saved_as, weights=weights)
+    wait()
     return TrainResult(run, run.adapter, time.perf_counter() - began, trainer.state.global_step)
 
 
 @contextmanager
+def _memory_errors(trainer: Any, progress: Progress) -> Iterator[None]:
+    """Saves the last state when the memory runs out, where it is whole."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        step = trainer.state.global_step + 1
+        if progress.updating or processes() > 1:
+            where = "while the weights were changed" if progress.updating else "on one of the GPUs"
+            raise RunError(f"The memory ran out in step {step} {where}", memory_hint(progress.recipe)) from error
+        progress.save_last_state(trainer)
+        if progress.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python's or torch's memory ran out, on a GPU or beside it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+
+
+def memory_hint(recipe: Recipe) -> str:
+    """How a training gets along with less memory."""
+    grpo = " or a smaller grpo.group_size" if recipe.task == "grpo" else ""
+    return f"Set a shorter rollout.max_length{grpo}; `ragr1-lite plan` shows what fits."
+
+
+@contextmanager
 def _interruptible(progress: Progress, report: Report) -> Iterator[None]:
-    """The first Ctrl-C asks for a checkpoint after the current step, the second one stops at once."""
+    """The first Ctrl-C asks for a checkpoint after the current step, the second one stops at once.
+
+    A launcher of several processes passes the first one on to them once more, and kills them half a minute later.
+    """
 
     def ask(signum: int, frame: FrameType | None) -> None:
+        if progress.interrupted and processes() > 1:
+            return
         if progress.interrupted:
             raise KeyboardInterrupt
         progress.interrupted = True
-        report(Notice("Stopping after this step with a checkpoint; press Ctrl-C again to stop at once.", "warning"))
+        again = "" if processes() > 1 else "; press Ctrl-C again to stop at once"
+        report(Notice(f"Stopping after this step with a checkpoint{again}.", "warning"))
 
     try:
         before = signal.signal(signal.SIGINT, ask)
@@ -259,6 +407,51 @@ def _storage_errors(run: Run) -> Iterator[None]:
             f"Nothing more can be written to {run.folder}: the disk is full or not writable",
             "Free some space and go on with --resume; earlier checkpoints are kept.",
         ) from error
+
+
+def _random_state() -> dict[str, Any]:
+    """The state of every generator that training draws from."""
+    import numpy
+    import torch
+
+    return {
+        "python": random.getstate(),
+        "numpy": numpy.random.get_state(),
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    import numpy
+    import torch
+
+    random.setstate(state["python"])
+    numpy.random.set_state(state["numpy"])
+    torch.set_rng_state(state["cpu"])
+    torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _forget_peak(device: str) -> None:
+    """Begins to count a GPU's memory anew; a process's own peak cannot be forgotten everywhere."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak(device: str) -> int | None:
+    """Bytes held at most: on a GPU since :func:`_forget_peak`, on a CPU (Windows aside) since the process began."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -46,7 +47,7 @@ class Job:
         return tiny.make_recipe(self.task, self.model, self.folder / name, **sections)
 
     def train(self, name: str, *, resume: bool = False, report: Any = ignore, **changes: dict[str, Any]) -> TrainResult:
-        torch.manual_seed(17)  # the fresh adapter's, as in every process that starts anew
+        torch.seed()  # as in every process that starts anew
         train = sft.train if self.task == "sft" else grpo.train
         return train(self.recipe(name, **changes), resume=resume, report=report)
 
@@ -118,11 +119,15 @@ def assert_whole(job: Job, name: str) -> None:
     """The run of this name ended as the uninterrupted one, and its metrics tell each step once."""
     whole = job.folder / f"{job.task}-whole"
     assert tiny.same_adapter(job.folder / name / "adapter", whole / "adapter")
-    timeless = [
-        [{key: value for key, value in line.items() if "seconds" not in key} for line in tiny.metrics_of(run)]
-        for run in (job.folder / name, whole)
+    assert untimed(job.folder / name) == untimed(whole)
+
+
+def untimed(run: Path) -> list[dict[str, float]]:
+    """A run's metrics without those that differ from run to run."""
+    return [
+        {key: value for key, value in line.items() if not re.search("second|memory", key)}
+        for line in tiny.metrics_of(run)
     ]
-    assert timeless[0] == timeless[1]
 
 
 def at_step(step: int, act: Callable[[], None]) -> Callable[[object], None]:
@@ -178,6 +183,37 @@ def test_exception_in_a_rollout(grpo_job: Job, monkeypatch: pytest.MonkeyPatch) 
             grpo_job.train("grpo-rollout")
     grpo_job.train("grpo-rollout", resume=True)
     assert_whole(grpo_job, "grpo-rollout")
+
+
+@pytest.mark.parametrize("stop", ["crash", "interrupt"])
+def test_rollouts_that_serve_several_steps(folder: Path, stop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint holds no rollouts, so it waits until they have served."""
+    untrained(monkeypatch)
+    job = Job(
+        "grpo",
+        folder,
+        data={"train": str(folder / "trajectories.jsonl"), "limit": 3},
+        train=TRAIN | {"steps": 7, "save_every": 3},
+        grpo={"group_size": 2, "iterations": 2},
+    )
+    whole, name = f"grpo-twice-{stop}", f"grpo-twice-{stop}-resumed"
+    saved: list[int] = []
+
+    def report(event: object) -> None:
+        if isinstance(event, CheckpointSaved):
+            saved.append(event.step)
+
+    job.train(whole, report=report)
+    assert saved == [4, 6, 7], "instead of 3, 6, 7"
+    act = crash if stop == "crash" else lambda: os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(Crash if stop == "crash" else KeyboardInterrupt):
+        job.train(name, report=at_step(5 if stop == "crash" else 4, act))
+    last = Run(job.folder / name).last_checkpoint()
+    assert last is not None
+    assert last.name == ("checkpoint-4" if stop == "crash" else "checkpoint-6")
+    job.train(name, resume=True)
+    assert tiny.same_adapter(job.folder / name / "adapter", job.folder / whole / "adapter")
+    assert untimed(job.folder / name) == untimed(job.folder / whole)
 
 
 @pytest.mark.parametrize("step", [2, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,33 @@ def test_quantized_models_learn_from_small_steps(byte_model: Path, tmp_path: Pat
     assert moved > 0.9, f"{moved:.0%} of {name} moved"
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "nf4"])
+def test_gradient_checkpointing_changes_no_gradient(
+    byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """As on a GPU: layers run again in the backward pass, and LoRA gets gradients though its inputs are frozen."""
+    arguments = sft.trainer_arguments
+    lines, forwards = [], []
+    for on in (False, True):
+        monkeypatch.setattr(
+            sft, "trainer_arguments", lambda *args, on=on: arguments(*args) | {"gradient_checkpointing": on}
+        )
+        recipe = tiny.make_recipe(
+            "sft", byte_model, tmp_path / str(on), model={"dtype": dtype}, train={"learning_rate": 0.01}
+        )
+        policy = tiny.load(recipe)
+        model: Any = policy.model
+        calls: list[int] = []
+        model.get_base_model().model.layers[0].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        before = {name: weight.detach().clone() for name, weight in model.named_parameters() if "lora_" in name}
+        train(policy, recipe, tiny.gold(policy, recipe))
+        assert all(not torch.equal(weight, before[name]) for name, weight in model.named_parameters() if name in before)
+        lines.append([line[name] for line in tiny.metrics_of(recipe.output) for name in ("loss", "grad_norm")])
+        forwards.append(len(calls))
+    assert forwards == [4, 8]
+    assert lines[0] == pytest.approx(lines[1], rel=1e-5)
+
+
 # --- order ---------------------------------------------------------------------------------------------------------
 
 
@@ -143,12 +171,18 @@ def test_one_line_a_step_and_nothing_printed(
     assert captured.out + captured.err == ""
     lines = tiny.metrics_of(recipe.output)
     assert [line["step"] for line in lines] == [1, 2, 3]
-    assert all({"loss", "grad_norm", "lr", "seconds"} <= line.keys() for line in lines)
+    assert all(
+        {"loss", "grad_norm", "lr", "tokens_per_second", "memory_gb", "seconds"} <= line.keys() for line in lines
+    )
+    assert 0.1 < lines[0]["memory_gb"] < 64
     steps = [event for event in events if isinstance(event, StepFinished)]
     assert [(event.step, event.total) for event in steps] == [(1, 3), (2, 3), (3, 3)]
     assert [event.metrics | {"step": event.step} for event in steps] == lines
     told = " ".join(event.text for event in events if isinstance(event, Notice))
     assert "4 trajectories" in told
+    (tokens,) = re.findall(r"(\d+) tokens", told)  # all of them are in every batch
+    for line in lines:
+        assert line["tokens_per_second"] * line["seconds"] == pytest.approx(int(tokens), rel=0.05)
     assert "(1) 2, (2) 2, (3) 2, (4) 0" in told
     assert (result.steps, result.adapter) == (3, recipe.output / "adapter")
 
