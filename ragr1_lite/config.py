@@ -1,6 +1,7 @@
 """Recipes: YAML files checked against one set of defaults. All problems of a recipe are reported at once.
 
-A field's default stands here and nowhere else; the resolved recipe is written into the run's folder.
+A field's default stands here and nowhere else; the resolved recipe is written into the run's folder. A recipe may take
+over another's keys and change some of them: ``extends: NAME``.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,12 +17,14 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ragr1_lite.core import Mode
-from ragr1_lite.errors import ConfigError
+from ragr1_lite.errors import ConfigError, ModelError
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.rollout import Limits
 
 WORLD = "world"
 """The name of the embedded world, as a data set and as an index."""
+SHIPPED = "shipped"
+"""As ``model.adapter``: the adapter that comes with the package for the model."""
 
 Order = Literal["random", "easy-first", "hard-first", "few-hops-first"]
 Weights = Literal["even", "signal", "hops"]
@@ -71,6 +75,10 @@ class DataConfig(_Section):
     without which GRPO learns nothing; ``hops``, by their number."""
 
 
+_INDEX_NAMES = {"index", "url"}
+"""Two names of one key, of which a recipe gives one."""
+
+
 def _one_name(index: Any) -> Any:
     if isinstance(index, tuple):
         raise ValueError("is given beside `url`, its other name: keep one of the two")
@@ -91,7 +99,7 @@ class RetrievalConfig(_Section):
         if not isinstance(fields, dict) or "url" not in fields:
             return fields
         index, url = fields.get("index"), fields["url"]
-        rest = {key: value for key, value in fields.items() if key not in ("index", "url")}
+        rest = {key: value for key, value in fields.items() if key not in _INDEX_NAMES}
         name = (index, url) if None not in (index, url) else url if index is None else index
         return rest if name is None else {"index": name, **rest}
 
@@ -281,7 +289,7 @@ class Recipe(_Section):
 
     def dump(self) -> str:
         """The resolved recipe as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return to_yaml(self.model_dump(mode="json"))
 
 
 def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft", "grpo"] | None = None) -> Recipe:
@@ -296,11 +304,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft"
         ConfigError: The file is missing or no YAML, or fields are wrong; every problem is named.
     """
     path = find_recipe(name)
-    fields = _yaml(_read(path, "recipe"), str(path)) or {}
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path} is not a recipe", "A recipe is a YAML mapping that begins with `task: sft`.")
-    # A section of which every line is commented out is null.
-    fields = {key: value for key, value in fields.items() if value is not None}
+    fields = recipe_fields(path)
     for override in overrides:
         _override(fields, override)
     recipe = _check(fields, str(path))
@@ -309,21 +313,116 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft"
     return recipe
 
 
+def require_adapter(recipe: Recipe) -> None:
+    """Sees that the adapter which a recipe starts from is there.
+
+    Raises:
+        ModelError: It is not; the command that makes it is named where a shipped recipe leaves it.
+    """
+    if recipe.model.adapter in (None, SHIPPED):
+        return
+    adapter = Path(str(recipe.model.adapter))
+    if (adapter / "adapter_config.json").is_file():
+        return
+    mend = "Give the folder of a trained run."
+    if (name := adapter.parent.name) in shipped_recipes():
+        maker = load_recipe(name)
+        mend = f"Make it with: ragr1-lite {maker.task} {name}" if maker.output / "adapter" == adapter else mend
+    raise ModelError(f"There is no adapter in {adapter}, from which this recipe starts", mend)
+
+
+def to_yaml(fields: dict[str, Any]) -> str:
+    """A recipe's fields as a file has them, in their order."""
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
 def recipes_folder() -> Path:
     """Where the shipped recipes are: inside the installed package, or at the top of a checkout."""
     installed = Path(__file__).parent / "recipes"
     return installed if installed.is_dir() else Path(__file__).parent.parent / "recipes"
 
 
+def shipped_recipes() -> dict[str, Path]:
+    """The files of the shipped recipes by their names."""
+    return {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
+
+
 def find_recipe(name: str) -> Path:
     """The file of a recipe given by path or by shipped name."""
     if Path(name).is_file():
         return Path(name)
-    shipped = {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
+    shipped = shipped_recipes()
     stem = Path(name).name.removesuffix(".yaml")
     if stem in shipped and Path(name).parent in (Path(), Path("recipes")):
         return shipped[stem]
-    raise ConfigError(f"There is no recipe {name!r}", f"Give a YAML file, or one of: {', '.join(shipped)}.")
+    (like, *_) = [*difflib.get_close_matches(stem, shipped, n=1), "sft-smollm2-135m"]
+    raise ConfigError(
+        f"There is no recipe {name!r}", f"Give a YAML file, or a name from `ragr1-lite recipes list`, such as {like}."
+    )
+
+
+def recipe_fields(path: Path) -> dict[str, Any]:
+    """What a recipe says, over what the recipes it extends say: sections by their keys, without defaults or `extends`.
+
+    Raises:
+        ConfigError: It or one that it extends is missing or no recipe, or it extends itself in the end.
+    """
+    family, seen = [], [path]
+    while True:
+        fields = _mapping(seen[-1])
+        base = fields.pop("extends", None)
+        family.append(fields)
+        if base is None:
+            return reduce(_extended, reversed(family))
+        found = _find_base(base, seen[-1])
+        if any(found.samefile(one) for one in seen):
+            way = " → ".join(one.name for one in (*seen, found))
+            raise ConfigError(f"{path} extends itself: {way}", "Take one `extends` of these out.")
+        seen.append(found)
+
+
+def extends(path: Path) -> bool:
+    """Whether a recipe takes over another's keys."""
+    return "extends" in _mapping(path)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    fields = _yaml(_read(path, "recipe"), str(path)) or {}
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{path} is not a recipe", "A recipe is a YAML mapping that begins with `task: sft`.")
+    # A section of which every line is commented out is null.
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _find_base(name: object, path: Path) -> Path:
+    """The file that a recipe extends: beside it, or shipped."""
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{path} extends {name!r}, which is no name", "Name one recipe, such as `extends: mine.yaml`."
+        )
+    for file in (path.parent / name, recipes_folder() / f"{name}.yaml"):
+        if file.is_file():
+            return file
+    raise ConfigError(
+        f"{path} extends {name!r}, and there is no such recipe",
+        "Give a file's path from that recipe's folder, or a name from `ragr1-lite recipes list`.",
+    )
+
+
+def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's fields over its base's: whole values, but sections key by key."""
+    both = {name: (base[name], own[name]) for name in base.keys() & own.keys()}
+    sections = {
+        name: _over(*pair) for name, pair in both.items() if isinstance(pair[0], dict) and isinstance(pair[1], dict)
+    }
+    return base | own | sections
+
+
+def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A section's keys over its base's; an index by one of its names replaces one by the other."""
+    own = {key: value for key, value in own.items() if value is not None or key not in _INDEX_NAMES}
+    named = own.keys() & _INDEX_NAMES
+    return {key: value for key, value in base.items() if not (named and key in _INDEX_NAMES)} | own
 
 
 def _override(fields: dict[str, Any], override: str) -> None:

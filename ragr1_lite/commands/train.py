@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,8 @@ import typer
 
 from ragr1_lite.commands.ask import show_answer
 from ragr1_lite.commands.options import AsJson, Overrides, Overwrite, RecipeName, Resume, examples, group
+from ragr1_lite.distributed import is_main
+from ragr1_lite.events import PhaseFinished, PhaseStarted, Report, ignore
 from ragr1_lite.session import session
 
 if TYPE_CHECKING:
@@ -73,11 +76,18 @@ def _train(
     as_json: bool,
 ) -> None:
     with session(context) as display:
-        from ragr1_lite.config import load_recipe
+        from ragr1_lite.config import load_recipe, require_adapter
 
         settings = load_recipe(recipe, overrides or (), task=task)  # before torch is imported
+        require_adapter(settings)
+        report: Report = display if is_main() else ignore
+        began = time.monotonic()
+        report(PhaseStarted("Loading"))  # torch and TRL take seconds
         train = import_module(f"ragr1_lite.{task}").train
-        _show_run(train(settings, resume=resume, overwrite=overwrite, report=display), display, as_json)
+        report(PhaseFinished("Loading", time.monotonic() - began))
+        result = train(settings, resume=resume, overwrite=overwrite, report=report)
+        if is_main():
+            _show_run(result, display, as_json)
 
 
 def _show_run(result: TrainResult, display: Display, as_json: bool) -> None:

@@ -55,9 +55,14 @@ COMMANDS = [
     ["data", "select"],
     ["data", "view"],
     ["bench", "segments"],
+    ["doctor"],
+    ["plan"],
+    ["recipes", "check"],
+    ["recipes", "copy"],
     ["recipes", "list"],
     ["recipes", "show"],
     ["bench", "retrieval"],
+    ["bench", "rollout"],
     ["bench", "sampling"],
 ]
 

@@ -1,0 +1,68 @@
+"""`doctor`: a line for each thing, JSON for programs, an exit code for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ragr1_lite import doctor
+from ragr1_lite.cli import app
+from ragr1_lite.doctor import Finding
+
+WELL = (Finding("python", True, "3.11.7 on Linux"), Finding("gpu", True, "none found"))
+ILL = Finding("trl", False, "\x1b[31m1.15.0\x1b[0m, [red]wrong[/red]", 'pip install "trl==1.14.2"')
+
+
+@pytest.fixture(autouse=True)
+def _environment_stays() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Puts findings in the place of a look at this machine; holds whether the hub was to be asked."""
+    seen: list[bool] = []
+    monkeypatch.setattr(doctor, "examine", lambda *, online: seen.append(online) or list(WELL))
+    return seen
+
+
+def test_help() -> None:
+    text = run("--help").stdout
+    assert "--online" in text and "--json" in text and all(len(line) <= 90 for line in text.splitlines())
+
+
+def test_all_is_well(asked: list[bool]) -> None:
+    result = run()
+    assert (result.exit_code, asked) == (0, [False])
+    assert result.stdout == "ok  python  3.11.7 on Linux\nok  gpu     none found\n"
+    assert run("--online").exit_code == 0 and asked == [False, True]
+
+
+def test_what_is_broken_comes_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda *, online: [*WELL, ILL])
+    result = run()
+    assert result.exit_code == 1 and "\x1b" not in result.stdout
+    *_, said, mend = result.stdout.splitlines()
+    assert said.split() == ["BAD", "trl", "1.15.0,", "[red]wrong[/red]"]
+    assert mend.strip() == '→ pip install "trl==1.14.2"'
+
+
+def test_json(monkeypatch: pytest.MonkeyPatch, asked: list[bool]) -> None:
+    found = json.loads(run("--json").stdout)
+    assert found["ok"] and found["findings"][1] == {"name": "gpu", "ok": True, "detail": "none found", "mend": ""}
+    monkeypatch.setattr(doctor, "examine", lambda *, online: [*WELL, ILL])
+    result = run("--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1 and not found["ok"] and found["findings"][-1]["mend"] == ILL.mend
