@@ -1,21 +1,95 @@
-"""Draws docs/ask.svg, the README's picture, from a real answer: ``python docs/picture.py [QUESTION]``."""
+"""Draws the README's pictures from what really happened.
+
+``python docs/picture.py [QUESTION]`` asks the shipped model and draws ``docs/ask.svg``;
+``python docs/picture.py --run FOLDER`` replays a GRPO run's metrics up to the middle of its last step, lets its adapter
+answer held-out questions for the sample, and draws ``docs/training.svg``.
+"""
 
 import io
+import json
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from ragr1_lite.answer import Assistant
+from ragr1_lite.config import Recipe, load_recipe
+from ragr1_lite.evaluate import held_out
+from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
+from ragr1_lite.rewards import score
+from ragr1_lite.rollout import run_rollouts
 from ragr1_lite.ui import Display
 from ragr1_lite.ui.conversation import PrettyConversation
+from ragr1_lite.ui.training import TRAINING, TrainingView
 
-question = " ".join(sys.argv[1:]) or "Which has the higher highest point, Chad or Niger?"
-answer = Assistant.open().ask(question)
-console = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
-view = PrettyConversation(Display(out=console))
-view._stream = lambda: None  # no spinner between the turns
-view.begin(question)
-view.finish(answer)
-svg = console.export_svg(title=f'ragr1-lite ask "{question}"')
-Path(__file__).with_name("ask.svg").write_text(svg, encoding="utf-8")
+QUESTIONS = 48
+"""Held-out questions among which the sample is chosen."""
+
+
+def ask(question: str) -> None:
+    """A question is answered."""
+    answer = Assistant.open().ask(question)
+    console = _console(96)
+    view = PrettyConversation(Display(out=console))
+    view._stream = lambda: None  # no spinner between the turns
+    view.begin(question)
+    view.finish(answer)
+    _save(console, f'ragr1-lite ask "{question}"', "ask.svg")
+
+
+def training(run: Path) -> None:
+    """A run in the middle of its last step."""
+    recipe = load_recipe(str(run / "recipe.yaml"))
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    now = 0.0
+    view = TrainingView(lambda: now)
+    view.take(PhaseStarted(TRAINING, recipe.train.steps, "steps"))
+    rollouts = _rollouts(recipe, run)
+    for metrics in steps:
+        view.take(PhaseStarted("rollouts", recipe.train.batch_size, "rollouts"))
+        now += metrics["rollout_seconds"]
+        view.take(PhaseAdvanced("rollouts", recipe.train.batch_size))
+        view.take(PhaseFinished("rollouts", metrics["rollout_seconds"]))
+        update = metrics["seconds"] - metrics["rollout_seconds"]
+        if metrics is not steps[-1]:
+            now += update
+            view.take(StepFinished(metrics.pop("step"), recipe.train.steps, metrics))
+    view.take(rollouts)
+    now += update / 2
+    console = _console(88)
+    console.print(view.render(console.width, 24))
+    _save(console, "ragr1-lite grpo", "training.svg")
+
+
+def _rollouts(recipe: Recipe, run: Path) -> RolloutsFinished:
+    """What the run's adapter makes of the first held-out questions, greedily."""
+    assistant = Assistant.open_recipe(recipe, adapter=str(_adapter(run)))
+    trajectories = run_rollouts(
+        held_out(recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"questions": QUESTIONS})})),
+        assistant.sampler,
+        assistant.searcher,
+        protocol=assistant.protocol,
+        limits=assistant.limits,
+    )
+    rewards = [score(trajectory, recipe.reward.weights) for trajectory in trajectories]
+    return RolloutsFinished(tuple(trajectories), tuple(rewards), 0.0)
+
+
+def _adapter(run: Path) -> Path:
+    """The trained adapter or, of a run that is not finished, the newest checkpoint."""
+    checkpoints = sorted((run / "checkpoints").glob("checkpoint-*/complete"), key=lambda path: path.stat().st_mtime)
+    return run / "adapter" if (run / "adapter").exists() else checkpoints[-1].parent
+
+
+def _console(width: int) -> Console:
+    return Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+
+
+def _save(console: Console, title: str, name: str) -> None:
+    Path(__file__).with_name(name).write_text(console.export_svg(title=title), encoding="utf-8")
+
+
+if sys.argv[1:2] == ["--run"]:
+    training(Path(sys.argv[2]))
+else:
+    ask(" ".join(sys.argv[1:]) or "Which has the higher highest point, Chad or Niger?")

@@ -33,6 +33,30 @@ class Evaluated(Protocol):
         ...
 
 
+class Found(Protocol):
+    """What a line about this machine needs; :class:`ragr1_lite.doctor.Finding` has it."""
+
+    @property
+    def name(self) -> str:
+        """What was looked at."""
+        ...
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is as it should be."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """What was found."""
+        ...
+
+    @property
+    def mend(self) -> str:
+        """How to mend it; empty where nothing is to be mended."""
+        ...
+
+
 def evaluation_table(evaluations: Sequence[Evaluated], console: Console) -> RenderableType:
     """One row per evaluation: exact match by kind of question and over all, F1, validity, costs.
 
@@ -107,6 +131,36 @@ def counts_table(counts: Mapping[str, Any]) -> Table:
 def saved_index(info: IndexInfo) -> str:
     """The sentence that ends a build."""
     return f"{count(info.passages, 'passage')} ({size(info.bytes)}) in {info.path}"
+
+
+def findings_table(findings: Sequence[Found]) -> Table:
+    """What was looked at, each with what was found and, where something is broken, how to mend it."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark = Text("ok", "green") if finding.ok else Text("BAD", "bold red")
+        table.add_row(mark, Text(clean(finding.name)), Text(clean(finding.detail)))
+        if finding.mend:
+            table.add_row("", "", Text(f"→ {clean(finding.mend)}", "bold"))
+    return table
+
+
+def records_table(records: Sequence[Mapping[str, str]], console: Console) -> Table:
+    """Records with the same keys, which stand over their columns."""
+    table = Table(
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        header_style="bold",
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0) if console.is_terminal else (0, 2, 0, 0),
+    )
+    for name in records[0] if records else ():
+        table.add_column(Text(name), overflow="fold")
+    for record in records:
+        table.add_row(*(Text(clean(value)) for value in record.values()))
+    return table
 
 
 def _figures(title: str, labels: Sequence[str], columns: Mapping[str, Sequence[str]], console: Console) -> Table:

@@ -34,7 +34,8 @@ from ragr1_lite.ui import (
     search_results,
 )
 from ragr1_lite.ui.conversation import read
-from ragr1_lite.ui.display import console, trend
+from ragr1_lite.ui.display import console
+from ragr1_lite.ui.figures import trend
 from ragr1_lite.ui.text import clean, one_line, to_json
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\u202eright\x00"
@@ -111,7 +112,7 @@ def play(view: Conversation, *turns: Turn, chunk: int = 3) -> None:
 # --- text ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["text", "display", "conversation"])
+@pytest.mark.parametrize("module", ["text", "conversation", "curves", "figures"])
 def test_examples_in_docstrings(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"ragr1_lite.ui.{module}"))
     assert result.attempted and not result.failed
@@ -368,16 +369,15 @@ def test_training_lines_and_their_end() -> None:
 def test_a_second_training_begins_anew_and_a_resumed_one_tells_time_from_its_own_steps() -> None:
     display, clock = piped()
     display(StepFinished(50, 100, {"loss": 1.0, "seconds": 1.0}))
-    (task,) = display._tasks.values()
+    assert display._training is not None
     clock.now += 1
-    assert task.times(clock.now) == "2.0 s · 1:40 left"
+    assert display._training.steps.times(clock.now) == "2.0 s · 49.0 s left"
     display(StepFinished(1, 10, {"loss": 1.0}))
-    (task,) = display._tasks.values()
-    assert task.progress == "1/10 steps"
+    assert display._training.steps.progress == "1/10 steps"
 
 
 def test_trend_without_figures_is_empty() -> None:
-    assert trend([]) == "" and trend([{"lr": 1.0}]) == ""
+    assert trend({}) == "" and trend({"loss": [], "lr": [1.0]}) == ""
 
 
 def test_the_display_remembers_the_last_checkpoint() -> None:
@@ -407,7 +407,7 @@ def test_a_terminal_sees_bars_within_its_width_and_they_go_away() -> None:
     clock.now = 10
     display(PhaseAdvanced("A rather long name of a phase, longer than most", 5000, HOSTILE))
     frame = drawn(display._render(), 60)
-    assert "5,000/20,000 passages" in frame and "30.0 s left" in frame and "3/9 steps" in frame
+    assert "5,000/20,000" in frame and "30.0 s left" in frame and "3/9" in frame
     assert all(len(line) <= 60 for line in frame.split("\n"))
     assert "\x1b" not in frame
     display.close()

@@ -1,0 +1,105 @@
+"""A piece of work that advances: how much is done, how long it took, what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ragr1_lite.ui.text import duration, one_line
+
+BARELY = 0.5
+"""Phases of fewer seconds pass without a word."""
+_MANY = 100
+"""Units a second from which their rate is worth telling."""
+_ROOMY = 80
+"""Columns from which a bar has room for the rate."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A piece of work.
+
+    Attributes:
+        name: What it is.
+        total: Its units, where they are known.
+        unit: What they are called.
+        began: When, in the clock's seconds.
+        done: Units done.
+        skipped: Units that were done before, as in a resumed run.
+        detail: What is being done now.
+        share: The share that is behind, where the total is not known.
+        moved: When it last advanced.
+        told: When a line was last printed of it.
+    """
+
+    name: str
+    total: int | None
+    unit: str
+    began: float
+    done: int = 0
+    skipped: int = 0
+    detail: str = ""
+    share: float | None = None
+    moved: float = field(init=False)
+    told: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.moved = self.told = self.began
+
+    def advance(self, done: int, now: float, *, detail: str = "", share: float | None = None) -> None:
+        """Some units more, counted from the start."""
+        self.done, self.moved, self.detail, self.share = done, now, one_line(detail), share
+
+    @property
+    def progress(self) -> str:
+        """Units done, such as ``1,200/25,531 passages``."""
+        if self.total is None and not self.done:
+            return ""
+        of = "" if self.total in (None, self.done) else f"/{self.total:,}"
+        return f"{self.done:,}{of} {self.unit}".rstrip()
+
+    def times(self, now: float, *, rate: bool = True) -> str:
+        """Time spent and, once they can be told, time left and, with ``rate``, units a second where they are many."""
+        spent, here = now - self.began, self.done - self.skipped
+        share = here / (self.total - self.skipped) if self.total else self.share
+        told = [duration(spent)]
+        if share and here > 0 and share < 1:
+            # from when it last advanced, lest it grow while a long unit is being done
+            left = (self.moved - self.began) / share * (1 - share) - (now - self.moved)
+            told += [f"{duration(left)} left"] if left > 0 else []
+        if rate and spent >= BARELY and here / spent >= _MANY:
+            told.append(f"{here / spent:,.0f}/s")
+        return " · ".join(told)
+
+    def bar(self, now: float, width: int | None = None) -> ProgressBar:
+        """What is done as a bar; one that moves where that is not known."""
+        return ProgressBar(
+            total=self.total or 1,
+            completed=self.done if self.total else self.share or 0,
+            width=width,
+            pulse=not self.total and self.share is None,
+            style="bright_black",
+            complete_style="cyan",
+            finished_style="green",
+            pulse_style="cyan",
+            animation_time=now,
+        )
+
+    def line(self, now: float, width: int) -> Table:
+        """Name, bar, units, times."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(overflow="ellipsis")
+        for _ in range(3):
+            grid.add_column(no_wrap=True)
+        times = Text(self.times(now, rate=width >= _ROOMY), "dim")
+        grid.add_row(Text(sentence(self.name)), self.bar(now, min(24, max(8, width // 5))), Text(self.progress), times)
+        return grid
+
+
+def sentence(name: str) -> str:
+    """A phase's name as the beginning of a line."""
+    name = one_line(name)
+    return name[:1].upper() + name[1:]
