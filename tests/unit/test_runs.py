@@ -62,6 +62,10 @@ def test_overwrite_deletes_what_the_run_left_and_nothing_else(folder: Path) -> N
     run.adapter.mkdir()
     run.log(1, {"loss": 1.0})
     run.save_summary({"em": 1.0})
+    run.remember(micro_batch=2)
+    for name in ("best", "tensorboard", "wandb"):
+        (folder / name).mkdir()
+        (folder / name / "file").write_text("theirs", encoding="utf-8")
     (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
     Run.start(folder, "task: grpo\n", overwrite=True)
     assert contents(folder) == ["checkpoints", "recipe.yaml", "thesis.tex"]
@@ -124,6 +128,25 @@ def test_resuming_forgets_what_will_be_done_again(folder: Path) -> None:
     resumed.log(6, {"loss": 0.1})
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resuming_removes_what_was_cut_off_while_it_was_written(folder: Path) -> None:
+    Run.start(folder, RECIPE).best.mkdir()
+    for name in (".adapter-x1y2", ".best-x1y2"):
+        (folder / name / "old").mkdir(parents=True)
+    for name in (".metrics.jsonl.123", ".state.json.123", ".gitignore"):
+        (folder / name).write_text("half", encoding="utf-8")
+    Run.start(folder, RECIPE, resume=True)
+    assert contents(folder) == [".gitignore", "best", "checkpoints", "recipe.yaml"]
+
+
+def test_what_is_remembered_outlives_the_process(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    assert run.recall() == {}
+    run.remember(micro_batch=2, wandb_id="a")
+    run.remember(micro_batch=1)
+    assert Run.start(folder, RECIPE, resume=True).recall() == {"micro_batch": 1, "wandb_id": "a"}
+    assert Run.start(folder, RECIPE, overwrite=True).recall() == {}
 
 
 def test_resuming_without_a_complete_checkpoint_begins_again(folder: Path) -> None:
