@@ -8,6 +8,7 @@ from ragr1_lite.config import SHIPPED, WORLD, Recipe
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
+from ragr1_lite.grpo.own import own_reward
 from ragr1_lite.grpo.trainer import make_trainer
 from ragr1_lite.models import load_policy
 from ragr1_lite.retrieval import open_searcher
@@ -39,7 +40,16 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     """
     import_in_order(recipe)
     check_trackers(recipe)
+    own_reward(recipe.reward)  # what is wrong with it is told before the run's folder is made
     start = starting_point(recipe)
+    examples = load_examples(
+        recipe.data.train,
+        "train",
+        limit=questions_read(recipe),
+        seed=recipe.train.seed,
+        mix=recipe.data.mix,
+        report=report,
+    )
     held_out = validation.questions(recipe, report)
     run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
     if resume and (result := finished(run, recipe, report)):
@@ -50,14 +60,6 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     check_trainable(policy)
     if recipe.model.adapter is None:
         report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
-    examples = load_examples(
-        recipe.data.train,
-        "train",
-        limit=questions_read(recipe),
-        seed=recipe.train.seed,
-        mix=recipe.data.mix,
-        report=report,
-    )
     return fit_within_memory(
         lambda recipe: make_trainer(policy, examples, searcher, recipe, run, report),
         policy,
@@ -86,4 +88,4 @@ def starting_point(recipe: Recipe) -> Recipe:
 def questions_read(recipe: Recipe) -> int | None:
     """How many questions are loaded: no more than training meets, unless weights are to choose among a file's."""
     weighted = recipe.data.weights != "even" and recipe.data.train != WORLD
-    return recipe.data.limit or (None if weighted else recipe.groups_needed)
+    return recipe.data.limit or (None if weighted else recipe.groups_needed * (1 + recipe.grpo.resample))
