@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
+
+FEW = 4
+"""Rows from which packed weights are the faster ones."""
+PACKED_BYTES = 2**30
+"""Weights beyond this are not packed, since that takes their size again."""
 
 
 @cache
@@ -47,6 +55,53 @@ def use_best_threads() -> int:
     best = most if gain > 1.2 else 1
     torch.set_num_threads(best)
     return best
+
+
+@contextmanager
+def packed_weights(model: Any) -> Iterator[None]:
+    """Multiplies a few rows by fp32 weights faster while it is open; the weights must not change in it.
+
+    Torch's own product lays the weights out anew in every call, which for 8 rows takes as long as multiplying. Here
+    they are laid out once, a copy of them all. Steps of 8 rows were measured at .7 of their time, of 32 at .9. Does
+    nothing where that is not to be had: on other devices and processors, for other dtypes and large models. What
+    decides is the machine alone, no measurement: a run that is repeated has to compute the same.
+    """
+    layers = _packable(model)
+    try:
+        for layer in layers:
+            vars(layer)["forward"] = _packed_forward(layer)
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)
+
+
+def _packable(model: Any) -> list[Any]:
+    """The linear layers that can be packed: plain ones whose forward nobody else has replaced."""
+    import torch
+
+    layers = [
+        module
+        for module in model.modules()
+        if type(module) is torch.nn.Linear and "forward" not in vars(module) and module.weight.device.type == "cpu"
+    ]
+    fits = sum(layer.weight.nbytes for layer in layers) <= PACKED_BYTES
+    known = all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+    usable = known and platform.machine() in ("x86_64", "AMD64")
+    return [layer for layer in layers if layer.weight.dtype == torch.float32] if usable and fits else []
+
+
+def _packed_forward(layer: Any) -> Callable[[Any], Any]:
+    import torch
+
+    packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), 8)
+
+    def forward(rows: Any) -> Any:
+        if rows.numel() < FEW * rows.shape[-1]:
+            return torch.nn.functional.linear(rows, layer.weight, layer.bias)
+        return torch.ops.mkldnn._linear_pointwise(rows, packed, layer.bias, "none", [], "")
+
+    return forward
 
 
 def _times(work: Callable[[], object], rounds: int) -> list[float]:

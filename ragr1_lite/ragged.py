@@ -56,7 +56,7 @@ class RaggedCache:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
         self._slots: list[_Slot] = []
         self._live = 0
         self._shape = (0, 0)
@@ -112,7 +112,7 @@ class RaggedCache:
         longest = max(positions) + 1
         self._fit(longest)
         self._spans = []
-        device = self._model.device
+        device = self.model.device
         last = torch.tensor(positions, device=device)
         unused = torch.arange(longest, device=device)[None] > last[:, None]
         # Added, not boolean: the kernels would turn a boolean mask into this in every layer.
@@ -199,8 +199,8 @@ class RaggedCache:
 
     def _run(self, ids: Sequence[int], positions: Sequence[int], last: Sequence[int]) -> torch.Tensor:
         """One forward of packed tokens; logits at the indices ``last`` only."""
-        device = self._model.device
-        output = self._model(
+        device = self.model.device
+        output = self.model(
             input_ids=torch.tensor([list(ids)], device=device),
             position_ids=torch.tensor([list(positions)], device=device),
             use_cache=False,

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core import Completion, Finish, SampleRequest
+from ragr1_lite.cpu import FEW, packed_weights
 from ragr1_lite.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.models import Policy
 from ragr1_lite.tokenization import ChatTokenizer
@@ -90,6 +91,7 @@ class TransformersSampler:
         try:
             yield
         finally:
+            self._session.close()
             self._session = outer
 
     def sample(
@@ -134,7 +136,7 @@ class TransformersSampler:
                 raise
         # Only here, with the error, are the tensors gone that its frames held.
         if self._session:
-            self._session.cache = None
+            self._session.close()
         _free(self.policy.device)
         self._batch_size = len(rows) // 2
 
@@ -142,8 +144,10 @@ class TransformersSampler:
         """Samples rows side by side over a cache, the session's where there is one."""
         from ragr1_lite.ragged import RaggedCache
 
-        session = self._session or _Session()
-        cache = session.cache = session.cache or RaggedCache(self.policy.model)
+        cache = self._session.cache if self._session else None
+        cache = cache or RaggedCache(self.policy.model)
+        if self._session:
+            self._session.keep(cache, len(rows))
         named = {row.name: row for row in rows}
         began, part = time.perf_counter(), "prefill"
         logits = cache.prefill({row.name: row.ids for row in rows}, max(row.left for row in rows))
@@ -231,16 +235,30 @@ _BACKED_OFF = (
 )
 
 
-@dataclass(eq=False)
 class _Session:
-    """What is kept between turns."""
+    """What is kept between turns: the cache, and on a CPU weights laid out for a few rows at a time."""
 
-    cache: RaggedCache | None = None
+    def __init__(self) -> None:
+        self.cache: RaggedCache | None = None
+        self._packed: ExitStack | None = None
 
     @property
     def names(self) -> set[int]:
         """Rows of which something is kept."""
         return set(self.cache.names) if self.cache else set()
+
+    def keep(self, cache: RaggedCache, rows: int) -> None:
+        """Keeps a cache, and packs the weights as soon as enough rows are decoded together."""
+        self.cache = cache
+        if self._packed is None and rows >= FEW:
+            self._packed = ExitStack()
+            self._packed.enter_context(packed_weights(cache.model))
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self.cache = None
+        if self._packed is not None:
+            self._packed.close()
 
 
 @dataclass(eq=False)

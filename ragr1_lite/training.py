@@ -32,8 +32,10 @@ if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which p
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamWriter failed")
 """The same as safetensors and torch.save tell it, in errors of their own."""
-_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
-"""As CUDA's libraries and torch's allocator for CPUs tell it, in errors of no type of their own."""
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED|could not create a primitive$"
+)
+"""As CUDA's libraries, torch's allocator for CPUs and oneDNN tell it, in errors of no type of their own."""
 _RENAMED = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "lr", "kl": "kl", "entropy": "entropy"}
 
 

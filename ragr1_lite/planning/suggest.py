@@ -29,23 +29,24 @@ def suggest(
     Returns:
         Nothing to change is an empty mapping; None where nothing fits.
     """
-    fitted = recipe
+    fitted, taken = recipe, peak(recipe)
     for smaller in (_micro_batches, _rows, *([_lengths] if shorten else [])):
         for candidate in smaller(fitted):
-            if peak(fitted) <= room:
+            if taken <= room:
                 break
-            if peak(candidate) < peak(fitted):
-                fitted = candidate
-    if peak(fitted) > room:
+            if (less := peak(candidate)) < taken:
+                fitted, taken = candidate, less
+    if taken > room:
         return None
     for larger in (_more_micro, _more_rows) if grow else ():
         for candidate in larger(fitted):
-            if peak(candidate) <= room:
-                fitted = candidate
+            if peak(candidate) > room:
+                break
+            fitted = candidate
     return {key: value for key in KEYS if (value := _value(fitted, key)) != _value(recipe, key)}
 
 
-def changed(recipe: Recipe, key: str, value: int) -> Recipe:
+def changed(recipe: Recipe, key: str, value: object) -> Recipe:
     """The recipe with one key of a section set."""
     section, _, name = key.partition(".")
     fields: dict[str, Any] = recipe.model_dump()

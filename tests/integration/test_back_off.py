@@ -279,6 +279,8 @@ def test_other_errors_stay_what_they_are(folder: Path, tmp_path: Path, on_device
         ),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("could not create a primitive descriptor for a matmul primitive"), False),
         (MemoryError(), True),
         (RuntimeError("expected scalar type Float but found Half"), False),
         (OSError("out of memory"), False),

@@ -309,6 +309,23 @@ def test_mask_that_gates_whole_rows(
     assert start.refused().startswith("sampler and trainer differ by")
 
 
+def test_mask_that_does_not_decide(
+    byte_model: Path, tmp_path: Path, honest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss goes by a mask of its own, kept from before."""
+    kept: list[torch.Tensor] = []
+
+    def own_mask(inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs | {"tool_mask": inputs["tool_mask"] * kept[0]}
+
+    honest()
+    in_batch(lambda batch: kept.append(batch["tool_mask"]), monkeypatch)
+    monkeypatch.setattr("trl.trainer.grpo_trainer.shuffle_sequence_dict", lambda batch: batch)
+    in_loss(own_mask, monkeypatch)
+    start = Start(byte_model, tmp_path / "run", train={"steps": 1, "micro_batch": 4})
+    assert start.refused() == "the mask does not decide what is trained"
+
+
 def test_tokens_encoded_anew(byte_model: Path, tmp_path: Path, honest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def last_one_changed(batch: dict[str, Any]) -> None:
         batch["completion_ids"][:, 0] += 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ragr1_lite import ragged
+from ragr1_lite import cpu, ragged
 from ragr1_lite.core import Completion, SampleRequest
 from ragr1_lite.events import Notice, TextSampled
 from ragr1_lite.models import Policy
@@ -336,6 +336,40 @@ def test_a_cache_grows_and_rows_come_back(tiny: Policy) -> None:
                 check(logits)
             rows = {name: [*ids, 17, 18] for name, ids in rows.items() if name != left}
     assert len(shapes) > 2, "slabs should have grown"
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 4, 9, 70])
+def test_packed_weights_multiply_the_same(rows: int, bias: bool) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(48, 96, bias=bias), torch.nn.SiLU(), torch.nn.Linear(96, 32, bias=bias))
+    given = torch.randn(1, rows, 48)
+    with torch.inference_mode():
+        expected = model(given)
+        with cpu.packed_weights(model):
+            torch.testing.assert_close(model(given), expected)
+            model[0].weight.zero_()
+            assert rows < cpu.FEW or torch.allclose(model(given), expected, atol=1e-5), "another copy should be used"
+        assert not torch.allclose(model(given), expected, atol=1e-5), "the weights themselves should be used again"
+
+
+def test_weights_are_packed_where_it_helps(tiny_qwen2: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = tiny_qwen2.model
+    sampler, requests = TransformersSampler(tiny_qwen2), requests_for(tiny_qwen2)
+
+    def packed(rows: int) -> bool:
+        with sampler.session():
+            sampler.sample(requests[:rows], stop=(), max_new_tokens=2)
+            found = "forward" in vars(model.lm_head)
+        assert "forward" not in vars(model.lm_head)
+        return found
+
+    assert packed(cpu.FEW)
+    assert not packed(cpu.FEW - 1)
+    half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.bfloat16))
+    with cpu.packed_weights(half):
+        assert "forward" not in vars(half[0])
+    monkeypatch.setattr(cpu, "PACKED_BYTES", 1000)
+    assert not packed(cpu.FEW)
 
 
 # Log-probabilities
