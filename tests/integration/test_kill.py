@@ -106,13 +106,22 @@ def moments(seed: int, steps: int) -> list[tuple[int, float]]:
     return [(step, chance.uniform(0, 1.5)) for step in sorted(chance.sample(range(steps - 1), KILLS))]
 
 
-def kill_at(run: Path, process: int, step: int, seconds: float) -> None:
-    """Kills a process some seconds after it told a step; for step 0 after it began its run's folder."""
+def kill_at(run: Path, process: int, earlier: int | None, step: int, seconds: float) -> None:
+    """Kills a process some seconds after it told a step; for step 0 after it began its run's folder.
+
+    ``earlier`` is the file of the process before it, whose metrics do not count.
+    """
     deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and _steps(run) < step:
+    while time.monotonic() < deadline and (_steps(run) < step or (earlier and metrics_file(run) == earlier)):
         time.sleep(0.001)
     time.sleep(seconds)
     os.kill(process, signal.SIGKILL)
+
+
+def metrics_file(run: Path) -> int | None:
+    """Which file the metrics are in now; a resumed run writes a new one."""
+    path = run / "metrics.jsonl"
+    return path.stat().st_ino if path.exists() else None
 
 
 def _steps(run: Path) -> int:
@@ -148,8 +157,9 @@ def test_killed_five_times(task: str, folder: Path, processes: Processes) -> Non
     pace = 2 * seconds_a_step(folder / f"{task}-whole")  # as long again for the checkpoint
     name = f"{task}-killed"
     for number, (step, share) in enumerate(moments(7, STEPS)):
+        earlier = metrics_file(folder / name)
         process = processes.start(*command(name, *(["--resume"] if number else [])))
-        kill_at(folder / name, process, step, share * pace)
+        kill_at(folder / name, process, earlier, step, share * pace)
         assert processes.wait() == -signal.SIGKILL
         assert step <= _steps(folder / name) < STEPS
     processes.start(*command(name, "--resume"))
@@ -195,8 +205,9 @@ def test_a_real_model_is_killed_five_times(task: str, tmp_path: Path, smollm2: P
     finish(begin("whole"))
     pace = 1.2 * seconds_a_step(tmp_path / "whole")
     for number, (step, share) in enumerate(moments(11, 8)):
+        earlier = metrics_file(tmp_path / "killed")
         process = begin("killed", *(["--resume"] if number else []))
-        kill_at(tmp_path / "killed", process.pid, step, share * pace)
+        kill_at(tmp_path / "killed", process.pid, earlier, step, share * pace)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
     finish(begin("killed", "--resume"))
