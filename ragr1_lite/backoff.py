@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.errors import RunError
+from ragr1_lite.errors import RunError, out_of_memory
 from ragr1_lite.events import Notice, Report
 from ragr1_lite.models import Policy
 from ragr1_lite.runs import Run
 from ragr1_lite.trackers import logging_into
-from ragr1_lite.training import TrainResult, fit, memory_hint, out_of_memory
+from ragr1_lite.training import TrainResult, fit, memory_hint
 
 
 def fit_within_memory(

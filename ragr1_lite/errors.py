@@ -13,7 +13,18 @@ Anything else that surfaces is a bug of ours and is shown as one.
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "RetrievalIndexError", "ModelError", "RagR1Error", "RunError", "StorageError"]
+import re
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "ModelError",
+    "RagR1Error",
+    "RetrievalIndexError",
+    "RunError",
+    "StorageError",
+    "out_of_memory",
+]
 
 
 class RagR1Error(Exception):
@@ -55,3 +66,16 @@ class RunError(RagR1Error):
 
 class StorageError(RagR1Error):
     """The disk is full or not writable."""
+
+
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED|could not create a primitive$"
+)
+"""As CUDA's libraries, torch's allocator for CPUs and oneDNN tell it, in errors of no type of their own."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python's or torch's memory ran out, on a GPU or beside it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core import Completion, Finish, SampleRequest
 from ragr1_lite.cpu import FEW, packed_weights
+from ragr1_lite.errors import out_of_memory
 from ragr1_lite.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.models import Policy
 from ragr1_lite.tokenization import ChatTokenizer
-from ragr1_lite.training import out_of_memory
 
 if TYPE_CHECKING:
     import torch

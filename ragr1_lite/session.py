@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from ragr1_lite.errors import ConfigError, RagR1Error, StorageError
+from ragr1_lite.errors import ConfigError, RagR1Error, StorageError, out_of_memory
 
 if TYPE_CHECKING:
     from ragr1_lite.ui import Display
@@ -67,7 +67,7 @@ def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
         case OSError(errno=number) if number in _STORAGE:
             display.error(str(StorageError(_STORAGE[number] + _where(error), _STORAGE_HINT)))
             return 1
-        case _ if _out_of_memory(error):
+        case _ if out_of_memory(error):
             display.error(f"The memory ran out. {_MEMORY_HINT}")
             return 1
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -93,13 +93,6 @@ _MEMORY_HINT = "Lower train.micro_batch and rollout.batch_size with --set, or --
 
 def _where(error: OSError) -> str:
     return f" ({error.filename})" if error.filename else ""
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether Python's or torch's memory ran out; torch is not imported to see it."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.distributed import anywhere, is_main, processes, sharded, together, wait
-from ragr1_lite.errors import ConfigError, RunError, StorageError
+from ragr1_lite.errors import ConfigError, RunError, StorageError, out_of_memory
 from ragr1_lite.events import CheckpointSaved, Notice, Report, StepFinished
 from ragr1_lite.models import LoraSpec, ModelSpec, Policy, import_unsloth_first, name_base, save_adapter
 from ragr1_lite.runs import Run
@@ -32,10 +32,6 @@ if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which p
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamWriter failed")
 """The same as safetensors and torch.save tell it, in errors of their own."""
-_NO_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED|could not create a primitive$"
-)
-"""As CUDA's libraries, torch's allocator for CPUs and oneDNN tell it, in errors of no type of their own."""
 _RENAMED = {"loss": "loss", "grad_norm": "grad_norm", "learning_rate": "lr", "kl": "kl", "entropy": "entropy"}
 
 
@@ -303,7 +299,7 @@ def fit(
     Raises:
         KeyboardInterrupt: After the checkpoint was written.
         StorageError: Something cannot be written; earlier checkpoints are intact.
-        RuntimeError: The memory ran out, see :func:`out_of_memory`; the last state was written.
+        RuntimeError: The memory ran out, see :func:`~ragr1_lite.errors.out_of_memory`; the last state was written.
         RunError: It ran out where the state is lost, or on one of several GPUs.
     """
     from transformers import TrainerCallback
@@ -355,13 +351,6 @@ def _memory_errors(trainer: Any, progress: Progress) -> Iterator[None]:
         if progress.interrupted:
             raise KeyboardInterrupt from error
         raise
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether Python's or torch's memory ran out, on a GPU or beside it."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
 
 
 def memory_hint(recipe: Recipe) -> str:

@@ -16,11 +16,11 @@ from ragr1_lite import grpo, sft
 from ragr1_lite.config import Recipe
 from ragr1_lite.core import Reward, Trajectory
 from ragr1_lite.data.files import write_records
-from ragr1_lite.errors import RunError
+from ragr1_lite.errors import RunError, out_of_memory
 from ragr1_lite.events import CheckpointSaved, Notice, StepFinished, ignore
 from ragr1_lite.grpo import rollouts, stage
 from ragr1_lite.runs import Run
-from ragr1_lite.training import TrainResult, out_of_memory
+from ragr1_lite.training import TrainResult
 from tests.integration import tiny
 
 TRAIN = {"steps": 4, "batch_size": 4, "micro_batch": 4, "learning_rate": 0.01, "save_every": 3}
