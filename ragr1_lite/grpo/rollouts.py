@@ -10,7 +10,7 @@ from typing import Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core import Example, Reward, Sampler, Searcher, Trajectory
-from ragr1_lite.events import (
+from ragr1_lite.events import Notice
     PhaseAdvanced,
     PhaseFinished,
     PhaseStarted,
@@ -113,6 +113,8 @@ class Rollouts:
             if isinstance(event, RolloutFinished):
                 done += 1
                 self._report(PhaseAdvanced(PHASE, done))
+            elif isinstance(event, Notice):
+                self._report(event)
 
         trajectories = run_rollouts(
             [self._examples[number] for number in numbers],

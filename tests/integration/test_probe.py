@@ -20,7 +20,7 @@ def test_a_small_case_takes_what_was_predicted(smollm2: Policy) -> None:
     assert 0.9 < found.probe["ratio"] < 1.1
     assert found.peak_gb == pytest.approx(found.probe["peak_gb"])
     activations = found.parts["activations"]
-    assert activations > 0.25 * found.peak_gb  # or the test would be one of the runtime alone
+    assert activations > 0.2 * found.peak_gb  # or the test would be one of the runtime alone
 
 
 def test_grpo_samples_and_trains(tmp_path: Path) -> None:
