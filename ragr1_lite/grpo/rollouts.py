@@ -10,7 +10,8 @@ from typing import Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core import Example, Reward, Sampler, Searcher, Trajectory
-from ragr1_lite.events import Notice
+from ragr1_lite.events import (
+    Notice,
     PhaseAdvanced,
     PhaseFinished,
     PhaseStarted,
