@@ -104,7 +104,7 @@ def run_rollouts(
     rows = [_Row(i, example, document_tokens_left=limits.total_document_tokens) for i, example in enumerate(examples)]
     _open(rows, sampler.tokenizer, searcher, protocol, limits, report)
     live = _unfinished(rows, report)
-    with _session(sampler):
+    with session_of(sampler):
         while live:
             requests = [SampleRequest(row.index, row.token_ids) for row in live]
             completions = sampler.sample(requests, stop=STOP, max_new_tokens=limits.max_new_tokens, report=report)
@@ -116,8 +116,8 @@ def run_rollouts(
     return [row.finish() for row in rows]
 
 
-def _session(sampler: Sampler) -> AbstractContextManager[None]:
-    """Lets a sampler that can keep what it computes from turn to turn."""
+def session_of(sampler: Sampler) -> AbstractContextManager[None]:
+    """A sampler's session, in which it keeps what it computes from turn to turn; an empty one where it cannot."""
     return sampler.session() if isinstance(sampler, SessionSampler) else nullcontext()
 
 

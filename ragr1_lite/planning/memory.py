@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ragr1_lite.cpu import FEW, PACKED_BYTES
 from ragr1_lite.planning.shapes import Shape
 
 Device = Literal["cuda", "cpu"]
@@ -27,7 +28,7 @@ PREFILL_CHUNK = 512
 """Tokens of one forward while rollouts are sampled; :data:`ragr1_lite.ragged.CHUNK`."""
 WORKING = {"activations", "logits", "kv_cache"}
 """Parts that come and go."""
-SAMPLING = {"merged", "kv_cache", "activations"}
+SAMPLING = {"merged", "packed", "kv_cache", "activations"}
 """Parts that only our own sampler has."""
 PADDED_TO = 32
 """SFT pads to a multiple of it."""
@@ -166,18 +167,22 @@ def ends_saved(s: Setting) -> float:
 
 
 def logits(s: Setting) -> float:
-    """What the loss holds on top.
+    """What the loss holds on top: TRL's losses have no more than a tile of tokens by words of the vocabulary at a time.
 
-    SFT, a chunk of tokens: their logits, log-probabilities, those exponentiated and a product, in fp32, and before them
-    the product in the dtype of training. GRPO, a tile of tokens by vocabulary: the same without the log-probabilities.
-    Autocast copies the output layer's weights where they are fp32.
+    SFT: the tile's logits, log-probabilities, those exponentiated and a product, in fp32, and before them the product
+    in the dtype of training. GRPO, in the backward pass: the product, its buffer in fp32, the tile before's
+    probabilities and gradient, and a difference about to become the next probabilities. Autocast copies the output
+    layer's weights to bf16 where they are fp32; GRPO's backward pass copies them back to fp32.
     """
-    tokens, vocabulary, copies = LOSS_CHUNK, s.shape.vocab_size, 4
-    if s.task == "grpo":
-        (tokens, vocabulary), copies = LOSS_TILE, 3
-    words = min(vocabulary, s.shape.vocab_size)
-    cast = 2 * words * s.shape.hidden_size if s.autocast and s.stream == 4 else 0
-    return min(tokens, s.tokens) * words * (copies * 4 + (2 if s.autocast else 0)) + cast
+    if s.task == "sft":
+        tokens, words = LOSS_CHUNK, s.shape.vocab_size
+        numbers = 4 * 4 + (2 if s.autocast else 0)
+    else:
+        tokens, words = LOSS_TILE[0], min(LOSS_TILE[1], s.shape.vocab_size)
+        numbers = 5 * 4 + s.computed
+    copied = 2 if s.autocast and s.stream == 4 else 0
+    copied += 4 if s.autocast and s.task == "grpo" else 0
+    return min(tokens, s.tokens) * words * numbers + copied * words * s.shape.hidden_size
 
 
 def merged(s: Setting) -> float:
@@ -186,6 +191,15 @@ def merged(s: Setting) -> float:
         return 0.0
     layer = sum(wide * high for wide, high in s.adapted.values())
     return s.shape.num_hidden_layers * layer * (4 if s.dtype == "fp32" else 2)
+
+
+def packed(s: Setting) -> float:
+    """While a CPU samples several rows: its fp32 weights once more, as :mod:`ragr1_lite.cpu` lays them out."""
+    if s.device != "cpu" or s.stream != 4 or s.rows < FEW:
+        return 0.0
+    output = s.shape.vocab_size * s.shape.hidden_size
+    size = 4 * (output + (s.shape.linear_parameters if s.dtype == "fp32" else 0))
+    return size if size <= PACKED_BYTES else 0.0
 
 
 def kv_cache(s: Setting) -> float:
@@ -231,6 +245,7 @@ def moments(s: Setting, runtime: float) -> dict[str, dict[str, float]]:
     if s.task == "grpo":
         found["sampling"] = always | {
             "merged": merged(s),
+            "packed": packed(s),
             "kv_cache": kv_cache(s),
             "activations": sampling_working(s),
         }

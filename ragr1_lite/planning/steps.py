@@ -27,6 +27,7 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core import Example, Passage, Sampler, SampleRequest, Segment, Source, Trajectory, Turn
 from ragr1_lite.errors import RagR1Error
 from ragr1_lite.events import StepFinished
+from ragr1_lite.rollout import session_of
 from ragr1_lite.runs import Run
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def measure(recipe: Recipe, length: int) -> Steps:
     from ragr1_lite.training import fit, import_in_order
 
     import_in_order(recipe)
+    give_back_freed_memory()
     seconds: list[float] = []
 
     def listen(event: object) -> None:
@@ -180,7 +182,6 @@ def _sft(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
     from ragr1_lite.training import lora_spec, model_spec
 
     policy = load_policy(model_spec(recipe), lora=lora_spec(recipe))
-    give_back_freed_memory()
     prompt = policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION.question))
     trajectories = [full.trajectory(QUESTION, prompt, number) for number in range(2)]
     return policy, make_trainer(policy, trajectories, recipe, run)
@@ -195,7 +196,6 @@ def _grpo(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
     rollouts: Any = import_module("ragr1_lite.grpo.rollouts")
     rollouts.run_rollouts = full  # in this process alone
     policy = load_policy(model_spec(starting_point(recipe)), lora=lora_spec(recipe))
-    give_back_freed_memory()
     return policy, make_trainer(policy, [QUESTION] * recipe.groups_needed, NoPassages(), recipe, run)
 
 
@@ -230,9 +230,10 @@ class FullRollouts:
         ids = self.trajectory(examples[0], prompt, 0).token_ids[: self._length - drawn]
         began = time.perf_counter()
         requests = [SampleRequest(row, ids) for row in range(self._rows)]
-        completions, peak = self.memory.phase(
-            lambda: sampler.sample(requests, stop=(), max_new_tokens=drawn, report=lambda event: None)
-        )
+        with session_of(sampler):
+            completions, peak = self.memory.phase(
+                lambda: sampler.sample(requests, stop=(), max_new_tokens=drawn, report=lambda event: None)
+            )
         self.seconds = time.perf_counter() - began
         self.peak = max(self.peak, peak)
         self.sampled = sum(len(completion.token_ids) for completion in completions)
