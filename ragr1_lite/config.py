@@ -203,7 +203,9 @@ class GrpoConfig(_Section):
     """Weight of the KL to the starting policy."""
     loss_type: Literal["dapo", "grpo", "gspo", "bnpo", "dr_grpo", "cispo", "luspo", "sapo", "vespo"] = "dapo"
     """TRL's losses by their names; ``gspo`` is ``grpo`` with one importance weight per sequence."""
-    epsilon: float = Field(0.2, gt=0)
+    epsilon: float | None = Field(None, gt=0)
+    """How far an importance weight may be from 1 before it is clipped. By default 0.2; for ``gspo``, whose weights are
+    those of whole sequences, 3e-4 below and 4e-4 above, as its authors (arXiv 2507.18071) have it."""
     iterations: int = Field(1, ge=1)
     """Updates per batch of rollouts."""
     resample: int = Field(0, ge=0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragr1_lite import vllm
-from ragr1_lite.config import Recipe
+from ragr1_lite.config import GrpoConfig, Recipe
 from ragr1_lite.core import Example, Sampler, Searcher
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.events import Report, ignore
@@ -21,6 +21,9 @@ from ragr1_lite.training import build_trainer, trainer_arguments
 
 _OF_SEQUENCES = ("gspo", "luspo")
 """Losses whose importance weight is that of a whole sequence; the others weigh each token."""
+_CLIPPED_BY = 0.2
+_SEQUENCES_CLIPPED_BY = (3e-4, 4e-4)
+"""Below and above 1, for ``gspo``."""
 _HIGHEST_WEIGHT = 5.0
 """Where ``cispo`` cuts importance weights: not 1 + epsilon but the weight itself, of which TRL recommends this."""
 
@@ -104,12 +107,22 @@ def _arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
         "max_completion_length": recipe.rollout.max_length,
         "temperature": grpo.temperature,
         "beta": grpo.beta,
-        "epsilon": grpo.epsilon,
-        "epsilon_high": _HIGHEST_WEIGHT if grpo.loss_type == "cispo" else None,
+        **_clipping(grpo),
         "loss_type": "grpo" if grpo.loss_type == "gspo" else grpo.loss_type,
         "importance_sampling_level": "sequence" if grpo.loss_type in _OF_SEQUENCES else "token",
         "scale_rewards": "none" if grpo.loss_type == "dr_grpo" else "group",
         "shuffle_dataset": False,
         "mask_truncated_completions": False,
         "log_completions": False,
+    }
+
+
+def _clipping(grpo: GrpoConfig) -> dict[str, float | None]:
+    """Where importance weights are clipped; None above means the same as below."""
+    if grpo.loss_type == "gspo" and grpo.epsilon is None:
+        below, above = _SEQUENCES_CLIPPED_BY
+        return {"epsilon": below, "epsilon_high": above}
+    return {
+        "epsilon": grpo.epsilon or _CLIPPED_BY,
+        "epsilon_high": _HIGHEST_WEIGHT if grpo.loss_type == "cispo" else None,
     }

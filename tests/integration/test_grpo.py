@@ -528,3 +528,21 @@ def test_trajectory_file_of_sft_serves_as_questions(byte_model: Path, tmp_path: 
     recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run")
     write_records(tmp_path / "records.jsonl", tiny.gold(tiny.load(recipe), recipe))
     assert load_examples(str(tmp_path / "records.jsonl"), "train") == tiny.EXAMPLES[:4]
+
+
+@pytest.mark.parametrize(
+    ("section", "below", "above"),
+    [
+        ({}, 0.2, 0.2),
+        ({"epsilon": 0.1}, 0.1, 0.1),
+        ({"loss_type": "gspo"}, 3e-4, 4e-4),
+        ({"loss_type": "gspo", "epsilon": 0.1}, 0.1, 0.1),
+        ({"loss_type": "cispo"}, 0.2, 5.0),
+    ],
+)
+def test_where_importance_weights_are_clipped(
+    byte_model: Path, tmp_path: Path, section: dict[str, Any], below: float, above: float
+) -> None:
+    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", grpo=section)
+    watched = Watched(tiny.load(recipe), recipe, tiny.EXAMPLES)
+    assert (watched.trainer.epsilon_low, watched.trainer.epsilon_high) == (below, above)
