@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core import Completion, Finish, SampleRequest
 from ragr1_lite.cpu import FEW, packed_weights
-from ragr1_lite.errors import out_of_memory
+from ragr1_lite.errors import RunError, out_of_memory
 from ragr1_lite.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.models import Policy
 from ragr1_lite.tokenization import ChatTokenizer
@@ -132,8 +132,10 @@ class TransformersSampler:
                 self._generate(rows, tell)
             return
         except Exception as error:
-            if not out_of_memory(error) or len(rows) == 1:
+            if not out_of_memory(error):
                 raise
+            if len(rows) == 1:  # A training would otherwise think that its passes are too large.
+                raise RunError(_NO_ROOM.format(tokens=len(rows[0].ids)), _NO_ROOM_HINT) from None
         # Only here, with the error, are the tensors gone that its frames held.
         if self._session:
             self._session.close()
@@ -233,6 +235,8 @@ _BACKED_OFF = (
     "Memory ran out while sampling: {now} rows are sampled side by side from here on, not {before}. "
     "The results are the same; set rollout.batch_size to {now} to begin with that."
 )
+_NO_ROOM = "The memory ran out while a single row of {tokens} tokens was sampled"
+_NO_ROOM_HINT = "Choose a shorter rollout.max_length, a smaller model, or model.dtype=nf4."
 
 
 class _Session:

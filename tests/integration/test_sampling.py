@@ -13,6 +13,7 @@ import torch
 
 from ragr1_lite import cpu, ragged
 from ragr1_lite.core import Completion, SampleRequest
+from ragr1_lite.errors import RunError
 from ragr1_lite.events import Notice, TextSampled
 from ragr1_lite.models import Policy
 from ragr1_lite.ragged import RaggedCache, ragged_attention
@@ -460,7 +461,7 @@ def test_memory_that_runs_out_in_a_later_turn(tiny_qwen2: Policy) -> None:
 
 
 def test_no_memory_for_one_row(tiny_qwen2: Policy) -> None:
-    with memory_for(tiny_qwen2, 0, ERRORS[0]) as failed, pytest.raises(torch.OutOfMemoryError):
+    with memory_for(tiny_qwen2, 0, ERRORS[0]) as failed, pytest.raises(RunError, match="a single row"):
         TransformersSampler(tiny_qwen2).sample(requests_for(tiny_qwen2), stop=(), max_new_tokens=12)
     assert failed == [4, 2, 1]
 
