@@ -39,6 +39,7 @@ CPU: list[Case] = [
     ("grpo", NAME, "bf16", 1, 1024, 24),
     ("grpo", NAME, "nf4", 2, 512, 8),
     ("grpo", NAME, "nf4", 1, 256, 24),
+    ("grpo", NAME, "nf4", 1, 512, 24),
     ("grpo", "qwen3-0.6b", "bf16", 1, 256, 8),
 ]
 CUDA: list[Case] = [

@@ -26,6 +26,8 @@ LOSS_TILE = (2048, 8192)
 """Tokens and words of the vocabulary whose logits TRL's chunked log-probabilities of GRPO have at a time."""
 PREFILL_CHUNK = 512
 """Tokens of one forward while rollouts are sampled; :data:`ragr1_lite.ragged.CHUNK`."""
+SAMPLING_ON_CPU = 110 * MIB
+"""What else a CPU holds while it samples, measured: kernels and buffers, what training left in small pieces."""
 WORKING = {"activations", "logits", "kv_cache"}
 """Parts that come and go."""
 SAMPLING = {"merged", "packed", "kv_cache", "activations"}
@@ -217,7 +219,8 @@ def sampling_working(s: Setting) -> float:
     layer = PREFILL_CHUNK * (3 * shape.intermediate_size + 2 * shape.hidden_size) * s.stream
     if s.device == "cuda":
         layer += 2 * PREFILL_CHUNK * shape.num_attention_heads * s.length * 4
-    return max(layer + whole, s.rows * shape.vocab_size * (s.stream + 3 * 4))
+    rest = SAMPLING_ON_CPU if s.device == "cpu" else 0
+    return rest + max(layer + whole, s.rows * shape.vocab_size * (s.stream + 3 * 4))
 
 
 def moments(s: Setting, runtime: float) -> dict[str, dict[str, float]]:
