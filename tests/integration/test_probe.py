@@ -31,4 +31,6 @@ def test_grpo_samples_and_trains(tmp_path: Path) -> None:
     assert 3 <= steps.sampled <= 3 * 8
     assert 0 < steps.sampling <= steps.peak
     assert steps.train_seconds > 0
-    assert 0.8 < (corrected(recipe, steps, length=256).probe or {})["ratio"] < 1.2
+    found = corrected(recipe, steps, length=256).probe or {}
+    # The runtime is nearly all of it, so that a ratio would say little; constants meant for real models weigh most.
+    assert abs(found["predicted_gb"] - found["peak_gb"]) < 0.2
