@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite import smollm2
 from ragr1_lite.config import WORLD, Recipe, load_recipe
-from ragr1_lite.core import Example, Mode, Sampler, Searcher, Trajectory
+from ragr1_lite.core import Example, Mode, Passage, Sampler, Searcher, Trajectory
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.rollout import Limits, run_rollouts
@@ -22,17 +22,30 @@ BARE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answered question; ``seconds`` is the wall time of the whole rollout."""
+    """An answered question.
+
+    Attributes:
+        trajectory: The rollout.
+        seconds: Its wall time.
+        searching: The part of it that was spent searching.
+    """
 
     trajectory: Trajectory
     seconds: float
+    searching: float = 0.0
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of each part: ``generate``, ``search``."""
+        return {"generate": max(self.seconds - self.searching, 0.0), "search": self.searching}
 
     def to_json(self) -> dict[str, Any]:
         """The answer's JSON form.
 
         Returns:
             ``{"question", "answer", "turns": [{"queries", "passages": [[{"title", "score"}]]}], "rounds", "queries",
-            "seconds"}``; only turns that searched are listed, ``answer`` is null where the model gave none.
+            "seconds", "phases": {"generate", "search"}}``; only turns that searched are listed, ``answer`` is null
+            where the model gave none.
         """
         trajectory = self.trajectory
         return {
@@ -52,17 +65,20 @@ class Answer:
             "rounds": trajectory.rounds,
             "queries": trajectory.queries,
             "seconds": round(self.seconds, 3),
+            "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """A model with an index, ready to answer."""
+    """A model with an index, ready to answer; ``model`` and ``index`` say which, where that is known."""
 
     sampler: Sampler
     searcher: Searcher
     protocol: Protocol
     limits: Limits
+    model: str = ""
+    index: str = ""
 
     @classmethod
     def open(
@@ -123,16 +139,53 @@ class Assistant:
         policy = load_policy(spec, report=report)
         merge_adapter(policy)
         sampler = TransformersSampler(policy, batch_size=recipe.rollout.batch_size)
-        return cls(sampler, searcher, recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k))
+        return cls(
+            sampler,
+            searcher,
+            recipe.rollout.protocol(),
+            recipe.rollout.limits(recipe.retrieval.k),
+            recipe.model.name,
+            recipe.retrieval.index,
+        )
+
+    def with_index(self, index: str, report: Report = ignore) -> Assistant:
+        """The same model with another index: a folder, a URL or ``world``.
+
+        Raises:
+            RagR1Error: The index cannot be opened.
+        """
+        from ragr1_lite.retrieval import open_searcher
+
+        return replace(self, searcher=open_searcher(index, report), index=index)
+
+    def with_mode(self, mode: Mode) -> Assistant:
+        """The same model, searching in another way."""
+        return replace(self, protocol=replace(self.protocol, mode=mode))
 
     def ask(self, question: str, report: Report = ignore) -> Answer:
         """Answers one question; ``report`` receives the text as it is sampled, and the searches."""
         began = time.perf_counter()
         example = Example("question", question, ())
+        searcher = _Timed(self.searcher)
         (trajectory,) = run_rollouts(
-            [example], self.sampler, self.searcher, protocol=self.protocol, limits=self.limits, report=report
+            [example], self.sampler, searcher, protocol=self.protocol, limits=self.limits, report=report
         )
-        return Answer(trajectory, time.perf_counter() - began)
+        return Answer(trajectory, time.perf_counter() - began, searcher.seconds)
+
+
+class _Timed:
+    """A searcher that counts the seconds it takes."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        self.seconds = 0.0
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        began = time.perf_counter()
+        try:
+            return self._searcher.search(queries, k)
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 def default_model(report: Report = ignore) -> str:

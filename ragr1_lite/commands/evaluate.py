@@ -13,6 +13,11 @@ from ragr1_lite.session import session
 
 app = group()
 
+Normalizer = Annotated[
+    Literal["ours", "squad", "hotpotqa"],
+    typer.Option(help="How answers are normalised: this house's way, or as published."),
+]
+
 
 @app.command(
     "eval",
@@ -43,13 +48,20 @@ def evaluate(
     max_queries: MaxQueries = 3,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 32,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draw of questions.")] = 0,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Keep the trajectories here.")] = None,
+    normalizer: Normalizer = "ours",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Keep every question's trajectory and figures here.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on questions with known answers.
 
-    JSON: {"n", "em", "f1", "valid", "rounds", "queries", "seconds_per_question", "by_kind": {KIND: {the same}}}; with
-    several modes, an object with one such object per mode.
+    JSON: {"n", "em", "f1", "valid", "rounds", "queries", "seconds_per_question", "cover_em", "ci": {"em": [low, high],
+    "f1", "cover_em"}, "sampled_tokens", "retrieved_tokens", "no_answer": N, "causes": {CAUSE: N}, "stop_reasons":
+    {REASON: N}, "failures": {"query_imbalance", "passage_overlap", "repeated_queries", "synthesis_misses",
+    "retrieval_misses"}, "by_kind": {KIND: {the first seven, "ci": {"em"}}}}; with several modes, an object with one
+    such object per mode. Intervals are 95 % bootstraps; tokens are per question; of `failures`, what nothing could
+    show is null.
     """
     with session(context) as display:
         from ragr1_lite.evaluate import run
@@ -69,6 +81,7 @@ def evaluate(
             max_queries=max_queries,
             batch_size=batch_size,
             seed=seed,
+            normalizer=normalizer,
             out=out,
             report=display,
         )

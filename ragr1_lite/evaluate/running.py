@@ -9,9 +9,11 @@ from pathlib import Path
 from ragr1_lite.answer import Assistant
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core import Example, Mode, Sampler, Searcher
-from ragr1_lite.data.files import write_records
+from ragr1_lite.data.files import write_rows
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.evaluate.figures import Evaluation
+from ragr1_lite.evaluate.normalisers import OURS, SCORERS, NormalizerName, Scorer
+from ragr1_lite.evaluate.results import shared, to_row
 from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, RolloutFinished, ignore
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.rollout import Limits, run_rollouts
@@ -25,6 +27,7 @@ def evaluate(
     protocol: Protocol,
     limits: Limits,
     label: str,
+    scorer: Scorer = OURS,
     report: Report = ignore,
 ) -> Evaluation:
     """Rolls out every question and keeps the time."""
@@ -41,7 +44,8 @@ def evaluate(
     trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits, report=count)
     seconds = time.perf_counter() - began
     report(PhaseFinished(name, seconds))
-    return Evaluation(label, tuple(trajectories), seconds)
+    results = shared(trajectories, mode=protocol.mode, seconds=seconds, scorer=scorer)
+    return Evaluation(label, results, seconds)
 
 
 def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
@@ -64,6 +68,7 @@ def run(
     max_queries: int = 3,
     batch_size: int = 32,
     seed: int = 0,
+    normalizer: NormalizerName = "ours",
     out: Path | None = None,
     report: Report = ignore,
 ) -> list[Evaluation]:
@@ -82,7 +87,9 @@ def run(
         max_queries: Parallel queries per search.
         batch_size: Rows sampled together.
         seed: Of the draw.
-        out: A file for the trajectories; with several modes, the mode's name is added to its own.
+        normalizer: How answers are held against the accepted ones.
+        out: A file for the results, see :mod:`ragr1_lite.evaluate.results`; with several modes,
+            the mode's name is added to its own.
         report: Receives progress.
     """
     examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
@@ -104,9 +111,11 @@ def run(
             protocol=Protocol(mode, max_queries, assistant.protocol.template),
             limits=assistant.limits,
             label=mode,
+            scorer=SCORERS[normalizer],
             report=report,
         )
         if out is not None:
-            write_records(out if len(modes) == 1 else out.with_stem(f"{out.stem}-{mode}"), evaluation.trajectories)
+            path = out if len(modes) == 1 else out.with_stem(f"{out.stem}-{mode}")
+            write_rows(path, map(to_row, evaluation.results))
         evaluations.append(evaluation)
     return evaluations

@@ -7,24 +7,20 @@ There is no authentication: by default only this machine is let in. FastAPI and 
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import json
-import os
-import socket
 from collections import deque
-from collections.abc import Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite import __version__
 from ragr1_lite.core import Passage, Searcher
-from ragr1_lite.errors import ConfigError, RagR1Error
+from ragr1_lite.errors import RagR1Error
 from ragr1_lite.events import Notice, Report, ignore
+from ragr1_lite.serving import Refused, listening, need_extra, only_for_this_machine, read_body, run
 
 __all__ = ["make_app", "serve"]
 
@@ -36,18 +32,7 @@ MAX_PASSAGES = 100_000
 """Passages that one search may return, all its queries together: some 70 MB of 100-word passages."""
 WINDOW_MS = 2.0
 
-_CONNECTIONS = 1_000
-_PATIENCE = 30.0
-"""Seconds a client may take to send its request."""
 _FORM = '{"queries": ["…"], "topk": 3, "return_scores": true}'
-
-
-class Refused(Exception):
-    """Why a request is not answered, and the HTTP status that says so."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +83,8 @@ def serve(
         RagR1Error: The index cannot be opened.
         KeyboardInterrupt: After Ctrl-C.
     """
-    _need_extra()
-    with _listening(host, port) as listener:
+    need_extra("Serving an index")
+    with listening(host, port) as listener:
         searcher = _opened(index, report)
         app = make_app(
             searcher,
@@ -112,13 +97,13 @@ def serve(
         )
         address, bound = listener.getsockname()[:2]
         if ipaddress.ip_address(address).is_loopback:
-            _only_for_this_machine(app, address)
+            only_for_this_machine(app, address)
         else:
             report(Notice(f"Whoever reaches {host}:{bound} can search: there is no authentication.", "warning"))
         count = f"{len(searcher):,} passages" if isinstance(searcher, Sized) else "Serving"
         shown = f"[{address}]" if ":" in address else address
         report(Notice(f"{count} at http://{shown}:{bound}/retrieve. Ctrl-C ends."))
-        _run(app, listener)
+        run(app, listener)
 
 
 def make_app(
@@ -138,7 +123,7 @@ def make_app(
     Raises:
         ConfigError: FastAPI is not installed.
     """
-    _need_extra()
+    need_extra("Serving an index")
     from fastapi import FastAPI, Response
     from starlette.requests import ClientDisconnect
 
@@ -150,7 +135,7 @@ def make_app(
 
     async def retrieve(request: Any) -> Any:
         try:
-            asked = read_request(await _body(request, max_body_bytes), limits)
+            asked = read_request(await read_body(request, max_body_bytes), limits)
             return answer(200, to_result(await batches.search(asked.queries, asked.k), asked.return_scores))
         except Refused as refusal:
             return answer(refusal.status, {"detail": str(refusal)})
@@ -277,99 +262,9 @@ class _Batches:
                 found.set_result(answer)
 
 
-async def _body(request: Any, most: int) -> bytes:
-    """Reads a request's body. One that is too large is read to its end and dropped, so that its sender hears why.
-
-    Raises:
-        Refused: It is too large, or takes too long.
-    """
-    body, size = bytearray(), 0
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            async for piece in request.stream():
-                size += len(piece)
-                if size <= most:
-                    body += piece
-    except TimeoutError:
-        if size <= most:
-            raise Refused(408, f"The request was not there after {_PATIENCE:g} seconds.") from None
-    if size > most:
-        raise Refused(413, f"The request is larger than {most} bytes.")
-    return bytes(body)
-
-
-def _need_extra() -> None:
-    try:
-        for package in ("fastapi", "uvicorn"):
-            import_module(package)
-    except ImportError:
-        raise ConfigError(
-            "Serving an index needs FastAPI and uvicorn", "Install them with: pip install 'ragr1-lite[serve]'"
-        ) from None
-
-
 def _opened(index: Searcher | str | Path, report: Report) -> Searcher:
     if not isinstance(index, str | Path):
         return index
     from ragr1_lite.retrieval.sources import open_searcher
 
     return open_searcher(str(index), report)
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens at the address, closed afterwards. Who connects before it is served from waits.
-
-    Raises:
-        ConfigError: The port is in use, or there is no such address.
-    """
-    if not 0 <= port <= 65_535:  # getaddrinfo would take it modulo 65,536
-        raise ConfigError(f"There is no port {port} to listen at", "Choose one up to 65535, or 0 for a free one.")
-    try:
-        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = min(places)  # IPv4 first, as clients take localhost for 127.0.0.1
-        listener = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"There is no address {host}:{port} to listen at ({error})", "Use 127.0.0.1.") from None
-    with listener:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen(_CONNECTIONS)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ConfigError(
-                    f"Port {port} of {host} is in use", "Choose another one, or 0 for a free one."
-                ) from None
-            reason = error.strerror or error
-            raise ConfigError(
-                f"{host}:{port} cannot be listened at ({reason})", "Choose another host or port."
-            ) from None
-        yield listener
-
-
-def _only_for_this_machine(app: Any, address: str) -> None:
-    """Refuses what was sent to another host's name: a web page could otherwise have its name point here, and read."""
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-    names = [address, f"[{address}]", "localhost", "127.0.0.1"]
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-
-
-def _run(app: Any, listener: socket.socket) -> None:
-    import uvicorn
-
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-    )
-    uvicorn.Server(config).run(sockets=[listener])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -15,57 +14,18 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ragr1_lite.core import Passage, StopReason
+from ragr1_lite.core import Passage
 from ragr1_lite.events import RolloutFinished, Searched, TextSampled
 from ragr1_lite.ui.display import Display, lively
-from ragr1_lite.ui.text import clean, count, one_line
+from ragr1_lite.ui.speech import NO_ANSWER, figures, read
+from ragr1_lite.ui.text import clean, one_line
 
 if TYPE_CHECKING:
     from ragr1_lite.answer import Answer
 
-_TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "answer") for slash in ("", "/"))
-_TAG = re.compile("|".join(_TAGS))
-_ACTION = re.compile(r"<(search|answer)>")
 _NARROWEST = 24
 """Columns of a terminal that a query with its documents needs at least."""
 _FIRST_WORDS = 240
-_NO_ANSWER: dict[StopReason, str] = {
-    "answer": "",
-    "invalid": "The model wrote neither a search nor an answer.",
-    "length": "The model thought for longer than it may in one go.",
-    "budget": "The model still wanted to search when its rounds were used up.",
-    "context": "There was no room left for what the search found.",
-}
-
-
-class Spoken(NamedTuple):
-    """What a turn says so far, without tags; ``action`` is ``search``, ``answer`` or empty."""
-
-    think: str
-    action: str = ""
-    content: str = ""
-
-
-def read(text: str) -> Spoken:
-    """Understands a turn that may still be growing; a tag that has only begun is not shown.
-
-    >>> read("<think>Two facts.</think><search>area of Ch")
-    Spoken(think='Two facts.', action='search', content='area of Ch')
-    >>> read("<think>Two facts.</thi").think
-    'Two facts.'
-    """
-    begun = text.rfind("<")
-    if begun >= 0 and any(tag.startswith(text[begun:]) for tag in _TAGS):
-        text = text[:begun]
-    action = _ACTION.search(text)
-    if action is None:
-        return Spoken(_without_tags(text))
-    content = text[action.end() :].partition(f"</{action[1]}>")[0]
-    return Spoken(_without_tags(text[: action.start()]), action[1], _without_tags(content))
-
-
-def _without_tags(text: str) -> str:
-    return clean(_TAG.sub("", text)).strip()
 
 
 class Conversation:
@@ -122,9 +82,9 @@ class Conversation:
         if thought:
             self._thought(clean(thought))
         if trajectory.answer is None:
-            self._no_answer(_NO_ANSWER[trajectory.stop_reason], _figures(answer))
+            self._no_answer(NO_ANSWER[trajectory.stop_reason], figures(answer))
         else:
-            self._answer(clean(trajectory.answer), _figures(answer))
+            self._answer(clean(trajectory.answer), figures(answer))
 
     def stop(self) -> None:
         """Stops drawing, as after Ctrl-C."""
@@ -290,12 +250,6 @@ def _title(passage: Passage) -> str:
 
 def _beginning(passage: Passage) -> str:
     return one_line(passage.text, _FIRST_WORDS)
-
-
-def _figures(answer: Answer) -> list[str]:
-    """What the answer cost."""
-    trajectory = answer.trajectory
-    return [count(trajectory.rounds, "round"), count(trajectory.queries, "query"), f"{answer.seconds:.1f} s"]
 
 
 def _indented(body: RenderableType, left: int = 2) -> Padding:

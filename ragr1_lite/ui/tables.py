@@ -15,6 +15,7 @@ from ragr1_lite.core import Passage
 from ragr1_lite.ui.text import clean, count, one_line, share, size
 
 if TYPE_CHECKING:
+    from ragr1_lite.evaluate import Comparison
     from ragr1_lite.retrieval import IndexInfo
 
 _ANY_WIDTH = 1000
@@ -58,33 +59,80 @@ class Found(Protocol):
 
 
 def evaluation_table(evaluations: Sequence[Evaluated], console: Console) -> RenderableType:
-    """One row per evaluation: exact match by kind of question and over all, F1, validity, costs.
+    """One row per evaluation: exact match by kind of question and over all, F1, validity, costs; then the causes.
 
     Where the console is too narrow for one table, exact match by kind and everything else stand in two.
     """
     figures = [(clean(evaluation.label), evaluation.to_json()) for evaluation in evaluations]
     kinds = list(dict.fromkeys(kind for _, one in figures for kind in one["by_kind"]))
     by_kind = {clean(kind): [_share_of(one["by_kind"].get(kind), "em") for _, one in figures] for kind in kinds}
-    overall = {
-        "EM": [share(one["em"]) for _, one in figures],
-        "F1": [share(one["f1"]) for _, one in figures],
-        "valid": [f"{one['valid']:.0%}" for _, one in figures],
-        "rounds": [f"{one['rounds']:.2f}" for _, one in figures],
-        "queries": [f"{one['queries']:.2f}" for _, one in figures],
-        "s/question": [f"{one['seconds_per_question']:.2f}" for _, one in figures],
-    }
+    overall = _overall([one for _, one in figures])
     labels = [label for label, _ in figures]
     title = f"{' / '.join(f'{number:,}' for number in sorted({one['n'] for _, one in figures}))} questions"
+    causes = _causes(labels, [one.get("causes") for _, one in figures], console)
     if not by_kind:
-        return _figures(title, labels, overall, console)
+        return Group(_figures(title, labels, overall, console), *causes)
     whole = _figures(f"{title}: exact match by kind, then over all", labels, by_kind | overall, console)
     if console.measure(whole, options=console.options.update(width=_ANY_WIDTH)).maximum <= console.width:
-        return whole
+        return Group(whole, *causes)
     return Group(
         _figures(f"{title}: exact match by kind", labels, by_kind, console),
         Text(),
         _figures("All kinds together", labels, overall, console),
+        *causes,
     )
+
+
+def _overall(figures: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The columns over all questions; exact match with its interval where the figures have one."""
+    intervals = [_interval(one["ci"]["em"]) if one.get("ci") else "–" for one in figures]
+    return {
+        "EM": [share(one["em"]) for one in figures],
+        **({"95 %": intervals} if any(one.get("ci") for one in figures) else {}),
+        "F1": [share(one["f1"]) for one in figures],
+        "valid": [f"{one['valid']:.0%}" for one in figures],
+        "rounds": [f"{one['rounds']:.2f}" for one in figures],
+        "queries": [f"{one['queries']:.2f}" for one in figures],
+        "s/question": [f"{one['seconds_per_question']:.2f}" for one in figures],
+    }
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{share(bounds[0])}–{share(bounds[1])}"
+
+
+def _causes(
+    labels: Sequence[str], causes: Sequence[Mapping[str, int] | None], console: Console
+) -> list[RenderableType]:
+    """How many errors each evaluation made, and why, under an empty line; nothing where no evaluation tells."""
+    told = [(label, one) for label, one in zip(labels, causes, strict=True) if one is not None]
+    if not told:
+        return []
+    columns = {"errors": [f"{sum(one.values()):,}" for _, one in told]}
+    columns |= {name: [f"{one[name]:,}" for _, one in told] for name in told[0][1]}
+    return [Text(), _figures("Wrong answers by cause", [label for label, _ in told], columns, console)]
+
+
+def comparison_table(found: Comparison, console: Console) -> RenderableType:
+    """Two evaluations side by side, the differences with their intervals, and what can be said."""
+    one, other = (one_line(str(file)) for file in found.files)
+    compared = Text(f"{count(found.questions, 'question')}, A: {one}, B: {other}", "dim")
+    first, second = found.figures
+    gaps = [found.differences.get(name) for name in first]
+    columns = {
+        "A": [f"{value:.3f}" for value in first.values()],
+        "B": [f"{value:.3f}" for value in second.values()],
+        "B − A": [f"{second[name] - first[name]:+.3f}" for name in first],
+        "95 %": [f"{gap.interval.low:+.3f} to {gap.interval.high:+.3f}" if gap else "" for gap in gaps],
+        "p": [f"{gap.p:.3f}" if gap else "" for gap in gaps],
+    }
+    alone = [f"{number:,} only in {name}" for name, number in zip("AB", found.alone, strict=True) if number]
+    left_out = [Text(f"Left out: {', '.join(alone)}.", "dim")] if alone else []
+    labels = [_MEASURES.get(name, name.replace("_", " ")) for name in first]
+    return Group(compared, _figures("", labels, columns, console), Text(), *left_out, Text(f"{found.verdict}.", "bold"))
+
+
+_MEASURES = {"em": "EM", "f1": "F1", "cover_em": "cover EM", "seconds": "s/question"}
 
 
 def search_results(queries: Sequence[str], results: Sequence[Sequence[Passage]]) -> RenderableType:

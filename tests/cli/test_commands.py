@@ -40,6 +40,8 @@ COMMANDS = [
     ["sft"],
     ["grpo"],
     ["eval"],
+    ["compare"],
+    ["report"],
     ["quickstart"],
     ["index"],
     ["index", "build"],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from ragr1_lite.answer import Answer
 from ragr1_lite.core import Example, Passage, Segment, StopReason, Trajectory, Turn
 from ragr1_lite.events import (
     CheckpointSaved,
@@ -33,9 +34,9 @@ from ragr1_lite.ui import (
     index_table,
     search_results,
 )
-from ragr1_lite.ui.conversation import read
 from ragr1_lite.ui.display import console
 from ragr1_lite.ui.figures import trend
+from ragr1_lite.ui.speech import read
 from ragr1_lite.ui.text import clean, one_line, to_json
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\u202eright\x00"
@@ -55,9 +56,9 @@ SEARCH = Turn(
 ANSWER = Turn("answer", "3,415 m is more than 2,022 m.", answer="Chad")
 
 
-def answered(*turns: Turn, stop: StopReason = "answer", seconds: float = 3.42) -> Any:
+def answered(*turns: Turn, stop: StopReason = "answer") -> Answer:
     example = Example("q", "Which has the higher highest point, Chad or Niger?", ())
-    return SimpleNamespace(trajectory=Trajectory(example, (Segment("prompt", ()),), turns, stop), seconds=seconds)
+    return Answer(Trajectory(example, (Segment("prompt", ()),), turns, stop), 3.42, 0.0123)
 
 
 def spoken(turn: Turn) -> str:
@@ -112,7 +113,7 @@ def play(view: Conversation, *turns: Turn, chunk: int = 3) -> None:
 # --- text ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["text", "conversation", "curves", "figures"])
+@pytest.mark.parametrize("module", ["text", "speech", "curves", "figures"])
 def test_examples_in_docstrings(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"ragr1_lite.ui.{module}"))
     assert result.attempted and not result.failed
@@ -183,7 +184,7 @@ def test_pretty_view_at_80_columns() -> None:
         "",
         "╭─ Answer ─────────────────────────────────────────────────────────────────────╮",
         "│  Chad                                                                        │",
-        "╰──────────────────────────────────────────────── 1 round · 2 queries · 3.4 s ─╯",
+        "╰─────────────── 1 round · 2 queries · 3.4 s: thinking 3.4 s, searching 12 ms ─╯",
         "",
     ]
     assert written(display.err) == ""
@@ -285,7 +286,7 @@ def test_plain_view(terminal: bool) -> None:
         "  1. Niger (11.80): Niger is a landlocked country of West Africa, named after the river.\n"
         "Thought: 3,415 m is more than 2,022 m.\n"
         "Answer: Chad\n"
-        "(1 round, 2 queries, 3.4 s)\n"
+        "(1 round, 2 queries, 3.4 s: thinking 3.4 s, searching 12 ms)\n"
     )
 
 

@@ -1,0 +1,128 @@
+"""`ask` as a prompt with commands, and as a page."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ragr1_lite.answer import Assistant
+from ragr1_lite.cli import app
+from ragr1_lite.protocol import Protocol
+from ragr1_lite.rollout import Limits
+from tests.scripted import ScriptedSampler, ScriptedSearcher
+
+ANSWER = "<think>Known.</think><answer>Niger</answer>"
+NIAMEY = "Which country has the capital Niamey?"
+
+
+@pytest.fixture(autouse=True)
+def _environment_stays() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def run(*arguments: str, given: str | None = None) -> Any:
+    return CliRunner().invoke(app, ["ask", *arguments], input=given)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Assistant]:
+    """Puts a script in the model's place; holds what was opened."""
+    made: list[Assistant] = []
+
+    def open_it(**_: Any) -> Assistant:
+        made.append(Assistant(ScriptedSampler([ANSWER]), ScriptedSearcher(), Protocol(), Limits(), "script", "books"))
+        return made[-1]
+
+    monkeypatch.setattr(Assistant, "open", open_it)
+    return made
+
+
+def answers(result: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_last_question_is_asked_again_in_another_mode_and_index(opened: list[Assistant]) -> None:
+    result = run("--json", given=f"{NIAMEY}\n/mode rag\n/again\n/index world\n/again\n/mode direct\n/again\n")
+    assert result.exit_code == 0, result.stderr
+    found = [turn["passages"][0] for answer in answers(result) for turn in answer["turns"]]
+    titles = [[passage["title"] for passage in passages] for passages in found]
+    assert {answer["question"] for answer in answers(result)} == {NIAMEY} and len(answers(result)) == 4
+    assert titles[0] == [NIAMEY.title()]  # the scripted searcher, then the embedded world
+    assert len(titles) == 2 and any("Niamey" in title or "Niger" in title for title in titles[1])
+    assert "Mode rag from here on." in result.stderr and "Searching world from here on." in result.stderr
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/nothing", "There is no command /nothing. /help lists them."),
+        ("/mode", "/mode needs one of multi, single, rag, direct."),
+        ("/mode every", "/mode needs one of multi, single, rag, direct."),
+        ("/index", "/index needs a folder, a URL or `world`."),
+        ("/index no/where", "There is no index"),
+        ("/again", "There is no question to ask again."),
+    ],
+)
+@pytest.mark.usefixtures("opened")
+def test_what_cannot_be_obeyed_is_one_sentence_and_the_prompt_goes_on(line: str, words: str) -> None:
+    result = run("--json", given=f"{line}\n{NIAMEY}\n")
+    assert result.exit_code == 0 and result.stderr.count("Error: ") == 1 == len(answers(result))
+    (error,) = (said for said in result.stderr.splitlines() if said.startswith("Error: "))
+    assert words in error
+
+
+@pytest.mark.usefixtures("opened")
+def test_help_names_every_command_and_what_is_set() -> None:
+    said = run(given="/mode single\n/help\n").stderr
+    assert all(f"\n/{name} " in said for name in ("index", "mode", "again", "help"))
+    assert "Now: mode single, index books." in said
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_piped_question_asked_again_is_shown_again() -> None:
+    shown = run(given=f"{NIAMEY}\n/again\n").stdout
+    assert shown.count(f"Question: {NIAMEY}\n") == 2 == shown.count("Answer: Niger\n")
+
+
+@pytest.mark.usefixtures("opened")
+def test_json_tells_the_phases() -> None:
+    (answer,) = answers(run(NIAMEY, "--mode", "rag", "--json"))
+    assert list(answer) == ["question", "answer", "turns", "rounds", "queries", "seconds", "phases"]
+    assert list(answer["phases"]) == ["generate", "search"]
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_served_with_what_was_opened(opened: list[Assistant], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastapi")
+    from ragr1_lite import web
+
+    served: list[Callable[..., Any]] = []
+    monkeypatch.setattr(web.app, "run", lambda app, listener, grace: served.append(app))
+    result = run("--web", "--port", "0")
+    assert (result.exit_code, result.stdout, len(served), len(opened)) == (0, "", 1, 1)
+    assert "The page is at http://127.0.0.1:" in result.stderr
+
+
+@pytest.mark.parametrize("given", [[NIAMEY], ["--json"]])
+def test_the_page_asks_itself(given: list[str], opened: list[Assistant]) -> None:
+    result = run("--web", *given)
+    assert result.exit_code == 2 and "do not go together" in result.stderr and not opened
+
+
+def test_a_port_in_use_is_told_before_the_model_is_loaded(opened: list[Assistant]) -> None:
+    pytest.importorskip("fastapi")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("--web", "--port", str(taken.getsockname()[1]))
+    assert result.exit_code == 2 and "is in use" in result.stderr and not opened
