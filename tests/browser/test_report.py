@@ -157,6 +157,22 @@ def test_a_trajectory_is_drawn(page: Any) -> None:
     assert page.locator(".try").count() == 1
 
 
+@pytest.mark.parametrize(
+    ("answers", "text", "expected"),
+    [
+        ([".to", "to"], "Close to the end, .to, say .top sites.", [".to"]),
+        (["S, Am"], "Sulfur's symbol is S; am I Am?", ["S", "Am"]),
+        (["6"], "6 of 6,000 or 2.6 or 6.5: 6.", ["6", "6"]),
+        (["Yes"], "Yes, yes.", []),
+        (["N'Djamena, Niamey"], "N’Djamena or NIAMEY", ["N’Djamena", "NIAMEY"]),
+    ],
+)
+def test_what_is_marked(page: Any, answers: list[str], text: str, expected: list[str]) -> None:
+    """As in ragr1_lite.evaluate.bearing, so that the marks and the cause agree."""
+    script = "([answers, text]) => marked(text, finder(answers)).filter((one) => one.tagName).map((one) => one.textContent)"
+    assert page.evaluate(script, [answers, text]) == expected
+
+
 def test_a_link_opens_its_trajectory(browser: Any, report: Path, page: Any) -> None:
     page.click("#row-4")
     assert page.url.endswith("#q=q-4")

@@ -294,6 +294,22 @@ def test_evidence_does_not_run_from_title_into_text() -> None:
     assert Evidence.of(asked).borne_by(Passage("1", "Emi-Koussi", "The emi koussi."))
 
 
+@pytest.mark.parametrize(
+    ("answer", "text", "stands"),
+    [
+        (".to", "Web addresses may end with .to, as a rule.", True),
+        (".to", "It is close to the sea.", False),
+        ("S", "The symbol of sulfur is S.", True),
+        ("S", "Sulfur's symbol, or so they say.", False),
+        ("6", "It has 6 legs.", True),
+        ("6", "It rises 6,000 m, or 2.6 or 6.5 miles; 16 in all.", False),
+        ("Chad", "CHAD!", True),
+    ],
+)
+def test_short_answers_stand_as_they_are_written(answer: str, text: str, stands: bool) -> None:
+    assert Evidence.of(Example("1", "Which?", (answer, "it"))).borne_by(Passage("1", "", f"It is so. {text}")) == stands
+
+
 # --- failure signatures -------------------------------------------------------------------------------------------
 
 

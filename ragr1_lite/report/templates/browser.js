@@ -15,24 +15,32 @@ async function unpacked() {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
-/* An accepted answer, or a member of a list that is one, as whole words, whatever stands between them; yes and no, which
-   stand everywhere, are left out. */
+/* An accepted answer, or a member of a list that is one, as whole words, whatever stands between them. Yes and no, which
+   stand everywhere, are left out; one of three letters or fewer stands as it is written, and is no mere alias. */
+const SHORT = 3;
+
 function finder(answers) {
   const words = (text) => text.normalize("NFKC").match(/[\p{L}\p{N}]+/gu) ?? [];
-  const members = answers.flatMap((one) => [one, ...one.split(/, | and /)]).filter((one) => !/^\s*(yes|no)\W*$/i.test(one));
-  const spoken = members.map(words).filter((some) => some.length);
-  if (!spoken.length) return null;
-  const either = spoken.sort((one, other) => other.join("").length - one.join("").length);
-  const pattern = either.map((some) => some.join("[^\\p{L}\\p{N}]{0,3}")).join("|");
-  return new RegExp(`(?<![\\p{L}\\p{N}])(?:${pattern})(?![\\p{L}\\p{N}])`, "giu");
+  const short = (one) => words(one).join("").length <= SHORT;
+  const kept = answers.filter((one, place) => (place === 0 || !short(one)) && !/^\s*(yes|no)\W*$/i.test(one));
+  const members = kept.flatMap((one) => [one, ...one.split(/, | and /)]).filter((one) => words(one).length);
+  const literal = (one) => one.trim().replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const written = members.filter(short).map(literal);
+  const spoken = members.filter((one) => !short(one)).map((one) => words(one).join("[^\\p{L}\\p{N}]{0,3}"));
+  const either = (some) => some.sort((one, other) => other.length - one.length).join("|");
+  return [
+    written.length && new RegExp(`(?<![\\p{L}\\p{N}]|\\d[.,])(?:${either(written)})(?![\\p{L}\\p{N}]|[.,]\\d)`, "gu"),
+    spoken.length && new RegExp(`(?<![\\p{L}\\p{N}])(?:${either(spoken)})(?![\\p{L}\\p{N}])`, "giu"),
+  ].filter(Boolean);
 }
 
 function marked(text, wanted) {
-  const parts = [];
+  const parts = [], found = wanted.flatMap((one) => [...text.matchAll(one)]).sort((one, other) => one.index - other.index);
   let end = 0;
-  for (const found of wanted ? text.matchAll(wanted) : []) {
-    parts.push(text.slice(end, found.index), make("mark", "", found[0]));
-    end = found.index + found[0].length;
+  for (const one of found.filter((some) => some[0])) {
+    if (one.index < end) continue;
+    parts.push(text.slice(end, one.index), make("mark", "", one[0]));
+    end = one.index + one[0].length;
   }
   return [...parts, text.slice(end)];
 }
