@@ -169,7 +169,7 @@ def test_a_trajectory_is_drawn(page: Any) -> None:
 )
 def test_what_is_marked(page: Any, answers: list[str], text: str, expected: list[str]) -> None:
     """As in ragr1_lite.evaluate.bearing, so that the marks and the cause agree."""
-    script = "([answers, text]) => marked(text, finder(answers)).filter((one) => one.tagName).map((one) => one.textContent)"
+    script = "([answers, text]) => marked(text, finder(answers)).flatMap((one) => one.tagName ? [one.textContent] : [])"
     assert page.evaluate(script, [answers, text]) == expected
 
 
