@@ -11,6 +11,7 @@ from typing import Any
 from ragr1_lite.config import Recipe
 from ragr1_lite.errors import RunError, out_of_memory
 from ragr1_lite.events import Notice, Report
+from ragr1_lite.metering import open_account
 from ragr1_lite.models import Policy
 from ragr1_lite.runs import Run
 from ragr1_lite.trackers import logging_into
@@ -27,7 +28,7 @@ def fit_within_memory(
     resume: bool,
     callbacks: Sequence[Any] = (),
 ) -> TrainResult:
-    """:func:`~ragr1_lite.training.fit`, with ever smaller micro-batches while the memory runs out.
+    """:func:`~ragr1_lite.training.fit`, metered, with ever smaller micro-batches while the memory runs out.
 
     Batches, steps and learning rates stay what they were: only more passes make a step. A run that backed off goes on
     so when it is resumed.
@@ -46,12 +47,12 @@ def fit_within_memory(
     """
     began = time.perf_counter()
     recipe = with_micro_batch(recipe, run.recall().get("micro_batch", recipe.train.micro_batch))
-    with logging_into(run, recipe):
+    with logging_into(run, recipe), open_account(run) as account:
         while True:
             trainer = build(recipe)
             try:
-                result = fit(trainer, policy, recipe, run, report, resume=resume, callbacks=callbacks)
-                return replace(result, seconds=time.perf_counter() - began)
+                result = fit(trainer, policy, recipe, run, report, resume=resume, callbacks=(*callbacks, account))
+                return account.close(replace(result, seconds=time.perf_counter() - began))
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise

@@ -9,7 +9,7 @@
       adapter/           the trained adapter
       best/              the adapter that did best at the held-out questions, and what it did
       state.json         what a resumed run has to know besides, where there is anything
-      summary.json       figures before and after, versions, seconds
+      summary.json       what the whole run took, its speed, versions
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import random
 import re
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from ragr1_lite.distributed import anywhere, is_main, processes, sharded, togeth
 from ragr1_lite.errors import ConfigError, RunError, StorageError, out_of_memory
 from ragr1_lite.events import CheckpointSaved, Notice, Report, StepFinished
 from ragr1_lite.models import LoraSpec, ModelSpec, Policy, import_unsloth_first, name_base, save_adapter
+from ragr1_lite.resources import Resources, forget_peak, most_held
 from ragr1_lite.runs import Run
 from ragr1_lite.trackers import after_the_others
 
@@ -44,12 +44,14 @@ class TrainResult:
         adapter: The adapter's folder.
         seconds: Wall time of the training itself.
         steps: Optimizer steps done.
+        resources: What the run took, its earlier parts included; ``None`` where nothing was metered.
     """
 
     run: Run
     adapter: Path
     seconds: float
     steps: int
+    resources: Resources | None = None
 
 
 def model_spec(recipe: Recipe) -> ModelSpec:
@@ -190,7 +192,8 @@ class Progress:
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Starts the step's clock and its count of memory."""
         self._step_began = time.perf_counter()
-        _forget_peak(self._policy.device)
+        if self._policy.device == "cuda":
+            forget_peak("cuda")
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Gradients are ready."""
@@ -234,12 +237,15 @@ class Progress:
         self._report(StepFinished(state.global_step, state.max_steps, metrics))
 
     def _measured(self, logged: dict[str, float]) -> dict[str, float]:
-        """Tokens per second of an SFT step (its whole batch, trained or not), the peak of memory in GiB, seconds."""
+        """Tokens per second of an SFT step (its whole batch, trained or not), the peak of memory in GiB, seconds.
+
+        That of a card is the step's, that of the process the training's, where the system tells.
+        """
         figures: dict[str, float] = {}
         if self.recipe.task == "sft" and "num_tokens" in logged:  # counted by TRL from the start of the process
             figures["tokens_per_second"] = round((logged["num_tokens"] - self._tokens) / max(self._seconds, 1e-3), 1)
             self._tokens = logged["num_tokens"]
-        if (peak := _peak(self._policy.device)) is not None:
+        if (peak := most_held("cuda" if self._policy.device == "cuda" else "cpu")) is not None:
             figures["memory_gb"] = round(peak / 2**30, 3)
         return figures | {"seconds": self._seconds}
 
@@ -421,28 +427,6 @@ def _set_random_state(state: dict[str, Any]) -> None:
     numpy.random.set_state(state["numpy"])
     torch.set_rng_state(state["cpu"])
     torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _forget_peak(device: str) -> None:
-    """Begins to count a GPU's memory anew; a process's own peak cannot be forgotten everywhere."""
-    if device == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak(device: str) -> int | None:
-    """Bytes held at most: on a GPU since :func:`_forget_peak`, on a CPU (Windows aside) since the process began."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated()
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def versions() -> dict[str, str]:

@@ -13,14 +13,13 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from ragr1_lite.bench import corpus
 from ragr1_lite.bench.interleave import process_clock
 from ragr1_lite.errors import StorageError
 from ragr1_lite.events import PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.resources import forget_peak, most_held
 
 WARM_UP = 20_000
 """Passages that are built unmeasured first, so that nothing is compiled while it is measured."""
@@ -71,10 +70,10 @@ def measure(engine: str, passages: int) -> dict[str, float]:
     prepare(min(passages, WARM_UP))()
     run, clock = prepare(passages), process_clock()
     gc.collect()
-    held = _forget_peak()
+    held = (most_held("cpu") or 0) if forget_peak("cpu") else 0
     start = clock()
     run()
-    seconds, peak = clock() - start, _peak()
+    seconds, peak = clock() - start, most_held("cpu") or 0
     return {"seconds": round(seconds, 3), "build_bytes": peak - held, "process_bytes": peak}
 
 
@@ -116,26 +115,6 @@ def _passages(count: int) -> tuple[Any, Any, int]:
     ids, lengths = corpus.passages(count)
     numbers = np.cumsum(np.bincount(ids) > 0, dtype=np.int32)
     return numbers[ids] - 1, lengths, int(numbers[-1])
-
-
-def _forget_peak() -> int:
-    """Has Linux count the most memory held anew from here, and returns what is held; 0 on other systems."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-        return _peak()
-    return 0
-
-
-def _peak() -> int:
-    """The most memory that this process held, in bytes."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ app = group()
     epilog=examples(
         'ragr1-lite ask "Which has the higher highest point, Chad or Niger?"',
         'ragr1-lite ask "Who wrote it?" --index runs/books --json',
-        "ragr1-lite ask        (a prompt: /help lists its commands; an empty line, exit or Ctrl-D ends it)",
+        "ragr1-lite ask        (a prompt; /help lists its commands, an empty line ends it)",
         "ragr1-lite ask --web  (a page on this machine)",
     )
 )

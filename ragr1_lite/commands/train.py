@@ -39,7 +39,9 @@ def sft(
 ) -> None:
     """Train an adapter on gold trajectories (stage 1).
 
-    JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
+    JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
+    run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
+    {"gpu", "cpu"}, "not_measurable": {NAME: why}}.
     """
     _train(context, "sft", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
 
@@ -60,7 +62,9 @@ def grpo(
 ) -> None:
     """Train an adapter by reinforcement on its own searches (stage 2).
 
-    JSON: {"run", "adapter", "steps", "seconds"}; run and adapter are folders.
+    JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
+    run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
+    {"gpu", "cpu"}, "not_measurable": {NAME: why}}.
     """
     _train(context, "grpo", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
 
@@ -93,9 +97,12 @@ def _train(
 def _show_run(result: TrainResult, display: Display, as_json: bool) -> None:
     fields = {"run": str(result.run.folder), "adapter": str(result.adapter), "steps": result.steps}
     if as_json:
-        display.show_json({**fields, "seconds": round(result.seconds, 3)})
+        spent = result.resources.to_json() if result.resources else None
+        display.show_json({**fields, "seconds": round(result.seconds, 3), "resources": spent})
     else:
         display.show(f"{result.steps} steps in {result.seconds:.0f} s. The adapter is in {result.adapter}.")
+        if result.resources:
+            display.say(f"The run took {result.resources}.", "dim")
         display.say(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
 
 

@@ -28,6 +28,7 @@ def looks(*, online: bool) -> dict[str, Look]:
         "gpu": machine.gpus,
         "threads": machine.threads,
         "memory": machine.memory,
+        "energy": machine.energy,
         "working folder": storage.working_folder,
         "model cache": storage.model_cache,
         "hub cache": storage.hub_cache,

@@ -10,6 +10,7 @@ from typing import Any
 from ragr1_lite.doctor.finding import Finding, load
 from ragr1_lite.doctor.packages import has_card
 from ragr1_lite.planning.machine import GIB
+from ragr1_lite.resources import energy_meters
 
 FREE_MEMORY = 2 * GIB
 """Bytes with which answering works; training wants more, see `ragr1-lite plan`."""
@@ -55,6 +56,13 @@ def memory() -> Iterator[Finding]:
         yield Finding("memory", False, detail, "Close other programs, or give this container more.")
     else:
         yield Finding("memory", True, detail)
+
+
+def energy() -> Iterator[Finding]:
+    """Which counters of energy can be read; runs go without them."""
+    has_card()  # imports PyTorch, which tells whether there is one to meter
+    told = (f"{part}: {why or 'metered'}" for part, why in energy_meters().items())
+    yield Finding("energy", True, "; ".join(told))
 
 
 def _gpu(cuda: Any, number: int) -> Finding:

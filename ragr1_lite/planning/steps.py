@@ -27,6 +27,7 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core import Example, Passage, Sampler, SampleRequest, Segment, Source, Trajectory, Turn
 from ragr1_lite.errors import RagR1Error
 from ragr1_lite.events import StepFinished
+from ragr1_lite.resources import forget_peak, most_held
 from ragr1_lite.rollout import session_of
 from ragr1_lite.runs import Run
 
@@ -83,7 +84,7 @@ class Memory:
     def phase(self, work: Callable[[], Any]) -> tuple[Any, int]:
         """Does some work and returns its result and the most that was held during it, where the system tells."""
         self.peak()
-        self._restart()
+        forget_peak("cuda" if self.cuda else "cpu")
         result = work()
         return result, self._since()
 
@@ -92,28 +93,7 @@ class Memory:
             import torch
 
             return int(torch.cuda.max_memory_reserved())
-        return _most_resident()
-
-    def _restart(self) -> None:
-        if self.cuda:
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            with suppress(OSError):  # Linux alone counts anew on request
-                Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-
-
-def _most_resident() -> int:
-    """The most memory that this process had in RAM."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        return most_held("cpu") or 0
 
 
 def small(recipe: Recipe, output: Path) -> Recipe:

@@ -10,6 +10,7 @@ from typing import Any
 from ragr1_lite.evaluate.intervals import CERTAINTY, RESAMPLES, bootstrap
 from ragr1_lite.report.curves import panels
 from ragr1_lite.report.reading import Evaluated, Training
+from ragr1_lite.resources import Resources
 
 _SHARES = {"em": "EM", "f1": "F1", "cover_em": "Cover EM"}
 _MEANS = {
@@ -100,17 +101,27 @@ def resources(training: Training) -> dict[str, str]:
         told["Sampled tokens per second"] = f"{statistics.median(speeds):,.0f}"
     if peaks := [step["memory_gb"] for step in steps if "memory_gb" in step]:
         told["Peak memory"] = f"{max(peaks):.1f} GB"
-    measured = training.summary.get("resources")
-    for name, value in (measured if isinstance(measured, Mapping) else {}).items():
-        told[str(name).replace("_", " ").capitalize()] = _told(value)
+    if measured := training.summary.get("resources"):
+        told |= _metered(Resources.from_json(measured))
     return told
 
 
-def _told(value: object) -> str:
-    """A measured value; what could not be measured is said."""
-    if value is None:
-        return "not measurable here"
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+_CARD, _ENERGY = "Memory on the card", "Energy, {part}"
+
+
+def _metered(spent: Resources) -> dict[str, str]:
+    """What the whole run took, and what could not be measured."""
+    told = {
+        "Time": _time(spent.seconds),
+        "Cores busy": f"{spent.cpu_load:.1f}",
+        "Peak memory": f"{spent.peak_rss_gb:.1f} GB",
+    }
+    if spent.peak_vram_gb is not None:
+        told[_CARD] = f"{spent.peak_vram_gb:.1f} GB"
+    told |= {_ENERGY.format(part=part): f"{used:.3g} Wh" for part, used in spent.energy_wh.items()}
+    names = {"peak_vram_gb": _CARD} | {f"energy_wh.{part}": _ENERGY.format(part=part) for part in ("gpu", "cpu")}
+    missing = {names.get(name, name.capitalize()): why for name, why in spent.missing.items()}
+    return told | {name: f"not measurable here ({why})" for name, why in missing.items()}
 
 
 def _time(seconds: float) -> str:

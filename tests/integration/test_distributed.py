@@ -112,7 +112,10 @@ def test_the_command_line(folder: Path) -> None:
         "checkpoints",
         "metrics.jsonl",
         "recipe.yaml",
+        "summary.json",
     ]
+    spent = json.loads((recipe.output / "summary.json").read_text("utf-8"))["resources"]
+    assert spent["not_measurable"]["other processes"] == "the main process alone was metered"
     assert json.loads(done.stdout)["steps"] == 4, "one answer"
     again = launch("ragr1_lite", "grpo", str(file))
     assert again.returncode == 1

@@ -166,7 +166,10 @@ def test_killed_five_times(task: str, folder: Path, processes: Processes) -> Non
     assert processes.wait() == 0
     assert_whole(job, name)
     left = {path.name for path in (folder / name).iterdir()}
-    assert left == {"recipe.yaml", "metrics.jsonl", "checkpoints", "adapter"}, "nothing half-written stays"
+    assert left == {"recipe.yaml", "metrics.jsonl", "checkpoints", "adapter", "summary.json"}, "nothing half-written"
+    spent = json.loads((folder / name / "summary.json").read_text("utf-8"))["resources"]
+    assert "earlier steps" not in spent["not_measurable"]
+    assert spent["seconds"] >= sum(line["seconds"] for line in tiny.metrics_of(folder / name)), "all parts count"
 
 
 @pytest.mark.slow

@@ -383,6 +383,12 @@ def missing(path: Path) -> str:
     raise FileNotFoundError(path)
 
 
+def test_counters_of_energy_are_told_and_no_fault(loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    loads(torch=torch())
+    monkeypatch.setattr(machine, "energy_meters", lambda: {"gpu": "", "cpu": "only root may read it"})
+    assert one(machine.energy()) == Finding("energy", True, "gpu: metered; cpu: only root may read it")
+
+
 # Folders, disks, caches
 
 

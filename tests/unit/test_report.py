@@ -19,6 +19,7 @@ from ragr1_lite.report.curves import plots
 from ragr1_lite.report.packing import pack
 from ragr1_lite.report.reading import read_sources
 from ragr1_lite.report.tables import MEANINGS, causes, courses, evaluation_rows, kinds, resources
+from ragr1_lite.resources import Resources
 
 HOSTILE = "</script><script>alert(1)</script><img onerror=alert(1)>"
 STEPS = [
@@ -123,12 +124,18 @@ def test_courses_are_of_the_first_and_the_last_tenth() -> None:
 
 
 def test_resources_say_what_could_not_be_measured(tmp_path: Path) -> None:
-    folder = run(tmp_path / "run", **{"resources": {"energy_kwh": None, "peak_rss_gb": 2.5}})
-    [training] = read_sources([folder]).trainings
-    told = resources(training)
-    assert told == {
-        "Steps": "40", "Time in steps": "1 min 20 s", "Energy kwh": "not measurable here", "Peak rss gb": "2.5",
-    }  # fmt: skip
+    took = Resources(90.0, 1.04, 2.5, None, {"gpu": 1.5}, {"energy_wh.cpu": "root only", "peak_vram_gb": "no card"})
+    [training] = read_sources([run(tmp_path / "run", resources=took.to_json())]).trainings
+    assert resources(training) == {
+        "Steps": "40",
+        "Time in steps": "1 min 20 s",
+        "Time": "1 min 30 s",
+        "Cores busy": "1.0",
+        "Peak memory": "2.5 GB",
+        "Energy, gpu": "1.5 Wh",
+        "Energy, cpu": "not measurable here (root only)",
+        "Memory on the card": "not measurable here (no card)",
+    }
 
 
 def test_each_passage_is_packed_once(tmp_path: Path) -> None:
