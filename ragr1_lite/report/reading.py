@@ -12,6 +12,7 @@ from ragr1_lite.errors import RunError
 from ragr1_lite.evaluate.results import read_results
 from ragr1_lite.events import Report, ignore
 from ragr1_lite.jsonlines import BadLine, read_rows
+from ragr1_lite.resources import Resources
 
 METRICS = "metrics.jsonl"
 METRICS_FORM = 'Metrics are written by `ragr1-lite sft` and `ragr1-lite grpo`: {"step": 1, "loss": 0.5, ...}.'
@@ -24,7 +25,7 @@ class Training:
     Attributes:
         name: Its folder's.
         steps: The figures of each step that was taken, ``step`` among them.
-        summary: What its ``summary.json`` says; empty without one.
+        summary: What its ``summary.json`` says, its ``resources`` as such; empty without one.
         recipe: Its ``recipe.yaml`` as it stands; empty without one.
     """
 
@@ -78,8 +79,11 @@ def _training(folder: Path, report: Report) -> Training:
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
+        told = dict(json.loads(path.read_text(encoding="utf-8")))
+        if spent := told.get("resources"):
+            told["resources"] = Resources.from_json(spent)
+        return told
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise RunError(f"{path} cannot be read", "It is not needed: delete it and try again.") from None
 
 

@@ -102,7 +102,7 @@ def resources(training: Training) -> dict[str, str]:
     if peaks := [step["memory_gb"] for step in steps if "memory_gb" in step]:
         told["Peak memory"] = f"{max(peaks):.1f} GB"
     if measured := training.summary.get("resources"):
-        told |= _metered(Resources.from_json(measured))
+        told |= _metered(measured)
     return told
 
 

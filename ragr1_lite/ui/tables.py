@@ -124,7 +124,7 @@ def comparison_table(found: Comparison, console: Console) -> RenderableType:
         "B": [f"{value:.3f}" for value in second.values()],
         "B − A": [f"{second[name] - first[name]:+.3f}" for name in first],
         "95 %": [f"{gap.interval.low:+.3f} to {gap.interval.high:+.3f}" if gap else "" for gap in gaps],
-        "p": [f"{gap.p:.3f}" if gap else "" for gap in gaps],
+        "p": [_chance(gap.p) if gap else "" for gap in gaps],
     }
     alone = [f"{number:,} only in {name}" for name, number in zip("AB", found.alone, strict=True) if number]
     left_out = [Text(f"Left out: {', '.join(alone)}.", "dim")] if alone else []
@@ -132,6 +132,11 @@ def comparison_table(found: Comparison, console: Console) -> RenderableType:
     return Group(compared, _figures("", labels, columns, console), Text(), *left_out, Text(f"{found.verdict}.", "bold"))
 
 
+def _chance(p: float) -> str:
+    return f"{p:.3f}" if p >= _LEAST else f"<{_LEAST}"
+
+
+_LEAST = 0.001
 _MEASURES = {"em": "EM", "f1": "F1", "cover_em": "cover EM", "seconds": "s/question"}
 
 
