@@ -102,7 +102,7 @@ class Assistant:
             adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter. In
                 its run's folder, it is asked with the index, k and budgets of the run's recipe.
             index: An index folder; by default the adapter's, else the embedded world.
-            mode: ``multi``, ``single``, ``rag`` or ``direct``.
+            mode: As in :class:`~ragr1_lite.protocol.Protocol`.
             k: Passages per query; by default the recipe's of that model.
             max_queries: Parallel queries per search.
             dtype: See :class:`~ragr1_lite.config.ModelConfig`.

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-Mode = Literal["multi", "single", "rag", "direct"]
+Mode = Literal["multi", "single", "cot-rag", "rag", "direct"]
 Source = Literal["prompt", "model", "env"]
 TurnKind = Literal["search", "answer", "invalid"]
 Finish = Literal["stop", "eos", "length"]

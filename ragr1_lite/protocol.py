@@ -20,14 +20,17 @@ _THINK = "Think inside <think></think>."
 _SEARCH = (
     "If you lack facts, write {what} inside <search></search>; documents come back inside <information></information>."
 )
+_DOCUMENTS = "Use these documents.\n{documents}\n"
 _ANSWER = "Then answer briefly inside <answer></answer>.\nQuestion: {question}"
+_AT_ONCE = _ANSWER.replace("Then answer", "Answer")
 PROMPTS: dict[Mode, str] = {
     "multi": f"{_THINK} {_SEARCH} {_ANSWER}".replace("{what}", "up to {max_queries} queries, separated by commas,"),
     "single": f"{_THINK} {_SEARCH} {_ANSWER}".replace("{what}", "one query"),
-    "direct": f"{_THINK} {_ANSWER}",
-    "rag": f"{_THINK} Use these documents.\n{{documents}}\n{_ANSWER}",
+    "cot-rag": f"{_THINK} {_DOCUMENTS}{_ANSWER}",
+    "rag": f"{_DOCUMENTS}{_AT_ONCE}",
+    "direct": _AT_ONCE,
 }
-"""One prompt per mode, with the fields ``{question}``, ``{max_queries}`` and, for ``rag``, ``{documents}``."""
+"""One prompt per mode, with the fields ``{question}``, ``{max_queries}`` and, where it reads first, ``{documents}``."""
 
 _TAG = re.compile(r"<\s*(/?)\s*(think|search|information|answer)\s*>", re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
@@ -43,8 +46,9 @@ class Protocol:
     """The rules of one conversation.
 
     Attributes:
-        mode: ``multi`` (parallel queries), ``single`` (one query a turn), ``rag`` (one retrieval with the question
-            itself, before the model speaks) or ``direct`` (no retrieval).
+        mode: ``multi`` (parallel queries), ``single`` (one query a turn), ``cot-rag`` (one retrieval with the question
+            itself, before the model speaks), ``rag`` (the same, and no thought asked for) or ``direct`` (neither
+            retrieval nor thought).
         max_queries: Queries taken from one tag in ``multi`` mode; further ones are dropped.
         template: A prompt of the user's own, with ``{question}`` in it, in place of the built-in one.
     """
@@ -54,7 +58,7 @@ class Protocol:
     template: str | None = None
 
     def __post_init__(self) -> None:
-        needed = ("question", "documents") if self.mode == "rag" else ("question",)
+        needed = ("question", "documents") if self.reads_first else ("question",)
         for field in needed:
             if self.template is not None and f"{{{field}}}" not in self.template:
                 raise ConfigError(
@@ -66,8 +70,18 @@ class Protocol:
         """Whether the model itself may search."""
         return self.mode in ("multi", "single")
 
+    @property
+    def reads_first(self) -> bool:
+        """Whether the question itself is searched for, before the model speaks."""
+        return self.mode in ("rag", "cot-rag")
+
+    @property
+    def asks_for_thoughts(self) -> bool:
+        """Whether the prompt does."""
+        return self.mode not in ("rag", "direct")
+
     def render_prompt(self, question: str, documents: str = "") -> str:
-        """The user message that opens a rollout; ``documents`` is what ``rag`` mode retrieved."""
+        """The user message that opens a rollout; ``documents`` is what was retrieved before."""
         template = PROMPTS[self.mode] if self.template is None else self.template
         fields = {"question": question, "max_queries": str(self.max_queries), "documents": documents}
         return re.sub(r"\{(question|max_queries|documents)\}", lambda field: fields[field[1]], template)

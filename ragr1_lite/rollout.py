@@ -137,10 +137,10 @@ def _open(
     limits: Limits,
     report: Report,
 ) -> None:
-    """Writes the prompts; in ``rag`` mode with what the questions themselves retrieve, in one call."""
+    """Writes the prompts; where the mode reads first, with what the questions themselves retrieve, in one call."""
     questions = [row.example.question for row in rows]
     prompts = [tokenizer.render_chat(protocol.render_prompt(question)) for question in questions]
-    if protocol.mode == "rag" and rows:
+    if protocol.reads_first and rows:
         for row, passages in zip(rows, searcher.search(questions, limits.k), strict=True):
             question = row.example.question
             room = limits.max_length - limits.max_new_tokens - len(prompts[row.index]) - _SEAM

@@ -90,6 +90,30 @@ def bench_rollout(
         display.show(counts_table({f"{name}: {key}": case[key] for name, case in cases.items() for key in keys}))
 
 
+@app.command("eval", epilog=examples("ragr1-lite bench eval --questions 32 --batch-size 16 --json"))
+def bench_eval(
+    context: typer.Context,
+    model: Model = None,
+    questions: Annotated[int, typer.Option(min=1, metavar="N", help="Of the embedded world.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluating in batches against one question after the other: greedy, the same answers.
+
+    JSON: {"machine", "model", "questions", "batch_size", "ratio", "seconds": {"batched", "one_by_one"},
+    "equal_answers", "em"}.
+    """
+    with session(context) as display:
+        from ragr1_lite.bench.evaluation import evaluation
+        from ragr1_lite.ui import counts_table
+
+        result = evaluation(model, questions=questions, batch_size=batch_size, report=display)
+        if as_json:
+            display.show_json(result)
+        else:
+            display.show(counts_table({key: result[key] for key in result if key != "machine"}))
+
+
 @app.command("segments", epilog=examples("ragr1-lite bench segments gold.jsonl --limit 8"))
 def bench_segments(
     context: typer.Context,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core import Example, Passage, Tokenizer, Trajectory
+from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.files import Record, read_records
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import read_questions
@@ -30,7 +31,7 @@ def load_examples(
     """Questions of the embedded world's split, or of a question set (which has no splits).
 
     Args:
-        data: ``world``, a file or ``hub:OWNER/NAME``.
+        data: ``world``, a benchmark's name, a file or ``hub:OWNER/NAME``.
         split: ``train``, ``dev`` or ``test``; of the world only.
         limit: At most this many, drawn by ``seed``.
         seed: Of the draw.
@@ -43,7 +44,8 @@ def load_examples(
 
         drawn = questions(split, seed=seed, limit=limit, kinds=kinds, mix=mix or None)
         return [question.example for question in drawn]
-    read = read_questions(data, limit=limit, seed=seed, kinds=kinds, report=report)
+    source = BENCHMARKS[data].source if data in BENCHMARKS else data
+    read = read_questions(source, limit=limit, seed=seed, kinds=kinds, report=report)
     return [question.example for question in read]
 
 
@@ -83,7 +85,7 @@ def _say_left_out(kept: list[Trajectory], planned: int, report: Report) -> list[
 def replay(record: Record, tokenizer: Tokenizer, protocol: Protocol, limits: Limits) -> list[Trajectory]:
     """The record's trajectory, encoded; none where it does not fit the limits or the protocol's mode."""
     plan, searches = record.plan, [step.queries for step in record.plan.steps]
-    if protocol.mode == "rag" and searches != [(record.example.question,)]:
+    if protocol.reads_first and searches != [(record.example.question,)]:
         return []
     if not protocol.searches:
         plan = GoldPlan((), plan.think, plan.answer)

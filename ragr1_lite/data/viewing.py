@@ -107,7 +107,7 @@ def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) ->
     """
     example, turns = parse_turns(row, number)
     given = turns[:1] if turns and turns[0].queries == (example.question,) and not turns[0].think else ()
-    protocol = Protocol("rag" if given else mode)
+    protocol = Protocol(("cot-rag" if turns[-1].think else "rag") if given else mode)
     parts = list(_parts(example, given, turns[len(given) :], protocol))
     segments = [
         Segment(source, tuple(tokenizer.render_chat(text) if source == "prompt" else tokenizer.encode(text)))

@@ -2,17 +2,18 @@
 
 A line is a trajectory file's (see :mod:`ragr1_lite.data.files`) with figures beside it: ``mode``, ``seconds``, ``em``,
 ``f1``, ``cover_em``, ``cause`` (null where the answer is right), ``rounds``, ``queries``, ``sampled_tokens``,
-``retrieved_tokens``, ``segments``: ``[{"source", "tokens"}]``.
+``retrieved_tokens``, ``segments``: ``[{"source", "tokens"}]``; where a question was answered several times, ``sample``,
+the answer's number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from ragr1_lite.core import Mode, Source, StopReason, Trajectory
+from ragr1_lite.core import Mode, Segment, Source, StopReason, Trajectory
 from ragr1_lite.data.files import parse_turns, to_record
 from ragr1_lite.evaluate.causes import Cause, cause
 from ragr1_lite.evaluate.normalisers import OURS, Scorer
@@ -33,12 +34,14 @@ class Result:
         mode: How the model could search.
         seconds: Its share of the wall time.
         scorer: What holds the answer against the accepted ones.
+        sample: Which of a question's answers it is, from 0.
     """
 
     trajectory: Trajectory
     mode: Mode
     seconds: float
     scorer: Scorer = OURS
+    sample: int = 0
 
     @property
     def em(self) -> float:
@@ -67,13 +70,33 @@ class Result:
 
 
 def shared(
-    trajectories: Sequence[Trajectory], *, mode: Mode, seconds: float, scorer: Scorer = OURS
+    trajectories: Sequence[Trajectory],
+    *,
+    mode: Mode,
+    seconds: float,
+    scorer: Scorer = OURS,
+    samples: Sequence[int] | None = None,
 ) -> tuple[Result, ...]:
     """The results of questions that were answered side by side in ``seconds``, shared by the tokens they sampled."""
     tokens = [one.sampled_tokens for one in trajectories]
     parts = tokens if any(tokens) else [1] * len(tokens)
-    each = zip(trajectories, parts, strict=True)
-    return tuple(Result(one, mode, seconds * part / sum(parts), scorer) for one, part in each)
+    each = zip(trajectories, parts, samples or [0] * len(parts), strict=True)
+    return tuple(Result(one, mode, seconds * part / sum(parts), scorer, sample) for one, part, sample in each)
+
+
+def kept(result: Result) -> dict[str, Any]:
+    """A result as a journal keeps it: all of it but its scorer."""
+    segments = [[segment.source, list(segment.token_ids)] for segment in result.trajectory.segments]
+    known = {"mode": result.mode, "seconds": result.seconds, "sample": result.sample, "segments": segments}
+    return to_record(result.trajectory) | known
+
+
+def restored(row: Mapping[str, Any], scorer: Scorer) -> Result:
+    """What :func:`kept` gave."""
+    example, turns = parse_turns(dict(row), 0)
+    segments = tuple(Segment(source, tuple(ids)) for source, ids in row["segments"])
+    trajectory = Trajectory(example, segments, turns, row["stop_reason"])
+    return Result(trajectory, row["mode"], row["seconds"], scorer, row["sample"])
 
 
 def to_row(result: Result) -> dict[str, Any]:
@@ -92,6 +115,7 @@ def to_row(result: Result) -> dict[str, Any]:
         "sampled_tokens": one.sampled_tokens,
         "retrieved_tokens": result.retrieved_tokens,
         "segments": [{"source": segment.source, "tokens": len(segment.token_ids)} for segment in one.segments],
+        "sample": result.sample,
     }
 
 
@@ -123,8 +147,8 @@ def _problems(row: dict[str, Any]) -> Iterator[str]:
     for key in (*_SCORES, "seconds"):
         if not _is_count(row.get(key), float) or (key in _SCORES and row[key] > 1):
             yield f"`{key}` is not {'a share' if key in _SCORES else 'a number of seconds'}"
-    for key in _COUNTS:
-        if not _is_count(row.get(key)):
+    for key in (*_COUNTS, "sample"):
+        if not _is_count(row.get(key, 0 if key == "sample" else None)):
             yield f"`{key}` is not a number of them"
     for key, known in (("mode", get_args(Mode)), ("stop_reason", get_args(StopReason)), ("cause", _CAUSES)):
         if row.get(key, "") not in known:

@@ -1,22 +1,26 @@
-"""Runs questions through the one rollout, greedy, and keeps the time."""
+"""Evaluations as they are asked for: what is answered, by which model, in which ways, and where the rows go."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from ragr1_lite.answer import Assistant
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core import Example, Mode, Sampler, Searcher
 from ragr1_lite.data.files import write_rows
+from ragr1_lite.data.journal import Journal
 from ragr1_lite.data.sets import load_examples
+from ragr1_lite.errors import ConfigError, DataError
+from ragr1_lite.evaluate.arms import Arm, Draws, evaluate_arms
 from ragr1_lite.evaluate.figures import Evaluation
 from ragr1_lite.evaluate.normalisers import OURS, SCORERS, NormalizerName, Scorer
-from ragr1_lite.evaluate.results import shared, to_row
-from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, RolloutFinished, ignore
+from ragr1_lite.evaluate.results import to_row
+from ragr1_lite.events import Report, ignore
 from ragr1_lite.protocol import Protocol
-from ragr1_lite.rollout import Limits, run_rollouts
+from ragr1_lite.rollout import Limits
 
 
 def evaluate(
@@ -30,22 +34,11 @@ def evaluate(
     scorer: Scorer = OURS,
     report: Report = ignore,
 ) -> Evaluation:
-    """Rolls out every question and keeps the time."""
-    name, done = f"Evaluating {label}", 0
-    report(PhaseStarted(name, len(examples), "questions"))
-
-    def count(event: object) -> None:
-        nonlocal done
-        if isinstance(event, RolloutFinished):
-            done += 1
-            report(PhaseAdvanced(name, done))
-
-    began = time.perf_counter()
-    trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits, report=count)
-    seconds = time.perf_counter() - began
-    report(PhaseFinished(name, seconds))
-    results = shared(trajectories, mode=protocol.mode, seconds=seconds, scorer=scorer)
-    return Evaluation(label, results, seconds)
+    """Rolls out every question once, all together, and keeps the time."""
+    (evaluation,) = evaluate_arms(
+        examples, [Arm(label, sampler, searcher, protocol, limits)], scorer=scorer, report=report
+    )
+    return evaluation
 
 
 def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
@@ -68,14 +61,18 @@ def run(
     max_queries: int = 3,
     batch_size: int = 32,
     seed: int = 0,
+    samples: int = 1,
+    temperature: float | None = None,
     normalizer: NormalizerName = "ours",
     out: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
     report: Report = ignore,
 ) -> list[Evaluation]:
-    """Evaluates one model in one or more modes on the same questions, greedy.
+    """Evaluates one model in one or more modes on the same questions, the modes by turns.
 
     Args:
-        data: ``world`` or a question file.
+        data: ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``.
         split: ``dev`` or ``test``; of the world only.
         index: ``world`` or an index folder.
         model: As in :meth:`~ragr1_lite.answer.Assistant.open`.
@@ -85,37 +82,74 @@ def run(
         kinds: Only questions of these kinds.
         k: Passages per query.
         max_queries: Parallel queries per search.
-        batch_size: Rows sampled together.
-        seed: Of the draw.
+        batch_size: Answers sampled together.
+        seed: Of the draw of questions, and of sampled answers.
+        samples: Answers to each question.
+        temperature: Of the sampling; by default 0 (greedy) for one sample and 1 for several.
         normalizer: How answers are held against the accepted ones.
         out: A file for the results, see :mod:`ragr1_lite.evaluate.results`; with several modes,
-            the mode's name is added to its own.
+            the mode's name is added to its own. Until it is written, a journal beside it keeps what is finished.
+        resume: Go on with that journal.
+        overwrite: Replace what is there.
         report: Receives progress.
+
+    Raises:
+        ConfigError: Samples and temperature, or ``resume`` and ``out``, do not go together.
+        DataError: A file of results is there already.
+        RagR1Error: Questions, model or index cannot be used.
     """
+    draws = _draws(samples, temperature, seed)
+    if out is None and resume:
+        raise ConfigError("--resume needs --out", "Name the file of the evaluation that was interrupted.")
     examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
-    assistant = Assistant.open(
-        model=model,
-        adapter=adapter,
-        index=index,
-        k=k,
-        max_queries=max_queries,
-        batch_size=batch_size,
-        report=report,
-    )
-    evaluations = []
-    for mode in modes:
-        evaluation = evaluate(
-            examples,
-            assistant.sampler,
-            assistant.searcher,
-            protocol=Protocol(mode, max_queries, assistant.protocol.template),
-            limits=assistant.limits,
-            label=mode,
-            scorer=SCORERS[normalizer],
+    paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
+    if taken := [path for path in paths if path.exists() and not overwrite]:
+        raise DataError(f"{taken[0]} exists", "Add --overwrite, or choose another --out.")
+    settings = {
+        **{"data": data, "split": split, "index": index, "model": model, "adapter": adapter, "modes": list(modes)},
+        **{"questions": questions, "kinds": kinds and list(kinds), "k": k, "max_queries": max_queries},
+        **{"batch_size": batch_size, "seed": seed, "samples": samples, "temperature": draws.temperature},
+    }
+    journal = Journal.start(out, settings, resume=resume, overwrite=overwrite) if out else None
+    with journal.working(report) if journal else nullcontext():
+        assistant = Assistant.open(
+            model=model,
+            adapter=adapter,
+            index=index,
+            k=k,
+            max_queries=max_queries,
+            batch_size=batch_size,
             report=report,
         )
-        if out is not None:
-            path = out if len(modes) == 1 else out.with_stem(f"{out.stem}-{mode}")
+        evaluations = evaluate_arms(
+            examples,
+            [_arm(assistant, mode) for mode in modes],
+            scorer=SCORERS[normalizer],
+            draws=draws,
+            batch_size=batch_size,
+            journal=journal,
+            report=report,
+        )
+        for path, evaluation in zip(paths, evaluations, strict=False):
             write_rows(path, map(to_row, evaluation.results))
-        evaluations.append(evaluation)
+    if journal:
+        journal.remove()
     return evaluations
+
+
+def _draws(samples: int, temperature: float | None, seed: int) -> Draws:
+    """Greedy for one sample, at temperature 1 for several, unless something else is said.
+
+    Raises:
+        ConfigError: Several greedy samples, which would all be the same.
+    """
+    if temperature is None:
+        temperature = 1.0 if samples > 1 else 0.0
+    if samples > 1 and not temperature:
+        raise ConfigError("Several samples at temperature 0 are all the same", "Add --temperature 1, or ask for one.")
+    return Draws(samples, temperature, seed)
+
+
+def _arm(assistant: Assistant, mode: Mode) -> Arm:
+    protocol = replace(assistant.protocol, mode=mode)
+    return Arm(mode, assistant.sampler, assistant.searcher, protocol, assistant.limits)

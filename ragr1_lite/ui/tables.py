@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ragr1_lite.core import Passage
+from ragr1_lite.data.benchmarks import PUBLISHED, SETTING
 from ragr1_lite.ui.text import clean, count, one_line, share, size
 
 if TYPE_CHECKING:
+    from ragr1_lite.data.benchmarks import Benchmark
     from ragr1_lite.evaluate import Comparison
     from ragr1_lite.retrieval import IndexInfo
 
@@ -69,6 +71,8 @@ def evaluation_table(evaluations: Sequence[Evaluated], console: Console) -> Rend
     overall = _overall([one for _, one in figures])
     labels = [label for label, _ in figures]
     title = f"{' / '.join(f'{number:,}' for number in sorted({one['n'] for _, one in figures}))} questions"
+    if (samples := max((one.get("samples", 1) for _, one in figures), default=1)) > 1:
+        title += f", {samples} answers each"
     causes = _causes(labels, [one.get("causes") for _, one in figures], console)
     if not by_kind:
         return Group(_figures(title, labels, overall, console), *causes)
@@ -89,6 +93,7 @@ def _overall(figures: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {
         "EM": [share(one["em"]) for one in figures],
         **({"95 %": intervals} if any(one.get("ci") for one in figures) else {}),
+        **({"±": [share(one["spread"]["em"]) for one in figures]} if all("spread" in one for one in figures) else {}),
         "F1": [share(one["f1"]) for one in figures],
         "valid": [f"{one['valid']:.0%}" for one in figures],
         "rounds": [f"{one['rounds']:.2f}" for one in figures],
@@ -111,6 +116,33 @@ def _causes(
     columns = {"errors": [f"{sum(one.values()):,}" for _, one in told]}
     columns |= {name: [f"{one[name]:,}" for _, one in told] for name in told[0][1]}
     return [Text(), _figures("Wrong answers by cause", [label for label, _ in told], columns, console)]
+
+
+def benchmarks_table(benchmarks: Sequence[Benchmark], console: Console) -> RenderableType:
+    """Their size and what was published, and what to know of each."""
+    rows = [one.to_json()["published"] for one in benchmarks]
+    columns = {"questions": [f"{one.questions:,}" for one in benchmarks]}
+    columns |= {name: [_published(row[name]) for row in rows] for name in rows[0]}
+    told = Text(f"EM of {PUBLISHED}: {SETTING}.", "dim")
+    remarks = pairs_table({one.name: one.remark for one in benchmarks})
+    return Group(told, _figures("", [one.name for one in benchmarks], columns, console), Text(), remarks)
+
+
+def published_line(benchmark: Benchmark, here: str) -> RenderableType:
+    """What was published of a benchmark, and what differs.
+
+    Args:
+        benchmark: It.
+        here: The setting of our own figures.
+    """
+    rows = benchmark.to_json()["published"]
+    figures = ", ".join(f"{row} {_published(em)}" for row, em in rows.items())
+    theirs = f"Published for {benchmark.title}: {figures}, by {PUBLISHED}: {SETTING}."
+    return Text(f"{theirs} Here: {here}. {benchmark.remark}", "dim")
+
+
+def _published(em: float) -> str:
+    return f"{em:.3f}".removeprefix("0")
 
 
 def comparison_table(found: Comparison, console: Console) -> RenderableType:

@@ -66,8 +66,8 @@ def test_the_last_question_is_asked_again_in_another_mode_and_index(opened: list
     ("line", "words"),
     [
         ("/nothing", "There is no command /nothing. /help lists them."),
-        ("/mode", "/mode needs one of multi, single, rag, direct."),
-        ("/mode every", "/mode needs one of multi, single, rag, direct."),
+        ("/mode", "/mode needs one of multi, single, cot-rag, rag, direct."),
+        ("/mode every", "/mode needs one of multi, single, cot-rag, rag, direct."),
         ("/index", "/index needs a folder, a URL or `world`."),
         ("/index no/where", "There is no index"),
         ("/again", "There is no question to ask again."),

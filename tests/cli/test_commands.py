@@ -50,12 +50,14 @@ COMMANDS = [
     ["index", "verify"],
     ["index", "ceiling"],
     ["index", "serve"],
+    ["data", "benchmarks"],
     ["data", "generate"],
     ["data", "inspect"],
     ["data", "make-questions"],
     ["data", "segment"],
     ["data", "select"],
     ["data", "view"],
+    ["bench", "eval"],
     ["bench", "segments"],
     ["doctor"],
     ["plan"],
@@ -122,7 +124,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["eval", "--mode", "both"], "'both' is not one of multi, single, rag, direct"),
+        (["eval", "--mode", "both"], "'both' is not one of multi, single, cot-rag, rag, direct"),
         (["sft"], "Missing argument"),
         (["ask", "x", "-k", "0"], "-k"),
         (["sft", "x", "--stes", "1"], "No such option"),
@@ -537,7 +539,7 @@ EVALUATED = {**FIGURES, "by_kind": {"bridge": FIGURES}}
 
 
 def evaluation(label: str) -> Any:
-    return SimpleNamespace(label=label, to_json=lambda: EVALUATED)
+    return SimpleNamespace(label=label, to_json=lambda: EVALUATED, resources=None)
 
 
 def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_section_with_every_line_commented_out_has_its_defaults(tmp_path: Path
         ("train.steps=0", "train.steps: input should be greater than or equal to 1"),
         ("train.stepz=1", "unknown key train.stepz (did you mean steps?)"),
         ("trian.steps=1", "unknown key trian (did you mean train?)"),
-        ("rollout.mode=no", "rollout.mode: input should be 'multi', 'single', 'rag' or 'direct'"),
+        ("rollout.mode=no", "rollout.mode: input should be 'multi', 'single', 'cot-rag', 'rag' or 'direct'"),
         ("lora.targets=q_proj", "lora.targets: input should be a valid tuple"),
         ("model=smollm2-135m", "model: input should be a valid dictionary"),
         ("data.mix.bridge=lots", "data.mix.bridge: input should be a valid number"),

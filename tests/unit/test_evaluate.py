@@ -178,7 +178,7 @@ def test_an_example_answer_in_the_prompt_changes_nothing(answer: str) -> None:
     leading = "For example <think>x</think><answer>Chad</answer> <answer>Chad</answer>.\nQuestion: {question}"
     plain, led = measured([answer]), measured([answer], template=leading)
     assert "<answer>Chad</answer>" in ScriptedSampler([]).tokenizer.decode(led.trajectories[0].prompt_ids)
-    without_time = [one.to_json() | {"seconds_per_question": 0} for one in (plain, led)]
+    without_time = [one.to_json() | {"seconds_per_question": 0, "resources": {}} for one in (plain, led)]
     assert without_time[0] == without_time[1]
     asked = measured([answer], example("Is <answer>Chad</answer> larger than Mali?", "Chad"))
     assert asked.figures()["em"] == plain.figures()["em"]
@@ -440,7 +440,7 @@ def test_a_row_says_everything_of_its_question(tmp_path: Path) -> None:
     (one, other) = evaluation.trajectories
     assert {key: first[key] for key in to_record(one)} == json.loads(json.dumps(to_record(one)))
     assert set(first) - set(to_record(one)) == set(
-        "mode seconds em f1 cover_em cause rounds queries sampled_tokens retrieved_tokens segments".split()
+        "mode seconds em f1 cover_em cause rounds queries sampled_tokens retrieved_tokens segments sample".split()
     )
     assert (first["mode"], first["em"], first["cause"], first["rounds"], first["queries"]) == (
         "multi",

@@ -21,6 +21,7 @@ from ragr1_lite.commands.options import (
     examples,
     group,
 )
+from ragr1_lite.core import Mode
 from ragr1_lite.session import session
 
 app = group()
@@ -76,9 +77,7 @@ def data_select(
     ] = 0.05,
     split: Annotated[Literal["train", "dev"], typer.Option(help="Of the embedded world.")] = "train",
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most this many. [default: all]")] = None,
-    mode: Annotated[
-        Literal["multi", "single", "rag", "direct"], typer.Option(help="How the model may search.")
-    ] = "multi",
+    mode: Annotated[Mode, typer.Option(help="How the model may search.")] = "multi",
     k: Passages = None,
     max_queries: MaxQueries = 3,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions rolled out side by side.")] = 16,

@@ -1,0 +1,116 @@
+"""The seven benchmarks of the paper by name: where they are, how many questions they have, what was published.
+
+Questions come from the FlashRAG collection on the hub (https://huggingface.co/datasets/RUC-NLPIR/FlashRAG_datasets).
+The figures are exact match of RAG-R1 (arXiv 2507.02962) with Qwen2.5-7B-Instruct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ragr1_lite.core import Mode
+
+COLLECTION = "hub:RUC-NLPIR/FlashRAG_datasets"
+PUBLISHED = "RAG-R1 (arXiv 2507.02962) with Qwen2.5-7B-Instruct"
+SETTING = "29 million passages of Wikipedia, a dense retriever, 3 passages a query"
+"""Of the published figures."""
+_ROWS: Mapping[Mode, str] = {
+    "direct": "direct",
+    "rag": "standard RAG",
+    "single": "single query",
+    "multi": "multi query",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        name: What `--data` takes.
+        title: What people call it.
+        source: For :func:`~ragr1_lite.data.questions.read_questions`.
+        questions: How many it has.
+        published: Exact match by mode.
+        remark: What to know when figures are held against these.
+    """
+
+    name: str
+    title: str
+    source: str
+    questions: int
+    published: Mapping[Mode, float]
+    remark: str
+
+    def nearest(self, mode: Mode) -> dict[str, Any] | None:
+        """What was published of a mode; ``None`` where nothing was.
+
+        Returns:
+            ``em``; ``row``, what the paper calls it; ``by`` and ``setting``; ``comparable``, a sentence.
+        """
+        if mode not in self.published:
+            return None
+        return {
+            "em": self.published[mode],
+            "row": _ROWS[mode],
+            "by": PUBLISHED,
+            "setting": SETTING,
+            "comparable": f"Only with the same model, corpus and retriever. {self.remark}",
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "source": self.source,
+            "questions": self.questions,
+            "published": {_ROWS[mode]: em for mode, em in self.published.items()},
+            "by": PUBLISHED,
+            "setting": SETTING,
+            "remark": self.remark,
+        }
+
+
+def _benchmark(name: str, title: str, place: str, questions: int, em: str, remark: str) -> Benchmark:
+    modes: tuple[Mode, ...] = ("direct", "rag", "single", "multi")
+    published = dict(zip(modes, map(float, em.split()), strict=True))
+    return Benchmark(name, title, f"{COLLECTION}:{place}", questions, published, remark)
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    one.name: one
+    for one in (
+        _benchmark(
+            *("nq", "Natural Questions", "nq:test", 3_610, ".132 .328 .429 .423"),
+            "One hop: a single query is enough, and published figures with parallel ones are no better.",
+        ),
+        _benchmark(
+            *("popqa", "PopQA", "popqa:test", 14_267, ".148 .353 .477 .479"),
+            "One hop, about rarely asked things: the corpus must have a page of each.",
+        ),
+        _benchmark(
+            *("triviaqa", "TriviaQA", "triviaqa:test", 11_313, ".360 .476 .599 .608"),
+            "One hop with many aliases; much of it a model knows by heart.",
+        ),
+        _benchmark(
+            *("hotpotqa", "HotpotQA", "hotpotqa:dev", 7_405, ".183 .284 .474 .495"),
+            "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier.",
+        ),
+        _benchmark(
+            *("2wiki", "2WikiMultiHopQA", "2wikimultihopqa:dev", 12_576, ".236 .253 .481 .556"),
+            "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier.",
+        ),
+        _benchmark(
+            *("musique", "MuSiQue", "musique:dev", 2_417, ".031 .048 .181 .192"),
+            "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier.",
+        ),
+        _benchmark(
+            *("bamboogle", "Bamboogle", "bamboogle:test", 125, ".080 .152 .432 .432"),
+            "125 questions: one figure's interval is about .17 wide.",
+        ),
+    )
+}
+"""By name."""
