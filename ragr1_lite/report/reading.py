@@ -37,7 +37,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The rows of an evaluation file that were made in one mode, as they stand in it."""
+    """The rows of an evaluation file that were made in one mode, one a question, as they stand in it."""
 
     name: str
     rows: tuple[Mapping[str, Any], ...]
@@ -100,10 +100,12 @@ def _step(row: dict[str, Any], number: int) -> dict[str, float]:
 
 
 def _evaluations(path: Path, report: Report) -> Iterator[Evaluated]:
-    """The evaluations of a file: one for each mode in it."""
-    rows = read_results(path, report)
-    modes = dict.fromkeys(row["mode"] for row in rows)
-    for mode in modes:
-        name = path.name.partition(".")[0]
-        told = f"{name} · {mode}" if len(modes) > 1 else name
-        yield Evaluated(told, tuple(row for row in rows if row["mode"] == mode))
+    """The evaluations of a file: one for each mode in it, and for each sample where questions were asked again."""
+    parts: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in read_results(path, report):
+        parts.setdefault((row["mode"], row.get("sample", 0)), []).append(row)
+    modes, samples = {mode for mode, _ in parts}, {sample for _, sample in parts}
+    for (mode, sample), rows in parts.items():
+        told = [path.name.partition(".")[0]]
+        told += [mode] * (len(modes) > 1) + [f"sample {sample + 1}"] * (len(samples) > 1)
+        yield Evaluated(" · ".join(told), tuple(rows))

@@ -138,6 +138,12 @@ def test_resources_say_what_could_not_be_measured(tmp_path: Path) -> None:
     }
 
 
+def test_samples_are_evaluations_of_their_own(tmp_path: Path) -> None:
+    rows = [row(str(n), "Chad") | {"sample": sample} for n in range(3) for sample in range(2)]
+    found = read_sources([saved(tmp_path / "drawn.jsonl", *rows)]).evaluations
+    assert [(one.name, len(one.rows)) for one in found] == [("drawn · sample 1", 3), ("drawn · sample 2", 3)]
+
+
 def test_each_passage_is_packed_once(tmp_path: Path) -> None:
     first = saved(tmp_path / "a.jsonl", *(row(str(n), "Chad") for n in range(50)))
     second = saved(tmp_path / "b.jsonl", row("1", "Mali"))
