@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite import smollm2
-from ragr1_lite.config import WORLD, Recipe, load_recipe
+from ragr1_lite.config import SHIPPED, WORLD, Recipe, load_recipe
 from ragr1_lite.core import Example, Mode, Passage, Sampler, Searcher, Trajectory
+from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.protocol import Protocol
 from ragr1_lite.rollout import Limits, run_rollouts
@@ -205,6 +206,20 @@ def shipped_adapter(model: str) -> Path | None:
     """The adapter that comes with the package for a model, if there is one."""
     folder = Path(__file__).parent / "adapters" / model
     return folder if (folder / "adapter_config.json").is_file() else None
+
+
+def starting_point(recipe: Recipe) -> Recipe:
+    """The recipe with the folder of the adapter that comes with the package, where ``model.adapter`` is ``shipped``.
+
+    Raises:
+        ModelError: There is none for this model.
+    """
+    if recipe.model.adapter != SHIPPED:
+        return recipe
+    folder = shipped_adapter(recipe.model.name)
+    if folder is None:
+        raise ModelError(f"No adapter ships for {recipe.model.name}", "Set model.adapter to the folder of an SFT run.")
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": str(folder)})})
 
 
 def _adapter_for(model: str, report: Report) -> str:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ragr1_lite import __version__
-from ragr1_lite.commands import ask, compare, doctor, evaluate, plan, report, train
+from ragr1_lite.commands import ask, compare, doctor, evaluate, plan, report, study, train
 from ragr1_lite.commands.options import STYLE, group
 from ragr1_lite.session import Options
 
@@ -62,7 +62,7 @@ app = typer.Typer(
     "can mend, 2 wrong usage or recipe, 70 a bug of ours, 130 stopped by Ctrl-C.",
     **STYLE,
 )
-for module in (ask, train, evaluate, compare, report, plan, doctor):
+for module in (ask, train, evaluate, compare, report, study, plan, doctor):
     app.add_typer(module.app)
 for name, help in GROUPS.items():
     app.add_typer(group(help), name=name, cls=_Later)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -112,6 +113,33 @@ def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:
     Raises:
         KeyboardInterrupt: After Ctrl-C.
     """
+    _server(app, grace).run(sockets=[listener])
+
+
+@contextmanager
+def in_background(app: Any, what: str) -> Iterator[str]:
+    """Serves on a free port of this machine while the block runs, in a thread; the URL.
+
+    Args:
+        app: The application.
+        what: What needs it, as a sentence begins.
+
+    Raises:
+        ConfigError: The extra is not installed.
+    """
+    need_extra(what)
+    server = _server(app, 1)
+    with listening("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _server(app: Any, grace: int) -> Any:
     import uvicorn
 
     config = uvicorn.Config(
@@ -126,4 +154,4 @@ def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=grace,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)

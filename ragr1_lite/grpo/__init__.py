@@ -14,7 +14,7 @@ token count.
     guard.py       what is watched after each
 """
 
-from ragr1_lite.grpo.stage import questions_read, starting_point, train
+from ragr1_lite.grpo.stage import questions_read, train
 from ragr1_lite.grpo.trainer import make_trainer
 
-__all__ = ["make_trainer", "questions_read", "starting_point", "train"]
+__all__ = ["make_trainer", "questions_read", "train"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ragr1_lite import answer, validation
+from ragr1_lite import validation
+from ragr1_lite.answer import starting_point
 from ragr1_lite.backoff import fit_within_memory
-from ragr1_lite.config import SHIPPED, WORLD, Recipe
+from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.data.sets import load_examples
-from ragr1_lite.errors import ModelError
 from ragr1_lite.events import Notice, Report, ignore
 from ragr1_lite.grpo.own import own_reward
 from ragr1_lite.grpo.trainer import make_trainer
@@ -69,20 +69,6 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         resume=resume,
         callbacks=validation.callbacks(held_out, policy, recipe, run, report, searcher),
     )
-
-
-def starting_point(recipe: Recipe) -> Recipe:
-    """The recipe with the folder of the adapter that comes with the package, where ``model.adapter`` is ``shipped``.
-
-    Raises:
-        ModelError: There is none for this model.
-    """
-    if recipe.model.adapter != SHIPPED:
-        return recipe
-    folder = answer.shipped_adapter(recipe.model.name)
-    if folder is None:
-        raise ModelError(f"No adapter ships for {recipe.model.name}", "Set model.adapter to the folder of an SFT run.")
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": str(folder)})})
 
 
 def questions_read(recipe: Recipe) -> int | None:

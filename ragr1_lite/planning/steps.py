@@ -169,7 +169,8 @@ def _sft(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
 
 def _grpo(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
     """A model, and a trainer whose rollouts have the planned length."""
-    from ragr1_lite.grpo import make_trainer, starting_point
+    from ragr1_lite.answer import starting_point
+    from ragr1_lite.grpo import make_trainer
     from ragr1_lite.models import load_policy
     from ragr1_lite.training import lora_spec, model_spec
 

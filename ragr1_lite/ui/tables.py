@@ -75,14 +75,14 @@ def evaluation_table(evaluations: Sequence[Evaluated], console: Console) -> Rend
         title += f", {samples} answers each"
     causes = _causes(labels, [one.get("causes") for _, one in figures], console)
     if not by_kind:
-        return Group(_figures(title, labels, overall, console), *causes)
-    whole = _figures(f"{title}: exact match by kind, then over all", labels, by_kind | overall, console)
+        return Group(figures_table(title, labels, overall, console), *causes)
+    whole = figures_table(f"{title}: exact match by kind, then over all", labels, by_kind | overall, console)
     if console.measure(whole, options=console.options.update(width=_ANY_WIDTH)).maximum <= console.width:
         return Group(whole, *causes)
     return Group(
-        _figures(f"{title}: exact match by kind", labels, by_kind, console),
+        figures_table(f"{title}: exact match by kind", labels, by_kind, console),
         Text(),
-        _figures("All kinds together", labels, overall, console),
+        figures_table("All kinds together", labels, overall, console),
         *causes,
     )
 
@@ -115,7 +115,7 @@ def _causes(
         return []
     columns = {"errors": [f"{sum(one.values()):,}" for _, one in told]}
     columns |= {name: [f"{one[name]:,}" for _, one in told] for name in told[0][1]}
-    return [Text(), _figures("Wrong answers by cause", [label for label, _ in told], columns, console)]
+    return [Text(), figures_table("Wrong answers by cause", [label for label, _ in told], columns, console)]
 
 
 def benchmarks_table(benchmarks: Sequence[Benchmark], console: Console) -> RenderableType:
@@ -125,7 +125,7 @@ def benchmarks_table(benchmarks: Sequence[Benchmark], console: Console) -> Rende
     columns |= {name: [_published(row[name]) for row in rows] for name in rows[0]}
     told = Text(f"EM of {PUBLISHED}: {SETTING}.", "dim")
     remarks = pairs_table({one.name: one.remark for one in benchmarks})
-    return Group(told, _figures("", [one.name for one in benchmarks], columns, console), Text(), remarks)
+    return Group(told, figures_table("", [one.name for one in benchmarks], columns, console), Text(), remarks)
 
 
 def published_line(benchmark: Benchmark, here: str) -> RenderableType:
@@ -161,7 +161,8 @@ def comparison_table(found: Comparison, console: Console) -> RenderableType:
     alone = [f"{number:,} only in {name}" for name, number in zip("AB", found.alone, strict=True) if number]
     left_out = [Text(f"Left out: {', '.join(alone)}.", "dim")] if alone else []
     labels = [_MEASURES.get(name, name.replace("_", " ")) for name in first]
-    return Group(compared, _figures("", labels, columns, console), Text(), *left_out, Text(f"{found.verdict}.", "bold"))
+    table = figures_table("", labels, columns, console)
+    return Group(compared, table, Text(), *left_out, Text(f"{found.verdict}.", "bold"))
 
 
 def _chance(p: float) -> str:
@@ -248,7 +249,8 @@ def records_table(records: Sequence[Mapping[str, str]], console: Console) -> Tab
     return table
 
 
-def _figures(title: str, labels: Sequence[str], columns: Mapping[str, Sequence[str]], console: Console) -> Table:
+def figures_table(title: str, labels: Sequence[str], columns: Mapping[str, Sequence[str]], console: Console) -> Table:
+    """Columns of figures, a row for each label; ``title`` may be empty."""
     table = Table(
         title=Text(title, "dim"),
         title_justify="left",

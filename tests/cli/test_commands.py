@@ -42,6 +42,7 @@ COMMANDS = [
     ["eval"],
     ["compare"],
     ["report"],
+    ["study"],
     ["quickstart"],
     ["index"],
     ["index", "build"],

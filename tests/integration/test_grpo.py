@@ -513,7 +513,7 @@ def test_shipped_adapter_by_name(byte_model: Path, tmp_path: Path, monkeypatch: 
         grpo.train(recipe)
     shipped = trained_adapter(byte_model, tmp_path)
     monkeypatch.setattr(answer, "shipped_adapter", lambda model: shipped)
-    assert grpo.starting_point(recipe).model.adapter == str(shipped)
+    assert answer.starting_point(recipe).model.adapter == str(shipped)
 
 
 def test_no_question(byte_model: Path, tmp_path: Path) -> None:
