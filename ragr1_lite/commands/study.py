@@ -17,8 +17,8 @@ app = group()
 @app.command(
     "study",
     epilog=examples(
-        "ragr1-lite study single-multi --kind compare-2 --kind compare-3",
-        "ragr1-lite study single-multi --arm single:model.adapter=runs/sq/adapter --out runs/study",
+        "ragr1-lite study single-multi --kind compare-2 --kind compare-3 --out runs/study",
+        "ragr1-lite study single-multi --arm single:model.adapter=runs/sq/adapter",
         "ragr1-lite study queries mine.yaml --set retrieval.index=runs/books",
         "ragr1-lite study search --arm web:retrieval.index=web+brave://",
         "ragr1-lite study models --arm qwen:model.name=Qwen/Qwen2.5-0.5B-Instruct",

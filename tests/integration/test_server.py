@@ -206,7 +206,7 @@ def test_addresses_that_are_none(index: Path, host: str, port: int) -> None:
 
 def test_letting_others_in_is_warned_of(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[object] = []
-    monkeypatch.setattr(server, "_run", lambda app, listener: None)
+    monkeypatch.setattr(server, "run", lambda app, listener: None)
     server.serve(Bm25Searcher.open(index), "0.0.0.0", 0, report=events.append)
     notices = [event for event in events if isinstance(event, Notice)]
     assert [notice.level for notice in notices] == ["warning", "info"]
