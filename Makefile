@@ -84,8 +84,8 @@ check: $(CHECK_READY)
 	$(BIN)/lint-imports --no-logo
 
 bench: $(READY)
-	@$(BIN)/ragr1-lite bench retrieval
-	@$(BIN)/ragr1-lite bench sampling
+	@$(BIN)/python -m benchmarks retrieval
+	@$(BIN)/python -m benchmarks sampling
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,5 +1,5 @@
 """Run ragr1-lite from a checkout without installing it: ``python cli.py --help``."""
 
-from ragr1_lite.cli import main
+from ragr1_lite.cli.main import main
 
 main()

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ragr1_lite.answer import Assistant
+from ragr1_lite.assistant import Assistant
 from ragr1_lite.config import Recipe, load_recipe
-from ragr1_lite.evaluate import held_out
-from ragr1_lite.events import PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
-from ragr1_lite.rewards import score
-from ragr1_lite.rollout import run_rollouts
+from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
+from ragr1_lite.core.rewards import score
+from ragr1_lite.core.rollout import run_rollouts
+from ragr1_lite.evaluation import held_out
 from ragr1_lite.ui import Display
 from ragr1_lite.ui.conversation import PrettyConversation
 from ragr1_lite.ui.training import TRAINING, TrainingView

@@ -2,8 +2,8 @@
 
 import sys
 
-from ragr1_lite.answer import Assistant
-from ragr1_lite.events import Searched
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.core.events import Searched
 
 
 def watch(event: object) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ragr1_lite.answer import Assistant
-from ragr1_lite.core import Passage
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.core.types import Passage
 
 GLOSSARY = {
     "quokka": "A quokka is a small marsupial of south-western Australia. The population of quokkas is about 10,000.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragr1_lite.cli import main
+from ragr1_lite.cli.main import main
 
 if __name__ == "__main__":
     main()

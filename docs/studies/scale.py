@@ -57,7 +57,7 @@ def measure(folder: Path, passages: int) -> Row:
 
 def write_corpus(path: Path, passages: int) -> None:
     """Writes synthetic passages: words are numbers, the first two the title."""
-    from ragr1_lite.bench import corpus
+    from benchmarks import corpus
 
     words = [f"{number:04d}" for number in range(corpus.WORDS)]
     with path.open("w", encoding="utf-8") as file:
@@ -98,8 +98,9 @@ def search(index: Path, name: str) -> Row:
     """Opens an index and searches it; the files' pages in memory are told apart from the process's own."""
     import numpy as np
 
-    from ragr1_lite.bench import corpus
-    from ragr1_lite.retrieval import Bm25Searcher, kernel
+    from benchmarks import corpus
+    from ragr1_lite.retrieval import Bm25Searcher
+    from ragr1_lite.retrieval.bm25 import kernel
 
     kernel.warm()
     seconds, searcher = timed(lambda: Bm25Searcher.open(index))
@@ -136,8 +137,8 @@ def carried_on(rows: list[Row], passages: int) -> Row:
     Sizes and times of building grow with the passages, what searching takes by the power law through both rows. A build
     holds no more postings than ``ROOM`` at a time, and 40 bytes a word.
     """
-    from ragr1_lite.bench import corpus
-    from ragr1_lite.retrieval.build import ROOM
+    from benchmarks import corpus
+    from ragr1_lite.retrieval.bm25.build import ROOM
 
     first, last = rows[0], rows[-1]
     factor, measured = passages / last["passages"], last["passages"] / first["passages"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ragr1_lite.data.questions import read_questions
-from ragr1_lite.pipeline.ceiling import gold_queries
+from ragr1_lite.evaluation.ceiling import gold_queries
 from ragr1_lite.retrieval import Bm25Searcher, read_corpus
 
 SETS = {

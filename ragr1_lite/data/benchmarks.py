@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ragr1_lite.core import Mode
+from ragr1_lite.core.types import Mode
 
 COLLECTION = "hub:RUC-NLPIR/FlashRAG_datasets"
 PUBLISHED = "RAG-R1 (arXiv 2507.02962) with Qwen2.5-7B-Instruct"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from ragr1_lite.config import DataConfig, Order
-from ragr1_lite.core import Example
-from ragr1_lite.errors import DataError
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.types import Example
 
 SUREST = 0.05
 """Pass rates are taken to be at least this far from 0 and 1: a few rollouts do not show that a question is hopeless."""

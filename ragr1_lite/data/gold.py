@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ragr1_lite.core import Completion, Example, SampleRequest, Searcher, Tokenizer, Trajectory
-from ragr1_lite.events import Report, ignore
-from ragr1_lite.plans import GoldPlan
-from ragr1_lite.protocol import Protocol, render_turn
-from ragr1_lite.rollout import Limits, run_rollouts
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.gold_plan import GoldPlan
+from ragr1_lite.core.protocol import Protocol, render_turn
+from ragr1_lite.core.rollout import Limits, run_rollouts
+from ragr1_lite.core.types import Completion, Example, SampleRequest, Searcher, Tokenizer, Trajectory
 
 
 class PlanSampler:
-    """A :class:`~ragr1_lite.core.Sampler` that says what its plans say, an end token after each answer.
+    """A :class:`~ragr1_lite.core.types.Sampler` that says what its plans say, an end token after each answer.
 
     Args:
         tokenizer: Encodes the plans' text.
@@ -47,7 +47,7 @@ class PlanSampler:
 
 
 class ByteTokenizer:
-    """A :class:`~ragr1_lite.core.Tokenizer` of UTF-8 bytes, for trajectories that are wanted as text only."""
+    """A :class:`~ragr1_lite.core.types.Tokenizer` of UTF-8 bytes, for trajectories that are wanted as text only."""
 
     eos_ids = (256,)
 

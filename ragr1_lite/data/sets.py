@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ragr1_lite.config import WORLD, Recipe
-from ragr1_lite.core import Example, Passage, Tokenizer, Trajectory
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.gold_plan import GoldPlan
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Example, Passage, Tokenizer, Trajectory
 from ragr1_lite.data.benchmarks import BENCHMARKS
-from ragr1_lite.data.files import Record, read_records
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import read_questions
-from ragr1_lite.events import Notice, Report, ignore
-from ragr1_lite.plans import GoldPlan
-from ragr1_lite.protocol import Protocol
+from ragr1_lite.data.trajectories import Record, read_records
 from ragr1_lite.retrieval import open_searcher
-from ragr1_lite.rollout import Limits
 
 
 def load_examples(

@@ -8,15 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from ragr1_lite.core import Example, Mode, Segment, Source, StopReason, Tokenizer, Trajectory, Turn
-from ragr1_lite.data.files import RECORD_FORM, parse_turns
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.protocol import Protocol, render_documents, render_turn
+from ragr1_lite.core.rewards import exact_match
+from ragr1_lite.core.types import Example, Mode, Segment, Source, StopReason, Tokenizer, Trajectory, Turn
 from ragr1_lite.data.gold import ByteTokenizer
-from ragr1_lite.data.segment import categories
-from ragr1_lite.errors import DataError
-from ragr1_lite.events import Report, ignore
-from ragr1_lite.jsonlines import read_rows
-from ragr1_lite.protocol import Protocol, render_documents, render_turn
-from ragr1_lite.rewards import exact_match
+from ragr1_lite.data.targets import categories
+from ragr1_lite.data.trajectories import RECORD_FORM, parse_turns
+from ragr1_lite.files.json_lines import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ def view(
 def _tokenizer(model: str | None, report: Report) -> Tokenizer:
     if model is None:
         return ByteTokenizer()
-    from ragr1_lite.hub import find_folder
-    from ragr1_lite.tokenization import ChatTokenizer
+    from ragr1_lite.models.hub import find_folder
+    from ragr1_lite.models.tokenizer import ChatTokenizer
 
     return ChatTokenizer.load(find_folder(model, report))
 

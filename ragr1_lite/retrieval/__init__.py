@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragr1_lite.retrieval.bm25 import Bm25Searcher
-    from ragr1_lite.retrieval.build import build_index
+    from ragr1_lite.retrieval.bm25.build import build_index
+    from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
+    from ragr1_lite.retrieval.bm25.store import IndexInfo, verify_index
     from ragr1_lite.retrieval.corpora import read_corpus
-    from ragr1_lite.retrieval.http import HttpSearcher
-    from ragr1_lite.retrieval.opensearch import OpenSearchSearcher, index_passages
-    from ragr1_lite.retrieval.server import make_app, serve
-    from ragr1_lite.retrieval.sources import open_searcher
-    from ragr1_lite.retrieval.store import IndexInfo, verify_index
-    from ragr1_lite.retrieval.web import WebSearcher
+    from ragr1_lite.retrieval.remote.http import HttpSearcher
+    from ragr1_lite.retrieval.remote.opensearch import OpenSearchSearcher, index_passages
+    from ragr1_lite.retrieval.remote.server import make_app, serve
+    from ragr1_lite.retrieval.remote.web import WebSearcher
+    from ragr1_lite.retrieval.searchers import open_searcher
 
 __all__ = [
     "Bm25Searcher",
@@ -31,18 +31,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bm25Searcher": "bm25",
-    "HttpSearcher": "http",
-    "IndexInfo": "store",
-    "OpenSearchSearcher": "opensearch",
-    "WebSearcher": "web",
-    "build_index": "build",
-    "index_passages": "opensearch",
-    "make_app": "server",
-    "open_searcher": "sources",
+    "Bm25Searcher": "bm25.searcher",
+    "HttpSearcher": "remote.http",
+    "IndexInfo": "bm25.store",
+    "OpenSearchSearcher": "remote.opensearch",
+    "WebSearcher": "remote.web",
+    "build_index": "bm25.build",
+    "index_passages": "remote.opensearch",
+    "make_app": "remote.server",
+    "open_searcher": "searchers",
     "read_corpus": "corpora",
-    "serve": "server",
-    "verify_index": "store",
+    "serve": "remote.server",
+    "verify_index": "bm25.store",
 }
 
 

@@ -14,14 +14,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ragr1_lite.core import Passage
-from ragr1_lite.events import RolloutFinished, Searched, TextSampled
+from ragr1_lite.core.events import RolloutFinished, Searched, TextSampled
+from ragr1_lite.core.types import Passage
 from ragr1_lite.ui.display import Display, lively
 from ragr1_lite.ui.speech import NO_ANSWER, figures, read
 from ragr1_lite.ui.text import clean, one_line
 
 if TYPE_CHECKING:
-    from ragr1_lite.answer import Answer
+    from ragr1_lite.assistant import Answer
 
 _NARROWEST = 24
 """Columns of a terminal that a query with its documents needs at least."""

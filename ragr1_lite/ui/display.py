@@ -13,14 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from ragr1_lite.events import (
-    CheckpointSaved,
-    Notice,
-    PhaseAdvanced,
-    PhaseFinished,
-    PhaseStarted,
-    StepFinished,
-)
+from ragr1_lite.core.events import CheckpointSaved, Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, StepFinished
 from ragr1_lite.ui.figures import step_line
 from ragr1_lite.ui.phases import BARELY, Task, sentence
 from ragr1_lite.ui.text import clean, duration, to_json

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from ragr1_lite.core import Passage, Reward, Trajectory, Turn
-from ragr1_lite.events import RolloutsFinished
+from ragr1_lite.core.events import RolloutsFinished
+from ragr1_lite.core.types import Passage, Reward, Trajectory, Turn
 from ragr1_lite.ui.text import one_line, share
 
 _TITLES = 3

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ragr1_lite.core import StopReason
+from ragr1_lite.core.types import StopReason
 from ragr1_lite.ui.text import clean, count
 
 if TYPE_CHECKING:
-    from ragr1_lite.answer import Answer
+    from ragr1_lite.assistant import Answer
 
 NO_ANSWER: dict[StopReason, str] = {
     "answer": "",

@@ -12,7 +12,7 @@ from ragr1_lite.ui.tables import figures_table
 from ragr1_lite.ui.text import count, one_line, share
 
 if TYPE_CHECKING:
-    from ragr1_lite.study import Outcome, Row
+    from ragr1_lite.evaluation.study import Outcome, Row
 
 FIRST = "–"
 

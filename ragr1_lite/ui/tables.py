@@ -11,20 +11,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ragr1_lite.core import Passage
+from ragr1_lite.core.types import Passage
 from ragr1_lite.data.benchmarks import PUBLISHED, SETTING
 from ragr1_lite.ui.text import clean, count, one_line, share, size
 
 if TYPE_CHECKING:
     from ragr1_lite.data.benchmarks import Benchmark
-    from ragr1_lite.evaluate import Comparison
+    from ragr1_lite.evaluation import Comparison
     from ragr1_lite.retrieval import IndexInfo
 
 _ANY_WIDTH = 1000
 
 
 class Evaluated(Protocol):
-    """What a row of figures needs; :class:`ragr1_lite.evaluate.Evaluation` has it."""
+    """What a row of figures needs; :class:`ragr1_lite.evaluation.Evaluation` has it."""
 
     @property
     def label(self) -> str:
@@ -37,7 +37,7 @@ class Evaluated(Protocol):
 
 
 class Found(Protocol):
-    """What a line about this machine needs; :class:`ragr1_lite.doctor.Finding` has it."""
+    """What a line about this machine needs; :class:`ragr1_lite.cli.doctor.Finding` has it."""
 
     @property
     def name(self) -> str:

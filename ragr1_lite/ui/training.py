@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ragr1_lite.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
+from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
 from ragr1_lite.ui.curves import Curve, sparkline
 from ragr1_lite.ui.figures import CHARTED, number, rows, trend
 from ragr1_lite.ui.phases import Task, sentence

@@ -14,7 +14,7 @@ from rich.segment import Segment as Cells
 from rich.table import Table
 from rich.text import Text
 
-from ragr1_lite.core import Passage, Source, Turn
+from ragr1_lite.core.types import Passage, Source, Turn
 from ragr1_lite.ui.text import clean, count, one_line
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _style(source: Source) -> str:
 
 def _turns(one: Viewed, tokens: bool) -> Iterator[RenderableType]:
     """The prompt, then each turn under its category."""
-    from ragr1_lite.data.segment import CATEGORIES
+    from ragr1_lite.data.targets import CATEGORIES
 
     lengths = iter([len(segment.token_ids) for segment in one.trajectory.segments])
     yield _head("Prompt", "", [0, next(lengths)] if tokens else [])

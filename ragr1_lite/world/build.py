@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 
-from ragr1_lite.core import Example, Mode
-from ragr1_lite.plans import GoldPlan, Step
+from ragr1_lite.core.gold_plan import GoldPlan, Step
+from ragr1_lite.core.types import Example, Mode
 from ragr1_lite.world.attributes import Attribute, Key, names_of
 from ragr1_lite.world.compare import Rivals
 from ragr1_lite.world.everyday import Item

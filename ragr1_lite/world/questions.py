@@ -7,16 +7,9 @@ from functools import cache
 from itertools import combinations
 from typing import Final, TypeVar, cast
 
-from ragr1_lite.errors import ConfigError
+from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.world import build
-from ragr1_lite.world.attributes import (
-    COUNTRY_ATTRIBUTES,
-    ELEMENT_ATTRIBUTES,
-    KEYS,
-    LISTS,
-    NEIGHBOUR,
-    Attribute,
-)
+from ragr1_lite.world.attributes import COUNTRY_ATTRIBUTES, ELEMENT_ATTRIBUTES, KEYS, LISTS, NEIGHBOUR, Attribute
 from ragr1_lite.world.build import WorldQuestion
 from ragr1_lite.world.compare import RIVALS, Rivals
 from ragr1_lite.world.everyday import items

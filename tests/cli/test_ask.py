@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.answer import Assistant
-from ragr1_lite.cli import app
-from ragr1_lite.protocol import Protocol
-from ragr1_lite.rollout import Limits
-from tests.scripted import ScriptedSampler, ScriptedSearcher
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.cli.main import app
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
+from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
 ANSWER = "<think>Known.</think><answer>Niger</answer>"
 NIAMEY = "Which country has the capital Niamey?"
@@ -106,10 +106,10 @@ def test_json_tells_the_phases() -> None:
 
 def test_the_page_is_served_with_what_was_opened(opened: list[Assistant], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi")
-    from ragr1_lite import web
+    from ragr1_lite.serving import page
 
     served: list[Callable[..., Any]] = []
-    monkeypatch.setattr(web.app, "run", lambda app, listener, grace: served.append(app))
+    monkeypatch.setattr(page.app, "run", lambda app, listener, grace: served.append(app))
     result = run("--web", "--port", "0")
     assert (result.exit_code, result.stdout, len(served), len(opened)) == (0, "", 1, 1)
     assert "The page is at http://127.0.0.1:" in result.stderr

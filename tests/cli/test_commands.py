@@ -19,15 +19,15 @@ import pytest
 from typer.testing import CliRunner
 
 from ragr1_lite import __version__
-from ragr1_lite.answer import Assistant
-from ragr1_lite.cli import app
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.cli.main import app
 from ragr1_lite.config import recipes_folder
-from ragr1_lite.core import Completion, Passage, SampleRequest
-from ragr1_lite.errors import ConfigError, ModelError, RagR1Error
-from ragr1_lite.events import CheckpointSaved, Notice, StepFinished, TextSampled
-from ragr1_lite.protocol import STOP, Protocol, render_turn
+from ragr1_lite.core.errors import ConfigError, ModelError, RagR1Error
+from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished, TextSampled
+from ragr1_lite.core.protocol import STOP, Protocol, render_turn
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Completion, Passage, SampleRequest
 from ragr1_lite.retrieval import Bm25Searcher
-from ragr1_lite.rollout import Limits
 
 CORPUS = (
     {"id": "1", "title": "Chad", "text": "The highest point of Chad is Emi Koussi with 3,415 metres."},
@@ -58,17 +58,12 @@ COMMANDS = [
     ["data", "segment"],
     ["data", "select"],
     ["data", "view"],
-    ["bench", "eval"],
-    ["bench", "segments"],
     ["doctor"],
     ["plan"],
     ["recipes", "check"],
     ["recipes", "copy"],
     ["recipes", "list"],
     ["recipes", "show"],
-    ["bench", "retrieval"],
-    ["bench", "rollout"],
-    ["bench", "sampling"],
 ]
 
 
@@ -139,11 +134,11 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], words: str) -> None:
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from ragr1_lite import evaluate
-    from ragr1_lite.commands import ask as asking
-    from ragr1_lite.commands import evaluate as evaluating
+    from ragr1_lite import evaluation
+    from ragr1_lite.cli.commands import ask as asking
+    from ragr1_lite.cli.commands import evaluate as evaluating
 
-    for command, function in ((asking.ask, Assistant.open), (evaluating.evaluate, evaluate.run)):
+    for command, function in ((asking.ask, Assistant.open), (evaluating.evaluate, evaluation.run)):
         ours, theirs = inspect.signature(command).parameters, inspect.signature(function).parameters
         shared = (set(ours) & set(theirs)) - {"index", "model", "adapter"}
         assert {"k", "max_queries"} <= shared
@@ -151,8 +146,8 @@ def test_defaults_are_those_of_the_library() -> None:
 
 
 def test_a_server_has_the_defaults_of_the_library() -> None:
-    from ragr1_lite.commands.index import index_serve
-    from ragr1_lite.retrieval.server import serve
+    from ragr1_lite.cli.commands.index import index_serve
+    from ragr1_lite.retrieval.remote.server import serve
 
     ours, theirs = inspect.signature(index_serve).parameters, inspect.signature(serve).parameters
     for name in ("host", "port", "k", "max_k"):
@@ -160,7 +155,7 @@ def test_a_server_has_the_defaults_of_the_library() -> None:
 
 
 def test_the_title_weight_in_the_help_is_the_default() -> None:
-    from ragr1_lite.retrieval.build import TITLE_WEIGHT
+    from ragr1_lite.retrieval.bm25.build import TITLE_WEIGHT
 
     assert f"[default: {TITLE_WEIGHT}]" in " ".join(run("index", "build", "--help").stdout.split())
 
@@ -262,11 +257,6 @@ def test_an_index_of_an_unknown_kind(tmp_path: Path) -> None:
     assert gone.exit_code == 1 and gone.stderr.startswith("Error: There is no index")
 
 
-def test_bench_retrieval_wants_numbers() -> None:
-    result = run("bench", "retrieval", "--passages", "many")
-    assert result.exit_code == 2 and "'many' is not a list of numbers" in result.stderr
-
-
 def test_missing_index(tmp_path: Path) -> None:
     for command in (["index", "info"], ["index", "verify"], ["index", "search"]):
         result = run(*command, tmp_path / "none", *(["x"] if command[1] == "search" else []))
@@ -293,7 +283,7 @@ def test_broken_corpus(tmp_path: Path) -> None:
     "arguments", [["search", "INDEX", *["Chad"] * 3000], ["verify", "INDEX"]], ids=["long", "short"]
 )
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], index: Path) -> None:
-    script = "from ragr1_lite.cli import main; main()"
+    script = "from ragr1_lite.cli.main import main; main()"
     command = [sys.executable, "-c", script, "index", *(str(index) if one == "INDEX" else one for one in arguments)]
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered)
@@ -419,9 +409,9 @@ def test_ctrl_c_during_the_only_answer(scripted: Callable[..., dict[str, Any]]) 
 
 
 def test_ask_with_a_missing_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    library(monkeypatch, "sampling", TransformersSampler=None)
-    library(monkeypatch, "models", load_policy=None, merge_adapter=None)
-    library(monkeypatch, "training", model_spec=None)
+    library(monkeypatch, "models.sampler", TransformersSampler=None)
+    library(monkeypatch, "models.loading", load_policy=None, merge_adapter=None)
+    library(monkeypatch, "models.of_recipe", model_spec=None)
     result = run("ask", "x", "--model", "smollm2-135m", "--index", tmp_path / "none")
     assert result.exit_code == 1 and "There is no index" in result.stderr
 
@@ -444,7 +434,7 @@ def trained(recipe: Any, *, resume: bool, overwrite: bool, report: Callable[[obj
 def test_training_json_and_silence_of_libraries(
     task: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    library(monkeypatch, task, train=trained)
+    library(monkeypatch, f"training.{task}", train=trained)
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(f"task: {task}\n", encoding="utf-8")
     result = run(task, recipe, "--set", f"output={tmp_path}/run", "--json")
@@ -465,7 +455,7 @@ def test_training_json_and_silence_of_libraries(
 
 def test_debug_lets_libraries_speak_but_not_on_stdout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "warnoptions", ["ignore"])
-    library(monkeypatch, "sft", train=lambda *_, **__: (print("a library prints"), trained_quietly())[1])
+    library(monkeypatch, "training.sft", train=lambda *_, **__: (print("a library prints"), trained_quietly())[1])
 
     def trained_quietly() -> Any:
         told = SimpleNamespace(folder="r")
@@ -489,15 +479,15 @@ def test_ctrl_c_in_training_names_the_checkpoint(monkeypatch: pytest.MonkeyPatch
         report(CheckpointSaved("runs/x/checkpoints/checkpoint-7", 7))
         raise KeyboardInterrupt
 
-    library(monkeypatch, "sft", train=train)
+    library(monkeypatch, "training.sft", train=train)
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("task: sft\n", encoding="utf-8")
     result = run("sft", recipe)
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr.splitlines()[-1] == "Stopped. The checkpoint of step 7 is kept: go on with --resume."
-    library(monkeypatch, "sft", train=failing(KeyboardInterrupt()))
+    library(monkeypatch, "training.sft", train=failing(KeyboardInterrupt()))
     assert "--resume" not in run("sft", recipe).stderr
-    library(monkeypatch, "quickstart", run=train)
+    library(monkeypatch, "cli.quickstart", run=train)
     assert "--resume" not in run("quickstart").stderr
 
 
@@ -523,7 +513,7 @@ class OutOfMemoryError(RuntimeError):
 def test_errors_are_one_line_and_an_exit_code(
     error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    library(monkeypatch, "sft", train=failing(error))
+    library(monkeypatch, "training.sft", train=failing(error))
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("task: sft\n", encoding="utf-8")
     result = run("sft", recipe)
@@ -544,7 +534,7 @@ def evaluation(label: str) -> Any:
 
 
 def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from ragr1_lite.evaluate import run as evaluation_run
+    from ragr1_lite.evaluation import run as evaluation_run
 
     known = set(inspect.signature(evaluation_run).parameters)
     calls: list[dict[str, Any]] = []
@@ -553,7 +543,7 @@ def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         calls.append(options)
         return [evaluation(mode) for mode in options["modes"]]
 
-    monkeypatch.setattr("ragr1_lite.evaluate.run", evaluate)
+    monkeypatch.setattr("ragr1_lite.evaluation.run", evaluate)
     assert json.loads(run("eval", "--json").stdout) == EVALUATED
     two = run("eval", "--mode", "multi", "--mode", "single", "--mode", "multi", "--json")
     assert json.loads(two.stdout) == {"multi": EVALUATED, "single": EVALUATED}
@@ -580,7 +570,7 @@ def test_quickstart_shows_its_table_and_answers_a_question(
         calls.append(options)
         return result
 
-    library(monkeypatch, "quickstart", run=quickstart, QUESTION=QUESTION, SFT="sft-smollm2-135m")
+    library(monkeypatch, "cli.quickstart", run=quickstart, QUESTION=QUESTION, SFT="sft-smollm2-135m")
     scripted(SEARCH, ANSWER)
     monkeypatch.setattr(Assistant, "open_recipe", lambda recipe, **options: Assistant.open(**options))
     assert json.loads(run("quickstart", "--json").stdout) == {"rows": dict.fromkeys(labels, EVALUATED)}
@@ -598,7 +588,7 @@ def test_quickstart_shows_its_table_and_answers_a_question(
 def test_debug_and_quiet_may_stand_anywhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ragr1_lite.cli import main
+    from ragr1_lite.cli.main import main
 
     monkeypatch.setattr(sys, "argv", ["ragr1-lite", "index", "info", "none", "--debug"])
     with pytest.raises(SystemExit) as left:
@@ -607,7 +597,7 @@ def test_debug_and_quiet_may_stand_anywhere(
 
 
 def test_a_terminal_that_cannot_show_a_letter_gets_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ragr1_lite.cli import main
+    from ragr1_lite.cli.main import main
 
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import app
-from ragr1_lite.commands.data.generate import data_generate
-from ragr1_lite.pipeline import generate as generating
-from ragr1_lite.pipeline.endpoint import Connection
-from ragr1_lite.pipeline.generate import Sampling
-from ragr1_lite.pipeline.rejection import Criteria
-from ragr1_lite.protocol import render_turn
-from tests.chatting import chat, refusal
-from tests.recorded import recorded
+from ragr1_lite.cli.commands.data.generate import data_generate
+from ragr1_lite.cli.main import app
+from ragr1_lite.core.protocol import render_turn
+from ragr1_lite.datagen import generate as generating
+from ragr1_lite.datagen.endpoint import Connection
+from ragr1_lite.datagen.generate import Sampling
+from ragr1_lite.datagen.rejection import Criteria
+from tests.support.chatting import chat, refusal
+from tests.support.recorded import recorded
 
 COUNTS = {"questions": 3, "kept": 2, "rejected": {"no passage": 1}, "rounds": 1.5, "queries": 2.0, "by_kind": {}}
 

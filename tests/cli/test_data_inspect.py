@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import app
+from ragr1_lite.cli.main import app
 
 ROWS = [
     {"question": "Which is larger?", "answer": "Fitri", "type": "comparison", "supporting_facts": [["A", 0], ["B", 1]]},

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import app
-from ragr1_lite.core import Passage
+from ragr1_lite.cli.main import app
+from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval import build_index
 
 COUNTS = ["passages", "facts", "questions", "kept", "rejected", "by_kind"]

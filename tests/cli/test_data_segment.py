@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import app
-from ragr1_lite.data.files import write_records
+from ragr1_lite.cli.main import app
+from ragr1_lite.core.gold_plan import GoldPlan, Step
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
 from ragr1_lite.data.gold import ByteTokenizer, gold_trajectories
-from ragr1_lite.plans import GoldPlan, Step
-from ragr1_lite.protocol import Protocol
-from ragr1_lite.rollout import Limits
-from tests.scripted import ScriptedSearcher, example
+from ragr1_lite.data.trajectories import write_records
+from tests.support.scripted import ScriptedSearcher, example
 
 
 class Bytes(ByteTokenizer):
@@ -28,8 +28,8 @@ def run(*arguments: str | Path) -> Any:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two trajectories of one search, one of two; in the place of a model's tokenizer one of bytes."""
-    monkeypatch.setattr("ragr1_lite.hub.find_folder", lambda name, report: Path(name))
-    monkeypatch.setattr("ragr1_lite.tokenization.ChatTokenizer.load", lambda folder: Bytes())
+    monkeypatch.setattr("ragr1_lite.models.hub.find_folder", lambda name, report: Path(name))
+    monkeypatch.setattr("ragr1_lite.models.tokenizer.ChatTokenizer.load", lambda folder: Bytes())
     steps = [Step("Both.", ("Chad", "Mali")), Step("Then.", ("Niger",))]
     plans = [GoldPlan(tuple(steps[:searches]), "So.", "Chad") for searches in (1, 1, 2)]
     examples = [example(id=f"q{number}") for number in range(3)]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import app
+from ragr1_lite.cli.main import app
 from ragr1_lite.data.questions import to_row
-from ragr1_lite.pipeline.selection import Rule, run, selecting
-from tests.selecting import ScriptedTeacher, questions
+from ragr1_lite.datagen.selection import Rule, run, selecting
+from tests.support.selecting import ScriptedTeacher, questions
 
 URL = "http://127.0.0.1:1/v1"
 
@@ -101,7 +101,7 @@ def test_nothing_kept_is_told_with_its_histogram(file: Path, tmp_path: Path, mon
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from ragr1_lite.commands.data.select import data_select
+    from ragr1_lite.cli.commands.data.select import data_select
 
     ours = inspect.signature(data_select).parameters
     for theirs in (inspect.signature(Rule).parameters, inspect.signature(run).parameters):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import app
-from ragr1_lite.core import Passage
+from ragr1_lite.cli.main import app
+from ragr1_lite.core.types import Passage
 
 ROW = {
     "question": "Which is larger, Chad or Mali?",

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite import doctor
-from ragr1_lite.cli import app
-from ragr1_lite.doctor import Finding
+from ragr1_lite.cli import doctor
+from ragr1_lite.cli.doctor import Finding
+from ragr1_lite.cli.main import app
 
 WELL = (Finding("python", True, "3.11.7 on Linux"), Finding("gpu", True, "none found"))
 ILL = Finding("trl", False, "\x1b[31m1.15.0\x1b[0m, [red]wrong[/red]", 'pip install "trl==1.14.2"')

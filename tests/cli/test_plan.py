@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite import planning
-from ragr1_lite.cli import app
-from ragr1_lite.planning.steps import Steps
+from ragr1_lite.cli.main import app
+from ragr1_lite.training import planning
+from ragr1_lite.training.planning.steps import Steps
 
 CARD = ("grpo-qwen2.5-1.5b", "--gpu-gb", "8", "--set", "train.batch_size=64", "--set", "rollout.engine=transformers")
 CPU = ("sft-smollm2-135m", "--set", "model.dtype=fp32", "--length", "256")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import app
+from ragr1_lite.cli.main import app
 from ragr1_lite.config import Recipe, load_recipe, shipped_recipes
 
 

@@ -72,7 +72,7 @@ def _save_random(size: str, folder: Path, tokenizer: Path) -> None:
     """Weights are drawn on the card, where that takes seconds."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from ragr1_lite.planning.shapes import find_shape
+    from ragr1_lite.training.planning.shapes import find_shape
 
     shape = find_shape(f"Qwen/Qwen2.5-{size}-Instruct")
     config = Qwen2Config(

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 def test_planned_within_a_tenth(
     shaped: Callable[[str], Path], tell: Callable[..., None], engine: str, size: str, task: str, tmp_path: Path
 ) -> None:
-    from ragr1_lite import planning
     from ragr1_lite.config import load_recipe
+    from ragr1_lite.training import planning
 
     changes = ["model.adapter=null", "model.dtype=nf4", f"model.engine={engine}", "rollout.engine=transformers"]
     recipe = load_recipe(f"{task}-qwen2.5-{size}", [*changes, f"model.name={shaped(size)}", f"output={tmp_path}"])

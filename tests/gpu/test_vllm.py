@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragr1_lite import vllm
-from ragr1_lite.core import Completion, Sampler, SampleRequest
+from ragr1_lite.core.types import Completion, Sampler, SampleRequest
+from ragr1_lite.models import vllm_sampler
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card"),
-    pytest.mark.skipif(not vllm.available(), reason="vLLM is not installed"),
+    pytest.mark.skipif(not vllm_sampler.available(), reason="vLLM is not installed"),
 ]
 
 QUESTIONS = ("What is the capital of France?", "Name a river in Chad.", "What is the capital of France?")
@@ -29,12 +29,12 @@ def say(sampler: Sampler, prompts: Sequence[Sequence[int]]) -> list[Completion]:
 @pytest.mark.parametrize("dtype", ["bf16", "nf4"])
 def test_it_samples_from_the_model_in_training(dtype: str) -> None:
     """Its log-probabilities are those of our own sampler, before the adapter moves and after, and rows differ."""
-    from ragr1_lite.models import LoraSpec, ModelSpec, load_policy
-    from ragr1_lite.sampling import TransformersSampler
+    from ragr1_lite.models.loading import LoraSpec, ModelSpec, load_policy
+    from ragr1_lite.models.sampler import TransformersSampler
 
     policy = load_policy(ModelSpec("smollm2-135m", dtype=dtype, engine="transformers"), lora=LoraSpec(r=8))
     prompts = [policy.tokenizer.render_chat(question) for question in QUESTIONS]
-    sampler = vllm.open_sampler(policy, temperature=1.0, max_length=512, gpu_share=0.3)
+    sampler = vllm_sampler.open_sampler(policy, temperature=1.0, max_length=512, gpu_share=0.3)
     texts = []
     for scale in (0.0, 0.02):
         with torch.no_grad():
@@ -58,9 +58,9 @@ def test_it_samples_from_the_model_in_training(dtype: str) -> None:
 
 def test_grpo_rolls_out_by_vllm(tmp_path: Path) -> None:
     """The start-up proof compares its log-probabilities with the trainer's."""
-    from ragr1_lite import grpo
     from ragr1_lite.config import load_recipe
-    from ragr1_lite.events import Notice
+    from ragr1_lite.core.events import Notice
+    from ragr1_lite.training import grpo
 
     told: list[str] = []
     short = ["train.steps=2", "train.batch_size=8", "grpo.group_size=4", "rollout.max_new_tokens=64"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ragr1_lite.config import Recipe, load_recipe
-from tests.integration import tiny
+from tests.support import tiny
 
 STEPS, BATCH, GROUP, MICRO, TOKENS = 4, 32, 8, 4, 128
 """Of the comparison with plain TRL."""
@@ -27,7 +27,7 @@ WRONG = "<think>No.</think><answer>Oman</answer>"
 
 def sft(model: str, engine: str, output: str) -> dict[str, Any]:
     """Six steps by the shipped recipe on the embedded world."""
-    from ragr1_lite import sft
+    from ragr1_lite.training import sft
 
     recipe = load_recipe("sft-qwen2.5-0.5b", _settings(model, engine, output, "train.steps=6"))
     sft.train(recipe)
@@ -37,14 +37,14 @@ def sft(model: str, engine: str, output: str) -> dict[str, Any]:
 
 def grpo(model: str, engine: str, output: str, sampler: str) -> dict[str, Any]:
     """Three steps by the shipped recipe; a ``scripted`` sampler searches, so that there is text to mask."""
-    from ragr1_lite.training import import_in_order
+    from ragr1_lite.training.trainer import import_in_order
 
     few = ("train.steps=3", "train.batch_size=16", "train.micro_batch=4", "model.adapter=null")
     recipe = load_recipe("grpo-qwen2.5-0.5b", _settings(model, engine, output, *few))
     import_in_order(recipe)
-    from ragr1_lite import grpo
-    from ragr1_lite.events import Notice
-    from ragr1_lite.grpo import trainer
+    from ragr1_lite.core.events import Notice
+    from ragr1_lite.training import grpo
+    from ragr1_lite.training.grpo import trainer
 
     if sampler == "scripted":
         trainer.make_sampler = lambda policy, *_: tiny.Script(policy.tokenizer, _said)  # type: ignore[assignment]
@@ -60,9 +60,10 @@ def plain_trl(model: str, output: str) -> dict[str, Any]:
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    from ragr1_lite.models import load_policy
-    from ragr1_lite.runs import Run
-    from ragr1_lite.training import build_trainer, lora_spec, model_spec, trainer_arguments
+    from ragr1_lite.models.loading import load_policy
+    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.training.run_folder import Run
+    from ragr1_lite.training.trainer import build_trainer, trainer_arguments
 
     recipe = _compared(model, "transformers", output)
     policy = load_policy(model_spec(recipe), lora=lora_spec(recipe))
@@ -89,16 +90,16 @@ def plain_trl(model: str, output: str) -> dict[str, Any]:
 
 def ours(model: str, engine: str, output: str) -> dict[str, Any]:
     """This project's sampler and trainer on the same work; random weights end no row before its last token."""
-    from ragr1_lite.training import import_in_order
+    from ragr1_lite.training.trainer import import_in_order
 
     recipe = _compared(model, engine, output)
     import_in_order(recipe)
-    from ragr1_lite import grpo
-    from ragr1_lite.core import Example, Reward
-    from ragr1_lite.grpo import rollouts
-    from ragr1_lite.models import load_policy
-    from ragr1_lite.runs import Run
-    from ragr1_lite.training import lora_spec, model_spec
+    from ragr1_lite.core.types import Example, Reward
+    from ragr1_lite.models.loading import load_policy
+    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.training import grpo
+    from ragr1_lite.training.grpo import rollouts
+    from ragr1_lite.training.run_folder import Run
 
     rollouts.score = lambda one, weights: Reward(_in_passing([one.token_ids])[0], {"em": 0.0})  # type: ignore[assignment]
     policy = load_policy(model_spec(recipe), lora=lora_spec(recipe))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragr1_lite.data.questions.question import Hop
-from ragr1_lite.jsonlines import BadLine
+from ragr1_lite.files.json_lines import BadLine
 
 Row = dict[str, Any]
 

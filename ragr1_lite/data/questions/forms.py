@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ragr1_lite.core import Example
+from ragr1_lite.core.types import Example
 from ragr1_lite.data.questions.fields import (
     Row,
     count_of,
@@ -27,7 +27,7 @@ from ragr1_lite.data.questions.fields import (
     value_of,
 )
 from ragr1_lite.data.questions.question import Question
-from ragr1_lite.jsonlines import BadLine
+from ragr1_lite.files.json_lines import BadLine
 
 TARGET = "reward_model.ground_truth.target"
 ANSWERS = ("answers", "golden_answers", "answer", TARGET)

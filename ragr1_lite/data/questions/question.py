@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ragr1_lite.core import Example
+from ragr1_lite.core.types import Example
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.questions.forms import KEYS, parse_question
 from ragr1_lite.data.questions.question import Question
-from ragr1_lite.errors import DataError
-from ragr1_lite.events import Notice, Report, ignore
-from ragr1_lite.jsonlines import BadLine, BadLines
-from ragr1_lite.retrieval.corpora.files import File, Source, find_rows
-from ragr1_lite.retrieval.corpora.reader import rows_of
-from ragr1_lite.retrieval.corpora.rows import Wanted
+from ragr1_lite.files.json_lines import BadLine, BadLines
+from ragr1_lite.files.reading import rows_of
+from ragr1_lite.files.rows import Wanted
+from ragr1_lite.files.sources import File, Source, find_rows
 
 
 def _columns_of(first: list[str]) -> list[str] | None:
@@ -75,7 +75,7 @@ def read_questions(
 
     Raises:
         DataError: A source is missing, broken, of another form, has no question, or too many bad rows
-            (:class:`~ragr1_lite.jsonlines.BadLines`).
+            (:class:`~ragr1_lite.files.json_lines.BadLines`).
     """
     found = read_set(sources, report=report).questions
     chosen = [one for one in found if kinds is None or one.example.kind in kinds]

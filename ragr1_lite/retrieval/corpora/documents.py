@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ragr1_lite.jsonlines import BadLine
+from ragr1_lite.files.json_lines import BadLine
 
 MAX_BYTES = 64 * 2**20
 MAX_PAGES = 10_000

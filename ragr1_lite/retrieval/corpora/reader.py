@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragr1_lite.core import Passage
-from ragr1_lite.errors import DataError
-from ragr1_lite.events import Notice, Report, ignore
-from ragr1_lite.jsonlines import BadLine, BadLines, decompressed, reading
-from ragr1_lite.retrieval.corpora import documents, objects, tables
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.types import Passage
+from ragr1_lite.files.hub_rows import HubData, read_hub
+from ragr1_lite.files.json_lines import BadLine, BadLines, decompressed, reading
+from ragr1_lite.files.keys import Keys
+from ragr1_lite.files.reading import READERS
+from ragr1_lite.files.rows import Rows
+from ragr1_lite.files.sources import DOCUMENTS, File, Source
+from ragr1_lite.retrieval.corpora import documents
 from ragr1_lite.retrieval.corpora.cutting import cut
-from ragr1_lite.retrieval.corpora.files import DOCUMENTS, File, Form, Source, find_sources
-from ragr1_lite.retrieval.corpora.hub import HubData, read_hub
-from ragr1_lite.retrieval.corpora.keys import Keys
-from ragr1_lite.retrieval.corpora.rows import PASSAGES, Rows, Wanted, paragraphs_of, to_passage
-
-_PEEKED = 2**16
-
-READERS: dict[Form, Callable[[io.BufferedReader, Path, Wanted], Rows]] = {
-    "lines": objects.read_lines,
-    "json": objects.read_json,
-    "tsv": tables.read_tsv,
-    "csv": tables.read_csv,
-    "parquet": tables.read_parquet,
-}
+from ragr1_lite.retrieval.corpora.rows import PASSAGES, paragraphs_of, to_passage
+from ragr1_lite.retrieval.corpora.sources import find_sources
 
 
 def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpus:
@@ -58,7 +51,7 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
 
     Raises:
         DataError: At once, where a source is missing or of no known form; while reading, where one is binary, cut off
-            or without text, too many rows are bad (:class:`~ragr1_lite.jsonlines.BadLines`), an id occurs twice, or
+            or without text, too many rows are bad (``BadLines``), an id occurs twice, or
             there is no passage at all.
     """
     return Corpus(find_sources(sources, report), report)
@@ -192,19 +185,6 @@ def _rows_of_document(stream: io.BufferedReader, file: File) -> Rows:
     title = " ".join(document.title.split()) or file.title
     for number, text in enumerate(cut(document.paragraphs), start=1):
         yield number, {"id": f"{file.name}#{number}", "title": title, "text": text}
-
-
-def rows_of(source: Source, wanted: Wanted) -> Rows:
-    """The rows of a source that :func:`~ragr1_lite.retrieval.corpora.files.find_rows` found."""
-    if isinstance(source, HubData):
-        yield from read_hub(source, wanted)
-        return
-    with reading(source.path), source.path.open("rb") as raw:
-        stream = decompressed(raw, source.path)
-        form = source.form
-        if form == "csv" and b"\t" in stream.peek(_PEEKED).partition(b"\n")[0]:
-            form = "tsv"  # DPR's .csv files have tabs
-        yield from READERS[form](stream, source.path, wanted)
 
 
 def _name(source: Source) -> str:

@@ -1,0 +1,153 @@
+"""``python -m benchmarks retrieval|sampling|rollout|eval|segments``: both ways in one run, medians, ratios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragr1_lite.cli.commands.options import AsJson, Model, examples, group
+from ragr1_lite.cli.session import Options, session
+
+app = group("Measure this machine: both ways in one run, medians, ratios.")
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what other libraries say.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress: only results, warnings and errors.")] = False,
+) -> None:
+    context.obj = Options(debug, quiet)
+
+
+@app.command(
+    "retrieval",
+    epilog=examples(
+        "python -m benchmarks retrieval --passages 10000,100000", "python -m benchmarks retrieval --index runs/books"
+    ),
+)
+def bench_retrieval(
+    context: typer.Context,
+    passages: Annotated[
+        str, typer.Option(metavar="N,N", help="Synthetic corpora of these sizes; a million takes 2.5 GB of memory.")
+    ] = "10000,100000,1000000",
+    index: Annotated[str | None, typer.Option(metavar="FOLDER", help="Measure this index instead.")] = None,
+    build: Annotated[bool, typer.Option("--build", help="Also measure building, minutes for a million.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search against bm25s' own and tantivy's: the same queries, one thread.
+
+    JSON: {"machine": {...}, "rows": [{"passages", "queries", "mix", "engine", "us_per_query"} ...], "ratios":
+    {PASSAGES: {MIX: {ENGINE: its time over ours, "floor": ours over the memory's}}}}, with --build {"build":
+    {"seconds_ratio", "memory_ratio", ...}}.
+    """
+    with session(context) as display:
+        import benchmarks
+        from ragr1_lite.ui import counts_table
+
+        sizes = benchmarks.sizes(passages)
+        result = benchmarks.retrieval(index, passages=sizes, build=max(sizes) if build else None, report=display)
+        if as_json:
+            display.show_json(result)
+        else:
+            display.show(counts_table(benchmarks.figures(result)))
+
+
+@app.command("sampling")
+def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson = False) -> None:
+    """Our sampler against transformers' generate: the same prompts, greedy.
+
+    JSON: {"machine", "rows": [{"engine", "tokens_per_second"}], "ratio", "equal_outputs"}
+    """
+    with session(context) as display:
+        import benchmarks
+        from ragr1_lite.ui import counts_table
+
+        result = benchmarks.sampling(model, report=display)
+        if as_json:
+            display.show_json(result)
+            return
+        speeds = {f"{row['engine']} (tokens per second)": row["tokens_per_second"] for row in result["rows"]}
+        display.show(counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}))
+
+
+@app.command("rollout", epilog=examples("python -m benchmarks rollout --rows 8 --json"))
+def bench_rollout(
+    context: typer.Context,
+    model: Model = None,
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rollouts side by side.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Our rollouts against TRL's way, which prefills everything anew in each turn: three turns, greedy.
+
+    JSON: {"machine", "model", "turns", "rows", "ratio", "tokens_per_second": {"ours", "reprefill"}, "shares":
+    {"prefill", "decode", "retrieval", "other"}, "equal_outputs", "distinct": {"ratio", "tokens_per_second", "shares",
+    "equal_outputs"}}: a group of one question, and as many distinct questions. Shares are those of our time.
+    """
+    with session(context) as display:
+        from benchmarks.rollout import rollout
+        from ragr1_lite.ui import counts_table
+
+        result = rollout(model, rows=rows, report=display)
+        if as_json:
+            display.show_json(result)
+            return
+        cases = {f"a group of {rows}": result, f"{rows} distinct questions": result["distinct"]}
+        keys = ("ratio", "tokens_per_second", "shares", "equal_outputs")
+        display.show(counts_table({f"{name}: {key}": case[key] for name, case in cases.items() for key in keys}))
+
+
+@app.command("eval", epilog=examples("python -m benchmarks eval --questions 32 --batch-size 16 --json"))
+def bench_eval(
+    context: typer.Context,
+    model: Model = None,
+    questions: Annotated[int, typer.Option(min=1, metavar="N", help="Of the embedded world.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluating in batches against one question after the other: greedy, the same answers.
+
+    JSON: {"machine", "model", "questions", "batch_size", "ratio", "seconds": {"batched", "one_by_one"},
+    "equal_answers", "em"}.
+    """
+    with session(context) as display:
+        from benchmarks.evaluation import evaluation
+        from ragr1_lite.ui import counts_table
+
+        result = evaluation(model, questions=questions, batch_size=batch_size, report=display)
+        if as_json:
+            display.show_json(result)
+        else:
+            display.show(counts_table({key: result[key] for key in result if key != "machine"}))
+
+
+@app.command("segments", epilog=examples("python -m benchmarks segments gold.jsonl --limit 8"))
+def bench_segments(
+    context: typer.Context,
+    trajectories: Annotated[Path, typer.Argument(help="From `data generate`, in multi mode.")],
+    model: Model = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The first N trajectories.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Loss and gradient of whole masked trajectories against one sample per turn: equal, for fewer tokens.
+
+    JSON: {"machine", "trajectories", "samples", "tokens_whole", "tokens_separate", "ratio", "seconds_whole",
+    "seconds_separate", "seconds_ratio", "loss_difference", "gradient_difference"}; ratios are whole over separate,
+    differences relative.
+    """
+    with session(context) as display:
+        from benchmarks.segments import segments
+        from ragr1_lite.ui import counts_table
+
+        result = segments(trajectories, model, limit=limit, report=display)
+        if as_json:
+            display.show_json(result)
+            return
+        differences = {key: f"{result[key]:.1e}" for key in ("loss_difference", "gradient_difference")}
+        display.show(counts_table({key: result[key] for key in result if key != "machine"} | differences))
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m benchmarks")

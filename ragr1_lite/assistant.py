@@ -1,0 +1,247 @@
+"""Answering one question: model, index and protocol put together, and what they found as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.config import SHIPPED, WORLD, Recipe, load_recipe
+from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits, run_rollouts
+from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
+from ragr1_lite.models import smollm2
+
+BARE = "none"
+"""As an adapter: the base model alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answered question.
+
+    Attributes:
+        trajectory: The rollout.
+        seconds: Its wall time.
+        searching: The part of it that was spent searching.
+    """
+
+    trajectory: Trajectory
+    seconds: float
+    searching: float = 0.0
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of each part: ``generate``, ``search``."""
+        return {"generate": max(self.seconds - self.searching, 0.0), "search": self.searching}
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer's JSON form.
+
+        Returns:
+            ``{"question", "answer", "turns": [{"queries", "passages": [[{"title", "score"}]]}], "rounds", "queries",
+            "seconds", "phases": {"generate", "search"}}``; only turns that searched are listed, ``answer`` is null
+            where the model gave none.
+        """
+        trajectory = self.trajectory
+        return {
+            "question": trajectory.example.question,
+            "answer": trajectory.answer,
+            "turns": [
+                {
+                    "queries": list(turn.queries),
+                    "passages": [
+                        [{"title": passage.title, "score": round(passage.score, 4)} for passage in found]
+                        for found in turn.passages
+                    ],
+                }
+                for turn in trajectory.turns
+                if turn.passages
+            ],
+            "rounds": trajectory.rounds,
+            "queries": trajectory.queries,
+            "seconds": round(self.seconds, 3),
+            "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """A model with an index, ready to answer; ``model`` and ``index`` say which, where that is known."""
+
+    sampler: Sampler
+    searcher: Searcher
+    protocol: Protocol
+    limits: Limits
+    model: str = ""
+    index: str = ""
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        model: str | None = None,
+        adapter: str | None = None,
+        index: str | None = None,
+        mode: Mode = "multi",
+        k: int | None = None,
+        max_queries: int = 3,
+        dtype: str = "auto",
+        batch_size: int = 1,
+        report: Report = ignore,
+    ) -> Assistant:
+        """Loads what answering needs.
+
+        Args:
+            model: A built-in name, folder or hub id; by default the adapter's, else the built-in model on a CPU and
+                Qwen2.5 on a GPU.
+            adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter. In
+                its run's folder, it is asked with the index, k and budgets of the run's recipe.
+            index: An index folder; by default the adapter's, else the embedded world.
+            mode: As in :class:`~ragr1_lite.core.protocol.Protocol`.
+            k: Passages per query; by default the recipe's of that model.
+            max_queries: Parallel queries per search.
+            dtype: See :class:`~ragr1_lite.config.ModelConfig`.
+            batch_size: Rows sampled together.
+            report: Receives notices and progress.
+
+        Raises:
+            RagR1Error: Model, adapter or index cannot be opened.
+        """
+        trained = _recipe_of_run(adapter)
+        name = model or (load_recipe(str(trained)).model.name if trained else default_model(report))
+        settings = {
+            "model.name": model or (None if trained else name),
+            "model.dtype": dtype,
+            "rollout.mode": mode,
+            "rollout.max_queries": max_queries,
+            "rollout.batch_size": batch_size,
+            "retrieval.index": index or (None if trained else WORLD),
+            "retrieval.k": k,
+        }
+        recipe = _with_settings(str(trained) if trained else _shipped_recipe(name), settings)
+        return cls.open_recipe(recipe, adapter=adapter or _adapter_for(name, report), report=report)
+
+    @classmethod
+    def open_recipe(cls, recipe: Recipe, *, adapter: str = BARE, report: Report = ignore) -> Assistant:
+        """Loads the model, index and rules that a recipe names, with an adapter folder or ``none``."""
+        from ragr1_lite.models.loading import load_policy, merge_adapter
+        from ragr1_lite.models.of_recipe import model_spec
+        from ragr1_lite.models.sampler import TransformersSampler
+        from ragr1_lite.retrieval import open_searcher
+
+        searcher = open_searcher(recipe.retrieval.index, report)
+        spec = replace(model_spec(recipe), adapter=None if adapter == BARE else adapter)
+        policy = load_policy(spec, report=report)
+        merge_adapter(policy)
+        sampler = TransformersSampler(policy, batch_size=recipe.rollout.batch_size)
+        return cls(
+            sampler,
+            searcher,
+            recipe.rollout.protocol(),
+            recipe.rollout.limits(recipe.retrieval.k),
+            recipe.model.name,
+            recipe.retrieval.index,
+        )
+
+    def with_index(self, index: str, report: Report = ignore) -> Assistant:
+        """The same model with another index: a folder, a URL or ``world``.
+
+        Raises:
+            RagR1Error: The index cannot be opened.
+        """
+        from ragr1_lite.retrieval import open_searcher
+
+        return replace(self, searcher=open_searcher(index, report), index=index)
+
+    def with_mode(self, mode: Mode) -> Assistant:
+        """The same model, searching in another way."""
+        return replace(self, protocol=replace(self.protocol, mode=mode))
+
+    def ask(self, question: str, report: Report = ignore) -> Answer:
+        """Answers one question; ``report`` receives the text as it is sampled, and the searches."""
+        began = time.perf_counter()
+        example = Example("question", question, ())
+        searcher = _Timed(self.searcher)
+        (trajectory,) = run_rollouts(
+            [example], self.sampler, searcher, protocol=self.protocol, limits=self.limits, report=report
+        )
+        return Answer(trajectory, time.perf_counter() - began, searcher.seconds)
+
+
+class _Timed:
+    """A searcher that counts the seconds it takes."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        self.seconds = 0.0
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        began = time.perf_counter()
+        try:
+            return self._searcher.search(queries, k)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def default_model(report: Report = ignore) -> str:
+    """The model for this machine, and says why: Qwen2.5 on an NVIDIA card, else the built-in one."""
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        name = "Qwen/Qwen2.5-3B-Instruct" if memory > 10 else "Qwen/Qwen2.5-1.5B-Instruct"
+        report(Notice(f"Using {name}: it fits this card's {memory:.0f} GiB. Choose another with --model."))
+        return name
+    report(Notice(f"Using {smollm2.NAME}: there is no NVIDIA card here. Choose another with --model."))
+    return smollm2.NAME
+
+
+def shipped_adapter(model: str) -> Path | None:
+    """The adapter that comes with the package for a model, if there is one."""
+    folder = Path(__file__).parent / "adapters" / model
+    return folder if (folder / "adapter_config.json").is_file() else None
+
+
+def starting_point(recipe: Recipe) -> Recipe:
+    """The recipe with the folder of the adapter that comes with the package, where ``model.adapter`` is ``shipped``.
+
+    Raises:
+        ModelError: There is none for this model.
+    """
+    if recipe.model.adapter != SHIPPED:
+        return recipe
+    folder = shipped_adapter(recipe.model.name)
+    if folder is None:
+        raise ModelError(f"No adapter ships for {recipe.model.name}", "Set model.adapter to the folder of an SFT run.")
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": str(folder)})})
+
+
+def _adapter_for(model: str, report: Report) -> str:
+    """The adapter used where none is named."""
+    shipped = shipped_adapter(model)
+    if shipped is None:
+        return BARE
+    report(Notice(f"Using the adapter that ships for {model}; --adapter none leaves it out."))
+    return str(shipped)
+
+
+def _recipe_of_run(adapter: str | None) -> Path | None:
+    """The recipe an adapter was trained by, where it still lies in its run's folder."""
+    path = Path(adapter).parent / "recipe.yaml" if adapter not in (None, BARE) else None
+    return path if path is not None and path.is_file() else None
+
+
+def _shipped_recipe(model: str) -> str:
+    return "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"
+
+
+def _with_settings(recipe: str, settings: Mapping[str, Any]) -> Recipe:
+    """A recipe with those settings that are given: a model is asked the way it was trained, unless told otherwise."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    return load_recipe(recipe, [f"{key}={json.dumps(value)}" for key, value in given.items()])

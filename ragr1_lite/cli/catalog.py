@@ -1,0 +1,166 @@
+"""The shipped recipes as a list, copies of them to edit, and what a recipe would do and lacks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.config import (
+    WORLD,
+    Recipe,
+    extends,
+    load_recipe,
+    recipe_fields,
+    require_adapter,
+    shipped_recipes,
+    to_yaml,
+)
+from ragr1_lite.core.errors import ModelError, RagR1Error
+
+HUB = "hub:"
+_MEMORY = re.compile(r"^# Memory: ([\d.]+) GB planned(?: of a card's (\d+))?", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A shipped recipe in a few words.
+
+    Attributes:
+        name: Its name.
+        task: ``sft`` or ``grpo``.
+        model: The base model.
+        mode: How it searches.
+        starts_from: The recipe that makes the adapter it starts from, ``shipped``, or None.
+        memory_gb: Memory planned, of a card or, where none is needed, of the machine; in GB of the plan.
+        card_gb: The card it is made for; None: for a CPU.
+        about: A sentence.
+    """
+
+    name: str
+    task: str
+    model: str
+    mode: str
+    starts_from: str | None
+    memory_gb: float
+    card_gb: int | None
+    about: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Its attributes."""
+        return asdict(self)
+
+
+def entries() -> list[Entry]:
+    """The shipped recipes: those for a CPU first, then by size of the card and by model."""
+    found = [_entry(name, path) for name, path in shipped_recipes().items()]
+    return sorted(found, key=lambda one: (one.card_gb or 0, one.model, one.task != "sft", one.name))
+
+
+def opening(text: str) -> str:
+    """The comment that a recipe opens with."""
+    lines = text.splitlines()
+    end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return "".join(line + "\n" for line in lines[:end])
+
+
+def standalone(path: Path, name: str) -> str:
+    """A recipe's text for a file of its own: it names itself in its commands and extends no other.
+
+    Args:
+        path: The recipe.
+        name: The new file, as it stands on a command line.
+    """
+    text = path.read_text(encoding="utf-8")
+    comment = opening(text)
+    ours = re.sub(
+        rf"(ragr1-lite \w+) {re.escape(path.stem)}(?![\w-]|\.\w)", lambda found: f"{found[1]} {name}", comment
+    )
+    if not extends(path):
+        return ours + text.removeprefix(comment)
+    fields = recipe_fields(path)
+    order = [key for key in Recipe.model_fields if key in fields]
+    return ours + to_yaml({key: fields[key] for key in (*order, *(fields.keys() - set(order)))})
+
+
+def missing(recipe: Recipe) -> list[str]:
+    """What a recipe names and is not there, a sentence each."""
+    named = {"data.train": recipe.data.train, "retrieval.index": recipe.retrieval.index}
+    if recipe.eval.questions or recipe.eval.every:
+        named["eval.data"] = recipe.eval.data
+    if recipe.rollout.template is not None:
+        named["rollout.template"] = str(recipe.rollout.template)
+    if recipe.model.name.startswith((".", "/", "~")):
+        named["model.name"] = recipe.model.name
+    told = [f"{key}: there is no {name}" for key, name in named.items() if _is_path(name) and not _exists(name)]
+    try:
+        require_adapter(recipe)
+    except ModelError as error:
+        told.append(f"model.adapter: {error}")
+    return told
+
+
+def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
+    """What a recipe would do, what it lacks, and the memory it would take.
+
+    Args:
+        recipe: The recipe.
+        gpu_gb: Of the card it is for; None: this machine.
+
+    Returns:
+        ``warnings``, what it would do by its keys, and ``device``, ``memory_gb`` and ``fits``, which are null where
+        memory cannot be planned.
+    """
+    from ragr1_lite.training.planning import plan
+
+    warnings = missing(recipe)
+    memory: dict[str, Any] = dict.fromkeys(("device", "memory_gb", "fits"))
+    try:
+        planned = plan(recipe, gpu_gb=gpu_gb)
+        memory = {"device": planned.device, "memory_gb": round(planned.peak_gb, 1), "fits": planned.fits}
+    except RagR1Error as error:  # a model whose sizes are not known here
+        warnings.append(f"Its memory is not known: {error}")
+    return {
+        "warnings": warnings,
+        "task": recipe.task,
+        "model": recipe.model.name,
+        "adapter": recipe.model.adapter,
+        "data": recipe.data.train,
+        "index": recipe.retrieval.index,
+        "mode": recipe.rollout.mode,
+        "steps": recipe.train.steps,
+        "batch_size": recipe.train.batch_size,
+        "micro_batch": recipe.train.micro_batch,
+        "output": str(recipe.output),
+        **memory,
+    }
+
+
+def _entry(name: str, path: Path) -> Entry:
+    recipe, comment = load_recipe(str(path)), opening(path.read_text(encoding="utf-8"))
+    adapter, memory = recipe.model.adapter, _MEMORY.search(comment)
+    return Entry(
+        name,
+        recipe.task,
+        recipe.model.name,
+        recipe.rollout.mode,
+        Path(adapter).parent.name or adapter if adapter else None,
+        float(memory[1]) if memory else 0.0,
+        int(memory[2]) if memory and memory[2] else None,
+        _first_sentence(comment),
+    )
+
+
+def _first_sentence(comment: str) -> str:
+    """That after the launch line."""
+    _, *lines = (line.lstrip("# ") for line in comment.splitlines())
+    return " ".join(filter(None, lines)).partition(". ")[0].rstrip(".") + "."
+
+
+def _is_path(name: str) -> bool:
+    return name != WORLD and not name.startswith(HUB) and "://" not in name
+
+
+def _exists(name: str) -> bool:
+    return Path(name).expanduser().exists()

@@ -1,0 +1,182 @@
+"""Building, searching and checking indexes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ragr1_lite.cli.commands.options import AsJson, IndexFolder, Overwrite, examples, group
+from ragr1_lite.cli.session import session
+from ragr1_lite.core.errors import ConfigError, DataError
+
+AnyIndex = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
+
+app = group()
+
+
+@app.command(
+    "build",
+    epilog=examples(
+        "ragr1-lite index build passages.jsonl --out runs/books",
+        "ragr1-lite index build notes/ papers/ --out runs/notes",
+        "ragr1-lite index build passages.jsonl --out opensearch://localhost:9200/books",
+    ),
+)
+def index_build(
+    context: typer.Context,
+    corpus: Annotated[
+        list[str], typer.Argument(help="Files (JSON lines, TSV, CSV, Parquet, documents), folders or hub:OWNER/NAME.")
+    ],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="The folder to make, or opensearch://HOST/INDEX.")],
+    stemmer: Annotated[
+        Literal["none", "english"] | None, typer.Option(help="How words are stemmed. [default: english]")
+    ] = None,
+    title_weight: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="How many times a title's words count. [default: 3]")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build an index from a corpus.
+
+    JSON lines and tables have the columns id, title and text (or contents); bad rows are counted and skipped. HotpotQA,
+    2Wiki and MuSiQue give their contexts. Documents (text, Markdown, HTML, PDF) are cut into passages of 100 words.
+    Any file may be compressed (gz, zst, bz2, xz).
+    """
+    with session(context) as display:
+        from ragr1_lite.retrieval import build_index, index_passages, read_corpus
+        from ragr1_lite.retrieval.bm25.build import TITLE_WEIGHT
+        from ragr1_lite.ui import saved_index
+
+        passages = read_corpus(corpus, report=display)
+        if "://" in out:
+            count = index_passages(out, passages, overwrite=overwrite, report=display)
+            display.show(f"{count:,} passages in {out}")
+            return
+        weight = TITLE_WEIGHT if title_weight is None else title_weight
+        info = build_index(
+            passages, Path(out), overwrite=overwrite, stemmer=stemmer, title_weight=weight, report=display
+        )
+        display.show(saved_index(info))
+
+
+@app.command("search", epilog=examples('ragr1-lite index search runs/books "area of Chad" "area of Niger" -k 3'))
+def index_search(
+    context: typer.Context,
+    index: AnyIndex,
+    queries: Annotated[list[str] | None, typer.Argument(help="All of them are searched at once.")] = None,
+    queries_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="More queries, one a line; - reads them from stdin.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Search an index.
+
+    JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score"} ...]} ...]}, in the queries' order.
+    """
+    with session(context) as display:
+        from dataclasses import asdict
+
+        from ragr1_lite.retrieval import open_searcher
+        from ragr1_lite.ui import search_results
+
+        asked = [*(queries or ()), *(_lines(queries_file) if queries_file else ())]
+        if not asked:
+            raise ConfigError("There is no query", "Write one behind the index, or name a file with --queries-file.")
+        results = open_searcher(index, display).search(asked, k)
+        if as_json:
+            rows = zip(asked, results, strict=True)
+            display.show_json({"results": [{"query": q, "passages": [asdict(p) for p in found]} for q, found in rows]})
+        else:
+            display.show(search_results(asked, results))
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {file}", "Check the path.") from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise DataError(f"{file} is not a text file", "Write one query a line, in UTF-8.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@app.command("serve", epilog=examples("ragr1-lite index serve runs/books --port 8000"))
+def index_serve(
+    context: typer.Context,
+    index: AnyIndex,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8000,
+    k: Annotated[
+        int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages where a request names no topk.")
+    ] = 3,
+    max_k: Annotated[int, typer.Option(min=1, metavar="N", help="The largest topk.")] = 100,
+) -> None:
+    """Serve an index over HTTP, in the /retrieve form of Search-R1 and RAG-R1."""
+    with session(context) as display:
+        from ragr1_lite.retrieval import open_searcher
+        from ragr1_lite.retrieval.remote.server import serve
+
+        serve(lambda: open_searcher(index, display), host, port, k=k, max_k=max_k, report=display)
+
+
+@app.command("ceiling", epilog=examples("ragr1-lite index ceiling runs/books questions.jsonl -k 3"))
+def index_ceiling(
+    context: typer.Context,
+    index: AnyIndex,
+    questions: Annotated[
+        list[str], typer.Argument(metavar="QUESTIONS", help="Question files, or hub:OWNER/NAME; see `data inspect`.")
+    ],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Say in how many questions an answer can be found at all, before anyone trains.
+
+    JSON: {"k", "questions", "yes_no", "answer": {"question": {"n", "mean", "low", "high"}, "gold_queries": {...}},
+    "titles": {...}, "all_titles": {...}, "by_kind": {KIND: {the same}}}; intervals are of 95 %.
+    """
+    with session(context) as display:
+        from ragr1_lite.data.questions import read_questions
+        from ragr1_lite.evaluation.ceiling import ceiling
+        from ragr1_lite.retrieval import open_searcher
+        from ragr1_lite.ui import counts_table
+
+        asked = read_questions(questions, report=display)
+        result = ceiling(open_searcher(index, display), asked, k, report=display)
+        if as_json:
+            display.show_json(result.to_json())
+        else:
+            display.show(counts_table(result.rows()))
+
+
+@app.command("info")
+def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = False) -> None:
+    """Say what an index is made of.
+
+    JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight"}.
+    """
+    with session(context) as display:
+        from dataclasses import asdict
+
+        from ragr1_lite.retrieval.bm25.store import open_manifest
+        from ragr1_lite.ui import index_table
+
+        info = open_manifest(index)
+        if as_json:
+            display.show_json(asdict(info) | {"path": str(info.path)})
+        else:
+            display.show(index_table(info))
+
+
+@app.command("verify")
+def index_verify(context: typer.Context, index: IndexFolder) -> None:
+    """Check every file of an index against its checksum."""
+    with session(context) as display:
+        from ragr1_lite.retrieval import verify_index
+        from ragr1_lite.ui import saved_index
+
+        display.show(f"Whole: {saved_index(verify_index(index, display))}")

@@ -1,0 +1,84 @@
+"""What a training will take, before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragr1_lite.cli.commands.options import AsJson, Overrides, RecipeName, examples, group
+from ragr1_lite.cli.session import session
+
+if TYPE_CHECKING:
+    from ragr1_lite.training.planning import Plan
+
+app = group()
+
+
+@app.command(
+    epilog=examples(
+        "ragr1-lite plan sft-smollm2-135m",
+        "ragr1-lite plan grpo-qwen2.5-1.5b --gpu-gb 12",
+        "ragr1-lite plan grpo-smollm2-135m --probe --length 512",
+    )
+)
+def plan(
+    context: typer.Context,
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    gpu_gb: Annotated[
+        float | None, typer.Option(min=0.5, metavar="GB", help="Memory of the card. [default: what is here]")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(min=64, metavar="N", help="Tokens of the longest sequence. [default: max_length]")
+    ] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure two real steps here and correct the plan.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict a training's memory and time, and propose what fits.
+
+    JSON: {"task", "model", "device", "dtype", "length", "peak_gb", "moment", "parts": {PART: GB}, "moments": {MOMENT:
+    GB}, "gpu_gb", "fits", "seconds_per_step", "suggestion": {KEY: VALUE}, "notes", "probe": with --probe {"peak_gb",
+    "predicted_gb", "ratio", ...}}; GB are of 1,073,741,824 bytes; null is what cannot be known here.
+    """
+    with session(context) as display:
+        from ragr1_lite.config import load_recipe
+        from ragr1_lite.training import planning
+        from ragr1_lite.ui import pairs_table
+
+        settings = load_recipe(recipe, overrides or ())
+        if probe:
+            steps = planning.probe(settings, length, display)
+            found = planning.corrected(settings, steps, gpu_gb=gpu_gb, length=length)
+        else:
+            found = planning.plan(settings, gpu_gb=gpu_gb, length=length)
+            rate = planning.measure_rate(found.device, found.dtype)
+            found = planning.plan(settings, gpu_gb=gpu_gb, length=length, rate=rate)
+        if as_json:
+            display.show_json(found.to_json())
+            return
+        display.show(pairs_table(_rows(found)))
+        for note in found.notes:
+            display.say(note, "dim")
+
+
+def _rows(found: Plan) -> dict[str, str]:
+    """A plan as names and values."""
+    parts = sorted(found.parts.items(), key=lambda part: -part[1])
+    there = "" if found.gpu_gb is None else f" of {found.gpu_gb:.1f} GB: {'fits' if found.fits else 'does not fit'}"
+    rows = {
+        "Model": f"{found.model}, {found.dtype} on {found.device}, {found.length} tokens",
+        "Peak": f"{found.peak_gb:.2f} GB{there}",
+        **{f"  {name.replace('_', ' ')}": f"{gb:.2f} GB" for name, gb in parts if gb >= 0.005},
+        "Moments": ", ".join(f"{name} {gb:.2f} GB" for name, gb in found.moments.items()),
+    }
+    if found.probe:
+        told = found.probe
+        rows["Probe"] = (
+            f"{told['peak_gb']:.2f} GB measured, {told['predicted_gb']:.2f} GB predicted (ratio {told['ratio']:.3f})"
+        )
+    if found.seconds_per_step is not None:
+        rows["Seconds per step"] = f"{found.seconds_per_step:.0f}"
+    if found.suggestion:
+        rows["Suggestion"] = " ".join(f"--set {key}={value}" for key, value in found.suggestion.items())
+    return rows

@@ -1,0 +1,153 @@
+"""The shipped recipes, and recipes of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragr1_lite.cli.commands.options import AsJson, Overrides, Overwrite, RecipeName, examples, group
+from ragr1_lite.cli.session import session
+
+if TYPE_CHECKING:
+    from ragr1_lite.cli.catalog import Entry
+    from ragr1_lite.ui import Display
+
+app = group()
+
+
+@app.command("list")
+def recipes_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the shipped recipes: those for a CPU first, then by the size of the card.
+
+    JSON: {"recipes": [{"name", "task", "model", "mode", "starts_from", "memory_gb", "card_gb", "about"} ...]}; card_gb
+    is null where no card is needed.
+    """
+    with session(context) as display:
+        from ragr1_lite.cli.catalog import entries
+        from ragr1_lite.ui import records_table
+
+        if as_json:
+            display.show_json({"recipes": [entry.to_json() for entry in entries()]})
+        else:
+            display.show(records_table([_row(entry) for entry in entries()], display.out))
+
+
+@app.command(
+    "show", epilog=examples("ragr1-lite recipes show sft-smollm2-135m", "ragr1-lite recipes show mine.yaml --resolved")
+)
+def recipes_show(
+    context: typer.Context,
+    recipe: RecipeName,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="With every key: those of the recipes it extends, and all defaults.")
+    ] = False,
+) -> None:
+    """Print a recipe as it stands."""
+    with session(context) as display:
+        from ragr1_lite.config import find_recipe, load_recipe
+
+        text = load_recipe(recipe).dump() if resolved else find_recipe(recipe).read_text(encoding="utf-8")
+        display.show_raw(text)
+
+
+@app.command("copy", epilog=examples("ragr1-lite recipes copy sft-qwen2.5-1.5b mine.yaml"))
+def recipes_copy(
+    context: typer.Context,
+    recipe: RecipeName,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="[default: its name, here]")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a recipe into a file of its own, to start yours from.
+
+    What it takes over from other recipes is written out, so the copy works wherever it lies.
+    """
+    with session(context) as display:
+        from ragr1_lite.cli.catalog import standalone
+        from ragr1_lite.config import find_recipe, load_recipe
+        from ragr1_lite.core.errors import ConfigError
+        from ragr1_lite.files.writing import write_atomic
+
+        source = find_recipe(recipe)
+        target = file or Path(f"{source.stem}.yaml")
+        if target.exists() and not overwrite:
+            raise ConfigError(f"{target} exists already", "Give another file, or replace it with --overwrite.")
+        write_atomic(target, standalone(source, str(target)))
+        display.show(f"{target} is yours to edit.")
+        display.say(f"Check it: ragr1-lite recipes check {target}", "dim")
+        display.say(f"Start it: ragr1-lite {load_recipe(str(target)).task} {target}", "dim")
+
+
+@app.command(
+    "check",
+    epilog=examples("ragr1-lite recipes check mine.yaml", "ragr1-lite recipes check mine.yaml --gpu-gb 8"),
+)
+def recipes_check(
+    context: typer.Context,
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="YAML files, or names.")],
+    overrides: Overrides = None,
+    gpu_gb: Annotated[
+        float | None,
+        typer.Option("--gpu-gb", min=1, metavar="GB", help="Plan for a card of this size, not this machine."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether recipes are right, with all that is wrong at once, and what they would do.
+
+    Files they name that are not there are warnings. Exit code 2 where a recipe is wrong.
+
+    JSON: {"ok", "recipes": [{"recipe", "ok", "error", "warnings", "task", "model", "adapter", "data", "index", "mode",
+    "steps", "batch_size", "micro_batch", "output", "device", "memory_gb", "fits"} ...]}; of a wrong recipe the first
+    three alone.
+    """
+    with session(context) as display:
+        checked = [_check(recipe, overrides or [], gpu_gb) for recipe in recipes]
+        ok = all(one["ok"] for one in checked)
+        if as_json:
+            display.show_json({"ok": ok, "recipes": checked})
+        else:
+            for one in checked:
+                _show_check(one, display)
+        if not ok:
+            raise typer.Exit(2)
+
+
+def _check(recipe: str, overrides: list[str], gpu_gb: float | None) -> dict[str, Any]:
+    from ragr1_lite.cli.catalog import summary
+    from ragr1_lite.config import load_recipe
+    from ragr1_lite.core.errors import ConfigError
+
+    try:
+        settings = load_recipe(recipe, overrides)
+    except ConfigError as error:
+        return {"recipe": recipe, "ok": False, "error": str(error)}
+    return {"recipe": recipe, "ok": True, "error": None, **summary(settings, gpu_gb)}
+
+
+def _show_check(checked: dict[str, Any], display: Display) -> None:
+    if not checked["ok"]:
+        display.error(checked["error"])
+        return
+    from ragr1_lite.core.events import Notice
+
+    said = (
+        "{recipe} is right: {task} of {model}, {mode} mode, on {data}, {steps} steps of {batch_size} by {micro_batch}"
+    )
+    where = "a card" if checked["device"] == "cuda" else "this CPU"
+    memory = "" if checked["memory_gb"] is None else f", {checked['memory_gb']:.1f} GB of memory planned on {where}"
+    display.show(said.format(**checked) + memory + f", into {checked['output']}.")
+    too_large = [f"That is too much for {where}: ragr1-lite plan {checked['recipe']} says what would fit."]
+    for warning in checked["warnings"] + (too_large if checked["fits"] is False else []):
+        display(Notice(warning, "warning"))
+
+
+def _row(entry: Entry) -> dict[str, str]:
+    return {
+        "recipe": entry.name,
+        "task": entry.task,
+        "model": entry.model,
+        "mode": entry.mode,
+        "card": f"{entry.card_gb} GB" if entry.card_gb else "CPU",
+        "starts from": entry.starts_from or "",
+    }

@@ -1,0 +1,54 @@
+"""Reports of runs and evaluations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ragr1_lite.cli.commands.options import AsJson, examples, group
+from ragr1_lite.cli.session import session
+
+app = group()
+
+
+@app.command(
+    "report",
+    epilog=examples(
+        "ragr1-lite report runs/grpo before.jsonl after.jsonl -o report.html",
+        "ragr1-lite report after.jsonl --format md -o card.md",
+    ),
+)
+def report(
+    context: typer.Context,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Run folders of `sft` or `grpo`, and files of `eval --out`."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write. [default: report.html]")
+    ] = None,
+    format: Annotated[
+        Literal["html", "md"], typer.Option(help="A page with everything, or Markdown with the tables.")
+    ] = "html",
+    title: Annotated[str | None, typer.Option(metavar="TITLE", help="[default: the runs' names]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.
+
+    The page is one file that needs no network. Of two evaluations of the same questions the first is shown beside the
+    second.
+
+    JSON: {"file", "bytes", "trainings", "evaluations", "trajectories"}
+    """
+    with session(context) as display:
+        from ragr1_lite.evaluation.report import write_report
+        from ragr1_lite.ui.text import count, size
+
+        made = write_report(runs, out or Path(f"report.{format}"), format=format, title=title, report=display)
+        if as_json:
+            display.show_json(made)
+        else:
+            told = f"{count(made['trainings'], 'training run')}, {count(made['trajectories'], 'trajectory')}"
+            display.show(f"{made['file']} ({size(made['bytes'])}): {told}")

@@ -1,0 +1,137 @@
+"""Training: the two stages, and both of them in a quickstart."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ragr1_lite.cli.commands.ask import show_answer
+from ragr1_lite.cli.commands.options import AsJson, Overrides, Overwrite, RecipeName, Resume, examples, group
+from ragr1_lite.cli.session import session
+from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.models.processes import is_main
+
+if TYPE_CHECKING:
+    from ragr1_lite.training.trainer import TrainResult
+    from ragr1_lite.ui import Display
+
+app = group()
+
+
+@app.command(
+    epilog=examples(
+        "ragr1-lite sft sft-smollm2-135m",
+        "ragr1-lite sft sft-smollm2-135m --set train.steps=50 --set output=runs/short",
+        "ragr1-lite sft sft-smollm2-135m --resume",
+    )
+)
+def sft(
+    context: typer.Context,
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter on gold trajectories (stage 1).
+
+    JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
+    run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
+    {"gpu", "cpu"}, "not_measurable": {NAME: why}}.
+    """
+    _train(context, "sft", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "ragr1-lite grpo grpo-smollm2-135m --set model.adapter=runs/sft/adapter",
+        "ragr1-lite grpo grpo-smollm2-135m --resume",
+    )
+)
+def grpo(
+    context: typer.Context,
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter by reinforcement on its own searches (stage 2).
+
+    JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
+    run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
+    {"gpu", "cpu"}, "not_measurable": {NAME: why}}.
+    """
+    _train(context, "grpo", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+def _train(
+    context: typer.Context,
+    task: Literal["sft", "grpo"],
+    recipe: str,
+    overrides: list[str] | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    with session(context) as display:
+        from ragr1_lite.config import load_recipe, require_adapter
+
+        settings = load_recipe(recipe, overrides or (), task=task)  # before torch is imported
+        require_adapter(settings)
+        report: Report = display if is_main() else ignore
+        began = time.monotonic()
+        report(PhaseStarted("Loading"))  # torch and TRL take seconds
+        train = import_module(f"ragr1_lite.training.{task}").train
+        report(PhaseFinished("Loading", time.monotonic() - began))
+        result = train(settings, resume=resume, overwrite=overwrite, report=report)
+        if is_main():
+            _show_run(result, display, as_json)
+
+
+def _show_run(result: TrainResult, display: Display, as_json: bool) -> None:
+    fields = {"run": str(result.run.folder), "adapter": str(result.adapter), "steps": result.steps}
+    if as_json:
+        spent = result.resources.to_json() if result.resources else None
+        display.show_json({**fields, "seconds": round(result.seconds, 3), "resources": spent})
+    else:
+        display.show(f"{result.steps} steps in {result.seconds:.0f} s. The adapter is in {result.adapter}.")
+        if result.resources:
+            display.say(f"The run took {result.resources}.", "dim")
+        display.say(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
+
+
+@app.command(
+    "quickstart", epilog=examples("ragr1-lite quickstart", "ragr1-lite quickstart --seed 1 --folder runs/second")
+)
+def start(
+    context: typer.Context,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of everything random.")] = 0,
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="For both runs.")] = Path("runs/quickstart"),
+    as_json: AsJson = False,
+) -> None:
+    """From a bare machine to a model that searches: SFT, GRPO, what each brought, and a question answered.
+
+    JSON: {"rows": {"base": {as `eval` prints}, "SFT": {...}, "SFT + GRPO": {...}}, "adapter", "model", "seconds":
+    {STAGE: seconds}, "versions": {PACKAGE: version}}.
+    """
+    with session(context) as display:
+        from ragr1_lite.assistant import Assistant
+        from ragr1_lite.cli import quickstart
+        from ragr1_lite.config import load_recipe
+        from ragr1_lite.ui import Conversation, evaluation_table
+
+        result = quickstart.run(seed=seed, folder=folder, report=display)
+        if as_json:
+            display.show_json(result.to_json())
+            return
+        display.show(evaluation_table(result.evaluations, display.out))
+        recipe = load_recipe(quickstart.SFT)
+        assistant = Assistant.open_recipe(recipe, adapter=str(result.adapter), report=display)
+        show_answer(assistant, quickstart.QUESTION, display, Conversation.on(display))
+        display.say(f'Ask your own: ragr1-lite ask --adapter {result.adapter} "…"', "dim")

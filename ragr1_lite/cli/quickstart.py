@@ -1,0 +1,115 @@
+"""The whole method in some minutes on a CPU: SFT, GRPO, and the same held-out questions before, between and after."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite import evaluation
+from ragr1_lite.assistant import BARE, Assistant
+from ragr1_lite.config import Recipe, load_recipe
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.evaluation import Evaluation
+from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.training import grpo, sft
+from ragr1_lite.versions import versions
+
+QUESTION = "What are the capitals of Chad, Niger and Mali, in that order?"
+"""Asked live at the end."""
+
+SFT, GRPO = "quickstart-sft", "quickstart-grpo"
+"""The recipes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a quickstart left.
+
+    Attributes:
+        evaluations: Of the base model, after SFT and after GRPO, on the same questions.
+        adapter: The final adapter.
+        model: The model it belongs to.
+        seconds: Wall time of each stage.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    adapter: Path
+    model: str
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"rows": {label: figures as of eval}, "adapter", "model", "seconds", "versions"}``."""
+        return {
+            "rows": {evaluation.label: evaluation.to_json() for evaluation in self.evaluations},
+            "adapter": str(self.adapter),
+            "model": self.model,
+            "seconds": {stage: round(seconds, 1) for stage, seconds in self.seconds.items()},
+            "versions": versions(),
+        }
+
+
+def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report = ignore) -> Result:
+    """Trains and evaluates; everything it makes is in ``folder``.
+
+    Args:
+        seed: Of both trainings; the held-out questions are the same for every seed.
+        folder: Replaced if an earlier quickstart left it.
+        report: Receives everything as it happens.
+    """
+    first = load_recipe(SFT, [f"output={folder / 'sft'}", f"train.seed={seed}"], task="sft")
+    second = load_recipe(GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed + 1}"], task="grpo")  # other questions
+    second = second.model_copy(
+        update={"model": second.model.model_copy(update={"adapter": str(folder / "sft" / "adapter")})}
+    )
+    seconds: dict[str, float] = {}
+    rows: list[Evaluation] = []
+
+    def measure(label: str, adapter: str) -> None:
+        with _clock(seconds, f"eval {label}"):
+            rows.append(_evaluate(first, label, adapter, report))
+        figures = rows[-1].figures()
+        report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
+
+    measure("base", BARE)
+    report(Notice("Stage 1: format-learning SFT on gold trajectories."))
+    with _clock(seconds, "sft"):
+        trained = sft.train(first, overwrite=True, report=report)
+    measure("SFT", str(trained.adapter))
+    report(Notice("Stage 2: GRPO on the model's own rollouts, rewarded by exact match."))
+    with _clock(seconds, "grpo"):
+        trained = grpo.train(second, overwrite=True, report=report)
+    measure("SFT + GRPO", str(trained.adapter))
+    result = Result(tuple(rows), trained.adapter, first.model.name, seconds)
+    write_atomic(folder / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
+    return result
+
+
+def _evaluate(recipe: Recipe, label: str, adapter: str, report: Report) -> Evaluation:
+    """The recipe's held-out questions, greedy."""
+    examples = evaluation.held_out(recipe, report)
+    assistant = Assistant.open_recipe(recipe, adapter=adapter, report=report)
+    return evaluation.evaluate(
+        examples,
+        assistant.sampler,
+        assistant.searcher,
+        protocol=assistant.protocol,
+        limits=assistant.limits,
+        label=label,
+        report=report,
+    )
+
+
+class _clock:
+    """Adds the block's wall time under a name."""
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self._seconds, self._name = seconds, name
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._name] = time.perf_counter() - self._began

@@ -1,0 +1,232 @@
+"""The one way a question becomes a trajectory; models hide behind ``Sampler``, indexes behind ``Searcher``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from ragr1_lite.core.events import Report, RolloutFinished, Searched, ignore
+from ragr1_lite.core.protocol import STOP, Protocol, render_documents
+from ragr1_lite.core.types import (
+    Completion,
+    Example,
+    Passage,
+    Sampler,
+    SampleRequest,
+    Searcher,
+    Segment,
+    SessionSampler,
+    Source,
+    StopReason,
+    Tokenizer,
+    Trajectory,
+    Turn,
+)
+
+_SEAM = 4
+"""Tokens that a text in its frame may cost more than the two apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a rollout may go. Defaults are the paper's for evaluation.
+
+    Attributes:
+        max_rounds: Retrieval rounds; after the last one the model gets one more generation in which to answer.
+        k: Passages per query.
+        max_new_tokens: Tokens per generation.
+        document_tokens: Tokens of documents per query.
+        total_document_tokens: Tokens of documents per trajectory, shared fairly by a turn's queries.
+        max_length: Tokens of the whole sequence.
+    """
+
+    max_rounds: int = 5
+    k: int = 3
+    max_new_tokens: int = 1024
+    document_tokens: int = 1000
+    total_document_tokens: int = 6000
+    max_length: int = 8192
+
+
+@dataclass(slots=True)
+class _Row:
+    """A rollout under way."""
+
+    index: int
+    example: Example
+    segments: list[Segment] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    document_tokens_left: int = 0
+    stop_reason: StopReason | None = None
+
+    def append(self, source: Source, token_ids: Sequence[int], logprobs: tuple[float, ...] = ()) -> None:
+        self.segments.append(Segment(source, tuple(token_ids), logprobs))
+        self.token_ids.extend(token_ids)
+
+    def finish(self) -> Trajectory:
+        assert self.stop_reason is not None
+        return Trajectory(self.example, tuple(self.segments), tuple(self.turns), self.stop_reason)
+
+
+def run_rollouts(
+    examples: Sequence[Example],
+    sampler: Sampler,
+    searcher: Searcher,
+    *,
+    protocol: Protocol,
+    limits: Limits,
+    report: Report = ignore,
+) -> list[Trajectory]:
+    """Runs every example to its end, all of them turn by turn together.
+
+    Ids are append-only: what was sampled is kept as sampled, only the environment's text is encoded. In each turn all
+    live rows are sampled, then all their queries go to the searcher in one call.
+
+    Args:
+        examples: The questions; one may occur several times (a GRPO group).
+        sampler: Continues the rows.
+        searcher: Answers the queries.
+        protocol: Prompt and grammar.
+        limits: Budgets.
+        report: Receives :class:`Searched`, :class:`RolloutFinished` and whatever the sampler reports.
+
+    Returns:
+        One trajectory per example, in order. In ``multi`` mode, segments run prompt, model, env, model, …::
+
+            <user>…Question: Which is larger, Chad or Mali?       prompt   mask 0
+            <think>…</think><search>area of Chad, area of Mali    model    mask 1
+            </search>
+            <information>{"query": […], "documents": […]}         env      mask 0
+            <think>…</think><answer>Chad</answer>                 model    mask 1
+    """
+    rows = [_Row(i, example, document_tokens_left=limits.total_document_tokens) for i, example in enumerate(examples)]
+    _open(rows, sampler.tokenizer, searcher, protocol, limits, report)
+    live = _unfinished(rows, report)
+    with session_of(sampler):
+        while live:
+            requests = [SampleRequest(row.index, row.token_ids) for row in live]
+            completions = sampler.sample(requests, stop=STOP, max_new_tokens=limits.max_new_tokens, report=report)
+            for row, completion in zip(live, completions, strict=True):
+                _take(row, completion, protocol, limits)
+            asking = [row for row in live if row.stop_reason is None]
+            _search(asking, sampler.tokenizer, searcher, protocol, limits, report)
+            live = _unfinished(live, report)
+    return [row.finish() for row in rows]
+
+
+def session_of(sampler: Sampler) -> AbstractContextManager[None]:
+    """A sampler's session, in which it keeps what it computes from turn to turn; an empty one where it cannot."""
+    return sampler.session() if isinstance(sampler, SessionSampler) else nullcontext()
+
+
+def _unfinished(rows: Sequence[_Row], report: Report) -> list[_Row]:
+    """The rows that go on; the others leave and are reported."""
+    for row in rows:
+        if row.stop_reason is not None:
+            report(RolloutFinished(row.index, row.finish()))
+    return [row for row in rows if row.stop_reason is None]
+
+
+def _open(
+    rows: Sequence[_Row],
+    tokenizer: Tokenizer,
+    searcher: Searcher,
+    protocol: Protocol,
+    limits: Limits,
+    report: Report,
+) -> None:
+    """Writes the prompts; where the mode reads first, with what the questions themselves retrieve, in one call."""
+    questions = [row.example.question for row in rows]
+    prompts = [tokenizer.render_chat(protocol.render_prompt(question)) for question in questions]
+    if protocol.reads_first and rows:
+        for row, passages in zip(rows, searcher.search(questions, limits.k), strict=True):
+            question = row.example.question
+            room = limits.max_length - limits.max_new_tokens - len(prompts[row.index]) - _SEAM
+            share = min(limits.document_tokens, limits.total_document_tokens, room)
+            documents = _shorten(tokenizer, render_documents(passages), share)
+            prompts[row.index] = tokenizer.render_chat(protocol.render_prompt(question, documents))
+            row.turns.append(Turn("search", queries=(question,), passages=(passages,)))
+            report(Searched(row.index, (question,), (passages,)))
+    for row, prompt in zip(rows, prompts, strict=True):
+        row.append("prompt", prompt)
+        if len(prompt) + limits.max_new_tokens > limits.max_length:
+            row.stop_reason = "context"
+
+
+def _take(row: _Row, completion: Completion, protocol: Protocol, limits: Limits) -> None:
+    """Appends a completion and decides whether the row goes on."""
+    row.append("model", completion.token_ids, completion.logprobs)
+    turn = protocol.parse_turn(completion.text)
+    row.turns.append(turn)
+    if turn.kind == "answer":
+        row.stop_reason = "answer"
+    elif turn.kind == "invalid":
+        row.stop_reason = "length" if completion.finish == "length" else "invalid"
+    elif sum(1 for earlier in row.turns if earlier.kind == "search") > limits.max_rounds:
+        row.stop_reason = "budget"
+
+
+def _search(
+    rows: Sequence[_Row],
+    tokenizer: Tokenizer,
+    searcher: Searcher,
+    protocol: Protocol,
+    limits: Limits,
+    report: Report,
+) -> None:
+    """Answers the last turn of every row with one call to the searcher."""
+    queries = [query for row in rows for query in row.turns[-1].queries]
+    results = iter(searcher.search(queries, limits.k)) if queries else iter(())
+    for row in rows:
+        turn = row.turns[-1]
+        passages = tuple(next(results) for _ in turn.queries)
+        block = _information(row, turn.queries, passages, tokenizer, protocol, limits)
+        if block is None:
+            row.stop_reason = "context"
+            continue
+        row.turns[-1] = Turn(turn.kind, turn.think, turn.queries, turn.answer, passages)
+        row.append("env", block)
+        report(Searched(row.index, turn.queries, passages))
+
+
+def _information(
+    row: _Row,
+    queries: Sequence[str],
+    passages: Sequence[Sequence[Passage]],
+    tokenizer: Tokenizer,
+    protocol: Protocol,
+    limits: Limits,
+) -> list[int] | None:
+    """Ids of the information block within every budget; ``None`` when not even an empty one fits."""
+
+    def encode(document_tokens: int) -> list[int]:
+        return tokenizer.encode(
+            protocol.render_information(
+                queries,
+                passages,
+                shorten=lambda text, tokens: _shorten(tokenizer, text, tokens),
+                document_tokens=document_tokens,
+            )
+        )
+
+    room = limits.max_length - len(row.token_ids) - limits.max_new_tokens
+    share = min(limits.document_tokens, row.document_tokens_left // len(queries))
+    block = encode(share)
+    if len(block) > room:
+        frame = len(encode(0))
+        share = min(share, (room - frame) // len(queries) - _SEAM)
+        block = encode(share) if share > 0 else []
+        if not block or len(block) > room:
+            return None
+    row.document_tokens_left -= min(len(block), share * len(queries))
+    return block
+
+
+def _shorten(tokenizer: Tokenizer, text: str, tokens: int) -> str:
+    """The beginning of a text that fits into ``tokens`` tokens; a token is at least one byte, so short texts pass."""
+    if len(text.encode()) <= tokens:
+        return text
+    token_ids = tokenizer.encode(text)
+    return text if len(token_ids) <= tokens else tokenizer.decode(token_ids[: max(tokens, 0)]).rstrip("\ufffd")

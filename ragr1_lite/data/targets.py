@@ -1,0 +1,271 @@
+"""A trajectory's targets: the paper's four categories, counted and balanced, and as samples for other trainers.
+
+The paper cuts a trajectory wherever the model has to speak: one sample per turn, with everything before it as its
+prefix. The samples of a trajectory share their prefix, so ``training.sft`` trains it as one sequence whose loss
+mask picks the same targets; what is cut here is counted, and written for trainers that have no such mask.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Mode, Segment, Tokenizer, Trajectory
+from ragr1_lite.data.sets import replay
+from ragr1_lite.data.trajectories import Record, read_records, write_rows
+from ragr1_lite.models import smollm2
+
+if TYPE_CHECKING:
+    from ragr1_lite.models.tokenizer import ChatTokenizer
+
+Form = Literal["messages", "sharegpt", "text"]
+CATEGORIES = {
+    1: "question → answer",
+    2: "question → search",
+    3: "information → answer",
+    4: "information → search",
+}
+"""What a turn goes on from and what it does, by the paper's number."""
+_AS_RECORDED = 1000
+"""Rounds, and passages per query: never fewer than a record has."""
+_PHASE = "cutting trajectories"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One turn of the model as a training sample: a trajectory up to that turn, which alone is the target.
+
+    Attributes:
+        trajectory: The whole trajectory.
+        category: One of :data:`CATEGORIES`.
+        end: How many of its segments belong to the sample; the last of them is the target.
+    """
+
+    trajectory: Trajectory
+    category: int
+    end: int
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The prefix, then the target."""
+        return self.trajectory.segments[: self.end]
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """All ids, shape ``(length,)``."""
+        return tuple(token for segment in self.segments for token in segment.token_ids)
+
+    @property
+    def loss_mask(self) -> tuple[int, ...]:
+        """1 in the target, else 0; shape ``(length,)``."""
+        target = len(self.segments[-1].token_ids)
+        return (0,) * (len(self.token_ids) - target) + (1,) * target
+
+    @property
+    def turn(self) -> int:
+        """Which thing the model says this is, from 1."""
+        return sum(1 for segment in self.segments if segment.source == "model")
+
+
+def categories(trajectory: Trajectory) -> list[int]:
+    """The paper's category of each model segment.
+
+    1 question → answer, 2 question → search; 3 and 4 the same after information was retrieved.
+    """
+    sampled = sum(1 for segment in trajectory.segments if segment.source == "model")
+    labels = [(2 if i else 0) + (1 if turn.kind == "answer" else 2) for i, turn in enumerate(trajectory.turns)]
+    return labels[len(labels) - sampled :]
+
+
+def samples(trajectory: Trajectory) -> list[Sample]:
+    """One sample per model segment; together they have the targets that the trajectory's loss mask has.
+
+    A trajectory of prompt ``[5, 6]``, model ``[7, 8]``, env ``[9]``, model ``[10]`` becomes the sequences ``[5, 6, 7,
+    8]`` with mask ``[0, 0, 1, 1]`` and ``[5, 6, 7, 8, 9, 10]`` with mask ``[0, 0, 0, 0, 0, 1]``.
+    """
+    ends = [end for end, segment in enumerate(trajectory.segments, start=1) if segment.source == "model"]
+    return [Sample(trajectory, label, end) for label, end in zip(categories(trajectory), ends, strict=True)]
+
+
+def balance(drawn: Sequence[Sample], seed: int) -> list[Sample]:
+    """Equally many of each category that occurs, as many as the rarest has, in the order given."""
+    counts = Counter(sample.category for sample in drawn)
+    fewest = min(counts.values(), default=0)
+    shuffle = random.Random(seed)
+    kept = {
+        index
+        for category in sorted(counts)
+        for index in shuffle.sample([i for i, one in enumerate(drawn) if one.category == category], fewest)
+    }
+    return [sample for index, sample in enumerate(drawn) if index in kept]
+
+
+def count(drawn: Sequence[Sample]) -> dict[str, Any]:
+    """Samples by category, and the tokens a training step computes for them.
+
+    Returns:
+        ``{"categories": {"1": n, …, "4": n}, "tokens_whole", "tokens_separate", "ratio"}``: ``tokens_whole`` when each
+        trajectory is one masked sequence, ``tokens_separate`` when each sample is one, and the first over the second.
+    """
+    by_category = Counter(sample.category for sample in drawn)
+    longest: dict[int, int] = {}
+    separate = 0
+    for sample in drawn:
+        tokens = len(sample.token_ids)
+        separate += tokens
+        longest[id(sample.trajectory)] = max(tokens, longest.get(id(sample.trajectory), 0))
+    whole = sum(longest.values())
+    return {
+        "categories": {str(category): by_category[category] for category in CATEGORIES},
+        "tokens_whole": whole,
+        "tokens_separate": separate,
+        "ratio": round(whole / separate, 4) if separate else 1.0,
+    }
+
+
+def segment(
+    path: Path,
+    *,
+    model: str = smollm2.NAME,
+    mode: Mode = "multi",
+    max_queries: int = 3,
+    balanced: bool = False,
+    seed: int = 0,
+    out: Path | None = None,
+    form: Form = "messages",
+    overwrite: bool = False,
+    report: Report = ignore,
+) -> dict[str, Any]:
+    """Counts the targets of a trajectory file by category, and writes them as separate samples if asked to.
+
+    Args:
+        path: A trajectory file; what does not end in an answer is left out.
+        model: Whose tokenizer counts, and cuts documents to the paper's budgets.
+        mode: How the trajectories search.
+        max_queries: Queries that a search may hold.
+        balanced: Keep equally many samples of each category that occurs.
+        seed: Of that draw.
+        out: The file of samples to write; see :func:`to_row`.
+        form: How to write them.
+        overwrite: Replace ``out``.
+        report: Receives notices and progress.
+
+    Returns:
+        What :func:`count` says, and ``{"trajectories", "dropped", "written"}``, samples dropped to balance and written.
+
+    Raises:
+        DataError: The file is of another form, or ``out`` exists.
+        ModelError: The model has no usable tokenizer.
+        StorageError: ``out`` cannot be written.
+    """
+    from ragr1_lite.models.hub import find_folder
+    from ragr1_lite.models.tokenizer import ChatTokenizer
+
+    if out is not None and out.exists():
+        _check_replaceable(out, path, overwrite)
+    records = read_records(path, report=report)
+    tokenizer, protocol = ChatTokenizer.load(find_folder(model, report)), Protocol(mode, max_queries)
+    trajectories = replayed(records, tokenizer, protocol, report)
+    cut = [sample for trajectory in trajectories for sample in samples(trajectory)]
+    kept = balance(cut, seed) if balanced else cut
+    result = {"trajectories": len(trajectories), **count(kept), "dropped": len(cut) - len(kept), "written": 0}
+    if balanced and (absent := [CATEGORIES[int(name)] for name, n in result["categories"].items() if not n]):
+        report(Notice(f"Balanced without {' and '.join(absent)}: no turn is of that category.", "warning"))
+    if out is not None:
+        rows = _rows(kept, tokenizer, protocol, form, report)
+        write_rows(out, rows)
+        result["written"] = len(rows)
+    return result
+
+
+def _check_replaceable(out: Path, path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
+    if path.exists() and out.samefile(path):
+        raise DataError(f"{out} is the trajectory file itself", "Choose another --out.")
+
+
+def replayed(records: Sequence[Record], tokenizer: Tokenizer, protocol: Protocol, report: Report) -> list[Trajectory]:
+    """The records' trajectories, encoded, their documents cut to the paper's budgets; what cannot be replayed is told.
+
+    Raises:
+        DataError: None fits.
+    """
+    began, limits = time.monotonic(), Limits(max_rounds=_AS_RECORDED, k=_AS_RECORDED)
+    report(PhaseStarted(_PHASE, len(records), "trajectories"))
+    trajectories: list[Trajectory] = []
+    for done, record in enumerate(records, start=1):
+        trajectories += replay(record, tokenizer, protocol, limits)
+        report(PhaseAdvanced(_PHASE, done))
+    report(PhaseFinished(_PHASE, time.monotonic() - began))
+    fit = f"{protocol.mode} mode, {protocol.max_queries} queries a search and {limits.max_length:,} tokens"
+    if not trajectories:
+        raise DataError(f"No trajectory fits {fit}", "Choose another --mode or --max-queries.")
+    if len(trajectories) < len(records):
+        left_out = len(records) - len(trajectories)
+        report(Notice(f"{left_out} of {len(records)} trajectories are left out: they do not fit {fit}.", "warning"))
+    return trajectories
+
+
+def _rows(
+    kept: Sequence[Sample], tokenizer: ChatTokenizer, protocol: Protocol, form: Form, report: Report
+) -> list[dict[str, Any]]:
+    """The samples' rows, without those whose text would become a control token in another trainer's hands."""
+    control = tokenizer.hf.all_special_tokens
+    safe = [
+        sample
+        for sample in kept
+        if not any(token in text for text in _texts(sample, tokenizer, protocol) for token in control)
+    ]
+    if len(safe) < len(kept):
+        why = f"control tokens of the model, such as {control[0]}, stand in their text"
+        report(Notice(f"{len(kept) - len(safe)} of {len(kept)} samples are not written: {why}.", "warning"))
+    return [to_row(sample, tokenizer, protocol, form) for sample in safe]
+
+
+def to_row(sample: Sample, tokenizer: ChatTokenizer, protocol: Protocol, form: Form) -> dict[str, Any]:
+    """A sample as other trainers read it, its target last, with ``id``, ``turn`` and ``category``.
+
+    Args:
+        sample: The sample.
+        tokenizer: What its ids mean.
+        protocol: The prompt it was made with.
+        form: ``messages``: roles user and assistant, information being the user's. Axolotl (with
+            ``message_field_training: weight``) and LLaMA-Factory (with ``mask_history: true``) read ``messages``, where
+            ``weight`` is 1 on the target and 0 on earlier turns; TRL reads ``prompt`` and ``completion`` in its place
+            and trains the completion alone. ``sharegpt``: ``conversations`` of human, gpt and observation, as
+            LLaMA-Factory wants them to alternate. ``text``: ``prompt`` and ``completion`` as strings, chat template and
+            end token in them: what this package's models see and say. TRL adds an end token to searches, too.
+    """
+    row: dict[str, Any] = {"id": sample.trajectory.example.id, "turn": sample.turn, "category": sample.category}
+    if form == "text":
+        decode = tokenizer.hf.backend_tokenizer.decode
+        before = len(sample.token_ids) - len(sample.segments[-1].token_ids)
+        halves = (list(sample.token_ids[:before]), list(sample.token_ids[before:]))
+        prompt, completion = (decode(ids, skip_special_tokens=False) for ids in halves)
+        return {"prompt": prompt, "completion": completion} | row
+    texts = _texts(sample, tokenizer, protocol)
+    sources = [segment.source for segment in sample.segments]
+    if form == "sharegpt":
+        speakers = {"prompt": "human", "model": "gpt", "env": "observation"}
+        said = [{"from": speakers[source], "value": text} for source, text in zip(sources, texts, strict=True)]
+        return {"conversations": said} | row
+    roles = ("assistant" if source == "model" else "user" for source in sources)
+    plain = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    weighed = [one | ({"weight": 0} if one["role"] == "assistant" else {}) for one in plain[:-1]]
+    return {"messages": [*weighed, plain[-1] | {"weight": 1}], "prompt": plain[:-1], "completion": plain[-1:]} | row
+
+
+def _texts(sample: Sample, tokenizer: Tokenizer, protocol: Protocol) -> list[str]:
+    """What the user, the model and the environment say, one text a segment, without chat template and end token."""
+    prompt = protocol.render_prompt(sample.trajectory.example.question)
+    return [prompt, *(tokenizer.decode(segment.token_ids).strip() for segment in sample.segments[1:])]

@@ -1,0 +1,211 @@
+"""Trajectory files: JSON lines, plain or compressed.
+
+A line (a *record*) is a question, ``{"id", "question", "answers", "kind"}`` and where known ``gold_titles``, and the
+turns with their passages; it holds text and no ids, so that it fits every tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.gold_plan import GoldPlan, Step
+from ragr1_lite.core.types import Example, Passage, Trajectory, Turn
+from ragr1_lite.files.json_lines import BadLine, read_rows
+from ragr1_lite.files.writing import write_atomic
+
+RECORD_FORM = "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`."
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A trajectory as text.
+
+    Attributes:
+        example: The question.
+        plan: What the model said, as a plan that can be replayed.
+        passages: What each search of the plan found, one tuple per query.
+    """
+
+    example: Example
+    plan: GoldPlan
+    passages: tuple[tuple[tuple[Passage, ...], ...], ...]
+
+
+def write_records(path: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Writes trajectories as records, one a line, atomically."""
+    write_rows(path, map(to_record, trajectories))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes objects as JSON, one a line, atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def to_record(trajectory: Trajectory) -> dict[str, Any]:
+    """A trajectory as text: the question, each turn's thought, queries and passages, the answer, why it ended."""
+    return {
+        **_fields(trajectory.example),
+        "answer": trajectory.answer,
+        "stop_reason": trajectory.stop_reason,
+        "turns": [
+            {
+                "kind": turn.kind,
+                "think": turn.think,
+                "queries": list(turn.queries),
+                "passages": [[asdict(passage) for passage in found] for found in turn.passages],
+            }
+            for turn in trajectory.turns
+        ],
+    }
+
+
+def no_record(example: Example) -> dict[str, Any]:
+    """The record of a question for which there is no trajectory: one without turns and answer."""
+    return {**_fields(example), "answer": None, "stop_reason": None, "turns": []}
+
+
+def _fields(example: Example) -> dict[str, Any]:
+    """What a record says about its question; hops, pass rate and gold titles only where they are known."""
+    fields = asdict(example) | {"answers": list(example.answers)}
+    fields["gold_titles"] = list(fields.pop("titles"))
+    unknown: dict[str, Any] = {"hops": 0, "pass_rate": None, "gold_titles": []}
+    return {key: value for key, value in fields.items() if key not in unknown or value != unknown[key]}
+
+
+def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Record]:
+    """Reads the answered trajectories of a file, at most ``limit``; the others taught nothing.
+
+    Raises:
+        DataError: The file is missing, of another form, or has no answered trajectory.
+    """
+    records = [record for record in read_rows(path, _parse_record, RECORD_FORM, report) if record is not None]
+    if not records:
+        raise DataError(f"No trajectory in {path} ends in an answer", "Generate others, or use another file.")
+    return records[:limit]
+
+
+def _parse_record(row: dict[str, Any], number: int) -> Record | None:
+    """The record of a row; none where it has no answer.
+
+    Raises:
+        BadLine: Something in it is missing or not of its kind.
+    """
+    example, turns = parse_turns(row, number)
+    *searches, last = turns or (Turn("invalid"),)
+    if last.answer is None or any(turn.kind != "search" for turn in searches):
+        return None
+    if any(len(turn.queries) != len(turn.passages) for turn in searches):
+        raise _no_trajectory("`passages` are not as many as `queries`")
+    steps = tuple(Step(turn.think, turn.queries) for turn in searches)
+    return Record(example, GoldPlan(steps, last.think, last.answer), tuple(turn.passages for turn in searches))
+
+
+def parse_turns(row: dict[str, Any], number: int) -> tuple[Example, tuple[Turn, ...]]:
+    """The question of a row and its turns, whether or not they lead to an answer.
+
+    Args:
+        row: A line of a trajectory file.
+        number: The question's id where the row has none.
+
+    Raises:
+        BadLine: Something in it is missing or not of its kind.
+    """
+    turns = _each(row, "turns", dict)
+    answer = None if row.get("answer") is None else _text(row, "answer")
+    last = len(turns) - 1
+    return _example(row, number), tuple(_turn(turn, answer if at == last else None) for at, turn in enumerate(turns))
+
+
+def _turn(row: Mapping[str, Any], answer: str | None) -> Turn:
+    """A turn; ``answer`` is the trajectory's where it is the last one."""
+    kind, think = _get(row, "kind", str), _get(row, "think", str)
+    if kind == "invalid":
+        return Turn("invalid", think)
+    if kind == "answer" and answer is not None:
+        return Turn("answer", think, answer=answer)
+    if kind != "search":
+        raise _no_trajectory("a turn is no search, and no answer with the trajectory's `answer`")
+    queries, found = _each(row, "queries", str), _each(row, "passages", list)
+    if not queries or len(found) not in (0, len(queries)):
+        raise _no_trajectory("`passages` are not as many as `queries`")
+    return Turn("search", think, tuple(queries), passages=tuple(map(_found, found)))
+
+
+def _example(row: Mapping[str, Any], number: int) -> Example:
+    answers = tuple(answer for answer in _each(row, "answers", str) if answer.strip())
+    if not answers:
+        raise _no_trajectory("`answers` are empty")
+    return Example(
+        str(_get(row, "id", (str, int), number)),
+        _text(row, "question").strip(),
+        answers,
+        _get(row, "kind", str, ""),
+        _get(row, "hops", int, 0),
+        _get(row, "pass_rate", (float, int), None),
+        tuple(_all(_get(row, "gold_titles", list, []), "gold_titles", str)),
+    )
+
+
+def _found(rows: list[Any]) -> tuple[Passage, ...]:
+    """What one query found."""
+    return tuple(map(_passage, _all(rows, "passages", dict)))
+
+
+def _passage(row: Mapping[str, Any]) -> Passage:
+    id, title, text = (_get(row, key, str) for key in ("id", "title", "text"))
+    return Passage(id, title, text, _get(row, "score", (float, int), 0.0))
+
+
+_KINDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    (float, int): "a number",
+    (str, int): "text or a number",
+    list: "a list",
+    dict: "an object",
+}
+_MISSING: Any = object()
+
+
+def _get(row: Mapping[str, Any], key: str, kind: Any, default: Any = _MISSING) -> Any:
+    """The value of a key, or the default where it is missing or null.
+
+    Raises:
+        BadLine: It is not of its kind.
+    """
+    value = row.get(key)
+    if value is None and default is not _MISSING:
+        return default
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _no_trajectory(f"`{key}` is not {_KINDS[kind]}")
+    return value
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    """A text that is not blank."""
+    text: str = _get(row, key, str)
+    if not text.strip():
+        raise _no_trajectory(f"`{key}` is empty")
+    return text
+
+
+def _each(row: Mapping[str, Any], key: str, kind: type) -> list[Any]:
+    """A list of values of one kind."""
+    return _all(_get(row, key, list), key, kind)
+
+
+def _all(values: list[Any], key: str, kind: type) -> list[Any]:
+    for value in values:
+        if not isinstance(value, kind):
+            raise _no_trajectory(f"`{key}` holds something that is not {_KINDS[kind]}")
+    return values
+
+
+def _no_trajectory(reason: str) -> BadLine:
+    return BadLine(f"is no trajectory ({reason})")

@@ -1,0 +1,177 @@
+"""How the answer follows from what was found: it is the last thing found, or two things are compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from ragr1_lite.core.rewards import exact_match, normalize
+from ragr1_lite.core.types import Example
+from ragr1_lite.data.questions import Question
+from ragr1_lite.datagen.gold.countries import country
+from ragr1_lite.datagen.gold.dates import Date, date, dates, write
+from ragr1_lite.datagen.gold.facts import NO_ANSWER, NOT_SUPPORTED, Fact, Rejected
+from ragr1_lite.datagen.gold.growth import Found
+from ragr1_lite.datagen.gold.text import closest, join, plain, quote, stands_in, trusted, whole, words
+from ragr1_lite.datagen.gold.values import read_quantity
+
+_EARLIER = frozenset("older earlier first oldest earliest".split())
+_LATER = frozenset("younger later recently newer latest last youngest newest recent".split())
+_SMALLER = frozenset("smaller smallest fewer fewest less least lower lowest shorter shortest lighter".split())
+_GREATER = frozenset(
+    "greater greatest larger largest more most higher highest longer longest taller heavier bigger".split()
+)
+_ORDERS = {_EARLIER: "earlier", _LATER: "later", _SMALLER: "smaller", _GREATER: "greater"}
+_ENDS: dict[str, Callable[[Sequence[Any]], Any]] = {"earlier": min, "later": max, "smaller": min, "greater": max}
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The end of the last thought, and the answer; ``restated`` is what the thought says again."""
+
+    thought: str
+    answer: str
+    restated: tuple[Found, ...] = ()
+
+
+def conclude(question: Question, found: Sequence[Found], last: Sequence[Found]) -> Conclusion:
+    """Derives the answer from everything that was found, in the facts' order; ``last`` is what was found last.
+
+    Raises:
+        Rejected: It does not follow, or what was found does not support it.
+    """
+    if not found[0].fact.values:
+        return _from_passages(question.example, found, last)
+    leaves = (found[-1],) if question.hops else _leaves(found)
+    if len(leaves) == 1:
+        return _from_one(question.example, leaves[0])
+    if _closed(question.example):
+        return _same_or_not(question.example, leaves)
+    return _by_value(question.example, leaves, [_root(one, found) for one in leaves])
+
+
+def _closed(example: Example) -> bool:
+    return normalize(example.answers[0]) in ("yes", "no")
+
+
+def _leaves(found: Sequence[Found]) -> tuple[Found, ...]:
+    """What nothing else rests on."""
+    inner = {at for one in found for at in one.fact.after}
+    return tuple(one for at, one in enumerate(found) if at not in inner)
+
+
+def _root(one: Found, found: Sequence[Found]) -> Fact:
+    """The fact with which a chain began."""
+    while one.fact.after:
+        one = found[one.fact.after[0]]
+    return one.fact
+
+
+def _from_one(example: Example, last: Found) -> Conclusion:
+    answer = next((one for one in example.answers if exact_match(one, last.fact.values)), None)
+    answer = answer or next((one for one in trusted(example.answers) if stands_in(one, last.sentence)), None)
+    if answer is None:
+        raise Rejected(NO_ANSWER)
+    return Conclusion("" if stands_in(answer, last.fact.says) else f"So the answer is {answer}.", answer)
+
+
+def _same_or_not(example: Example, leaves: tuple[Found, ...]) -> Conclusion:
+    values = {country(one.fact.values[0]) for one in leaves}
+    answer = "yes" if len(values) == 1 else "no"
+    if not exact_match(answer, example.answers):
+        raise Rejected(NO_ANSWER)
+    end = "That is the same" if answer == "yes" else "They differ"
+    return Conclusion(f"{_restate(leaves)} {end}, so the answer is {answer}.", example.answers[0], leaves)
+
+
+def _by_value(example: Example, leaves: tuple[Found, ...], roots: Sequence[Fact]) -> Conclusion:
+    rivals = [{words(plain(name)) for name in (root.subject, root.title) if name} for root in roots]
+    order, best = _best([one.fact.values[0] for one in leaves], example.question, list(chain(*rivals)))
+    answer = None if best is None else _named(example, rivals[best])
+    if best is None or answer is None:
+        raise Rejected(NO_ANSWER)
+    value = leaves[best].fact.values[0]
+    return Conclusion(f"{_restate(leaves)} The {order} is {value}, so the answer is {answer}.", answer, leaves)
+
+
+def _best(values: Sequence[str], question: str, names: Sequence[str]) -> tuple[str, int | None]:
+    """The order that a question asks for, and which of its values, dates or quantities, comes first in it."""
+    days = [day for value in values if (day := date(value))]
+    if len(days) == len(values) and (order := _order(question, names, _EARLIER, _LATER)):
+        return order, _outermost(days, order)
+    amounts = [amount for value in values if (amount := read_quantity(value))]
+    order = _order(question, names, _SMALLER, _GREATER)
+    if len(amounts) < len(values) or len({amount.unit for amount in amounts}) > 1 or not order:
+        return order, None
+    numbers = [amount.number for amount in amounts]
+    best = _ENDS[order](numbers)
+    return order, numbers.index(best) if numbers.count(best) == 1 else None
+
+
+def _named(example: Example, names: Collection[str]) -> str | None:
+    """The accepted answer that is one of some names."""
+    return next((one for one in example.answers if {words(one), words(plain(one))} & set(names)), None)
+
+
+def _order(question: str, names: Sequence[str], low: frozenset[str], high: frozenset[str]) -> str:
+    """Which of two orders a question about some names asks for, by its cues; empty where it does not say."""
+    asked = f" {words(re.sub('the (first|last)', '', question, flags=re.IGNORECASE))} "
+    for name in names:
+        asked = asked.replace(f" {name} ", " ")
+    said = set(asked.split())
+    if bool(said & low) == bool(said & high):
+        return ""
+    return _ORDERS[low if said & low else high]
+
+
+def _outermost(days: Sequence[Date], order: str) -> int | None:
+    """The earliest or latest of some dates, compared by what is known of all; ``None`` on a tie."""
+    known = min(sum(part > 0 for part in day) for day in days)
+    cut = [day[:known] for day in days]
+    best = _ENDS[order](cut) if order else None
+    return cut.index(best) if best and cut.count(best) == 1 else None
+
+
+def _from_passages(example: Example, found: Sequence[Found], last: Sequence[Found]) -> Conclusion:
+    """The answer of a question of which only the passages are known, after quoting what bears on it."""
+    closed = _closed(example)
+    answer = example.answers[0] if closed else next((one for one in trusted(example.answers) if _in(one, found)), None)
+    if answer is None:
+        raise Rejected(NOT_SUPPORTED)
+    titles = [words(plain(one.passage.title)) for one in found]
+    if not closed and _named(example, titles) is None:
+        quotes = [(one, closest(one.passage, example.question, partial(stands_in, answer))) for one in found]
+        holder = next((one for one, sentence in quotes if stands_in(answer, sentence)), None)
+        told = [(one, sentence) for one, sentence in quotes if one in last or one is holder]
+        return Conclusion(f"{_quote(told, answer)} So the answer is {answer}.", answer)
+    order = "" if stands_in("died", example.question) else _order(example.question, titles, _EARLIER, _LATER)
+    quotes = [(one, closest(one.passage, example.question, lambda one: bool(order and dates(one)))) for one in found]
+    compared = _compare(order, [dates(sentence) for _, sentence in quotes], _named(example, titles), titles)
+    return Conclusion(f"{_quote(quotes)} {compared}So the answer is {answer}.", answer)
+
+
+def _in(answer: str, found: Sequence[Found]) -> bool:
+    return any(stands_in(answer, whole(one.passage)) for one in found)
+
+
+def _quote(sentences: Sequence[tuple[Found, str]], value: str = "") -> str:
+    return " ".join(quote(one.passage, sentence, value) for one, sentence in sentences)
+
+
+def _compare(order: str, days: Sequence[Sequence[Date]], answer: str | None, titles: Sequence[str]) -> str:
+    """Says which passage's date is the earlier or later one, where the question asks and the answer is of that date."""
+    if not order or not all(days) or answer is None:
+        return ""
+    best = _outermost([day[0] for day in days], order)
+    if best is None or titles[best] not in (words(answer), words(plain(answer))):
+        return ""
+    return f"{write(days[best][0])} is the {order} date. "
+
+
+def _restate(leaves: tuple[Found, ...]) -> str:
+    said = join(one.fact.says for one in leaves)
+    return f"{said[0].upper()}{said[1:]}."

@@ -1,0 +1,66 @@
+"""How the relations of evidence triples are searched for and spoken of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ragr1_lite.datagen.gold.countries import spellings
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """The words for a relation; ``{s}`` stands for its subject, ``{o}`` for its object.
+
+    Attributes:
+        query: What is searched.
+        asks: What is looked for, as a noun phrase or an indirect question.
+        says: What was found, as a clause.
+        place: ``country`` or ``nationality`` where the object is one, which passages write as noun or adjective.
+    """
+
+    query: str
+    asks: str
+    says: str
+    place: str = ""
+
+    def objects(self, value: str) -> tuple[str, ...]:
+        """The ways to write an object; the first is the one to say it by."""
+        ways = {"country": (value, *spellings(value)), "nationality": (*spellings(value), value)}
+        return tuple(dict.fromkeys(ways.get(self.place, (value,))))
+
+
+def relation(name: str) -> Relation:
+    """The words for a relation of Wikidata's or of a set's own.
+
+    >>> relation("director").says, relation("place of birth").says
+    ('the director of {s} is {o}', '{s} was born in {o}')
+    """
+    name = name.strip().replace("{", "(").replace("}", ")")
+    query, asks, says = _IRREGULAR.get(name) or (
+        f"{{s}} {name}",
+        f"the {name} of {{s}}",
+        f"the {name} of {{s}} is {{o}}",
+    )
+    place = "nationality" if name == "country of citizenship" else "country" if name.startswith("country") else ""
+    return Relation(query, asks, says, place)
+
+
+_IRREGULAR = {
+    "applies to jurisdiction": ("{s} jurisdiction", "whose law {s} belongs to", "{s} belongs to the law of {o}"),
+    "award received": ("{s} award received", "which award {s} received", "{s} received {o}"),
+    "capital of": ("{s} capital of", "what {s} is the capital of", "{s} is the capital of {o}"),
+    "country of citizenship": ("{s} nationality", "the nationality of {s}", "the nationality of {s} is {o}"),
+    "educated at": ("{s} educated at", "where {s} was educated", "{s} was educated at {o}"),
+    "follows": ("{s} follows", "what {s} follows", "{s} follows {o}"),
+    "founded by": ("{s} founded by", "who founded {s}", "{s} was founded by {o}"),
+    "instance of": ("{s}", "what {s} is", "{s} is of this kind: {o}"),
+    "licensed to broadcast to": ("{s} licensed city", "where {s} broadcasts", "{s} broadcasts to {o}"),
+    "located in or next to body of water": ("{s} body of water", "which water {s} lies by", "{s} lies by {o}"),
+    "located in the administrative territorial entity": ("{s} located in", "where {s} is located", "{s} is in {o}"),
+    "member of political party": ("{s} party", "the political party of {s}", "the political party of {s} is {o}"),
+    "member of sports team": ("{s} team", "the team of {s}", "the team of {s} is {o}"),
+    "part of": ("{s} part of", "what {s} is part of", "{s} is part of {o}"),
+    "place of birth": ("{s} place of birth", "where {s} was born", "{s} was born in {o}"),
+    "place of death": ("{s} place of death", "where {s} died", "{s} died in {o}"),
+    "shares border with": ("{s} border", "what {s} borders on", "{s} borders on {o}"),
+}

@@ -1,0 +1,155 @@
+"""Questions by rule: of one fact, of two that follow from each other, and of two that can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ragr1_lite.core.types import Example
+from ragr1_lite.data.questions import Question
+from ragr1_lite.datagen.gold.dates import Date
+from ragr1_lite.datagen.gold.text import plain, words
+from ragr1_lite.datagen.gold.values import Quantity, forms
+from ragr1_lite.datagen.questions.facts import Fact, holds
+from ragr1_lite.datagen.questions.wording import NoWording, ask, compare, phrase, value_of
+
+NEAR = 0.1
+"""Two quantities are a near tie where the smaller one is within this share of the larger one."""
+NEAR_YEARS = 1
+"""Two dates are, where their years are no further apart than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A passage that a search has to find: by its title and by what must stand in it."""
+
+    query: str
+    title: str
+    forms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A question that was made and what has to be found for it; or only why there is none.
+
+    Attributes:
+        question: The question; ``None`` where it was turned down already.
+        sought: One per step.
+        reason: Why it was turned down; empty where it was not.
+    """
+
+    question: Question | None
+    sought: tuple[Sought, ...] = ()
+    reason: str = ""
+
+
+def turned_down(reason: str) -> Made:
+    """No question, and why."""
+    return Made(None, reason=reason)
+
+
+def make_one_hop(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
+    """``What is the mayor of Oakvale?``, once for every fact."""
+    for fact in _shuffled(facts, draw):
+        try:
+            question = ask(fact.relation, fact.subject, fact.object)
+        except NoWording:
+            yield turned_down("no wording for the relation")
+            continue
+        answers = forms(plain(fact.object))
+        if holds(question, answers):
+            yield turned_down("question holds its answer")
+            continue
+        yield Made(_question("one-hop", question, answers, fact), (Sought(question, fact.title, answers),))
+
+
+def make_bridges(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
+    """``Who is the spouse of the mayor of Oakvale?``, for every fact that goes on where another ends."""
+    by_subject: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        by_subject[words(fact.key)].append(fact)
+    for first in _shuffled(facts, draw):
+        for second in by_subject.get(words(first.object), ()):
+            if words(second.subject) != words(first.subject):
+                yield _bridge(first, second)
+
+
+def _bridge(first: Fact, second: Fact) -> Made:
+    middle, answers = forms(plain(first.object)), forms(plain(second.object))
+    try:
+        question = ask(second.relation, phrase(first.relation, first.subject), second.object)
+    except NoWording:
+        return turned_down("no wording for the relation")
+    if holds(question, middle):
+        return turned_down("question names its bridge")
+    if holds(question, answers):
+        return turned_down("question holds its answer")
+    made = _question("bridge", question, answers, first, second)
+    return Made(made, (_sought(first), _sought(second)))
+
+
+def make_comparisons(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
+    """``Which has the greater population, Oakvale or Ashby?``; every fact is in one pair or two."""
+    groups: dict[tuple[str, type, str], list[tuple[Fact, Date | Quantity]]] = defaultdict(list)
+    for fact in facts:
+        value = value_of(fact.relation, plain(fact.object))
+        if value is not None:
+            groups[fact.relation, type(value), getattr(value, "unit", "")].append((fact, value))
+    for group in groups.values():
+        draw.shuffle(group)
+        for (one, first), (other, second) in zip(group, group[1:], strict=False):
+            yield _comparison(one, first, other, second, draw)
+
+
+def _comparison(one: Fact, first: Date | Quantity, other: Fact, second: Date | Quantity, draw: random.Random) -> Made:
+    more = draw.random() < 0.5
+    if words(one.subject) == words(other.subject) or _is_near(first, second):
+        return turned_down("tie or near tie")
+    try:
+        question = compare(one.relation, first, more, one.subject, other.subject)
+    except NoWording:
+        return turned_down("no wording for the relation")
+    winner = one if (_key(first) > _key(second)) == more else other
+    made = _question("comparison", question, (winner.subject,), one, other)
+    return Made(made, (_sought(one), _sought(other)))
+
+
+def _question(kind: str, question: str, answers: tuple[str, ...], *facts: Fact) -> Question:
+    titles = tuple(dict.fromkeys(fact.title for fact in facts))
+    example = Example(question_id(kind, question), question, answers, kind, len(facts), titles=titles)
+    return Question(example, triples=tuple(fact.triple for fact in facts))
+
+
+def _sought(fact: Fact) -> Sought:
+    return Sought(f"{fact.subject} {fact.relation}", fact.title, forms(plain(fact.object)))
+
+
+def _is_near(first: Date | Quantity, second: Date | Quantity) -> bool:
+    if isinstance(first, tuple):
+        return abs(_key(first)[0] - _key(second)[0]) <= NEAR_YEARS
+    low, high = sorted(abs(_key(value)[0]) for value in (first, second))
+    return _key(first) == _key(second) or high - low <= NEAR * high
+
+
+def _key(value: Date | Quantity) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value.number,)
+
+
+def _shuffled(facts: Sequence[Fact], draw: random.Random) -> list[Fact]:
+    return draw.sample(facts, len(facts))
+
+
+def question_id(kind: str, question: str) -> str:
+    """An id that the same question has in every run."""
+    return f"{kind}-{hashlib.sha256(question.encode()).hexdigest()[:12]}"
+
+
+RULES: Mapping[str, Callable[[Sequence[Fact], random.Random], Iterator[Made]]] = {
+    "one-hop": make_one_hop,
+    "bridge": make_bridges,
+    "comparison": make_comparisons,
+}
+"""By kind of question."""

@@ -1,0 +1,125 @@
+"""Which trajectories are worth imitating: right, within the protocol, and resting on what was retrieved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Literal
+
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rewards import exact_match, f1, normalize
+from ragr1_lite.core.types import StopReason, Trajectory
+from ragr1_lite.datagen.gold.facts import NOT_SUPPORTED
+from ragr1_lite.datagen.gold.text import stands_in
+
+Keep = Literal["em", "f1", "any"]
+
+NO_ANSWER: dict[StopReason, str] = {
+    "invalid": "no answer: a turn without a usable tag",
+    "length": "no answer: a turn was cut off",
+    "budget": "no answer: still searching after the last round",
+    "context": "no answer: the sequence is full",
+}
+WRONG = "wrong answer"
+NO_THOUGHT = "no thought before a tag"
+OWN_INFORMATION = "the model wrote information itself"
+TOO_MANY = "more queries in a tag than allowed"
+TWICE = "a query twice in a tag"
+AGAIN = "a query of an earlier turn again"
+UNSUPPORTED = NOT_SUPPORTED
+NOTHING_FOUND = "nothing was found"
+
+_MANY = 10**6
+_CLOSED = {"yes", "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What is kept.
+
+    Attributes:
+        keep: By which score an answer counts as right: ``em`` (exact match), ``f1``, or ``any`` answer.
+        threshold: F1 from which it does; with ``f1`` only.
+    """
+
+    keep: Keep = "em"
+    threshold: float = 0.8
+
+    def right(self, answer: str | None, answers: Iterable[str]) -> bool:
+        """Whether an answer counts as right."""
+        if self.keep == "f1":
+            return f1(answer, answers) >= self.threshold
+        return self.keep == "any" or exact_match(answer, answers) == 1.0
+
+
+def why_rejected(trajectory: Trajectory, said: Sequence[str], *, protocol: Protocol, criteria: Criteria) -> str | None:
+    """The first reason why a trajectory should not be imitated; None where it should.
+
+    Args:
+        trajectory: What is judged.
+        said: What the model wrote in each of its turns; the turns themselves are already mended, such as queries beyond
+            the allowed number, which are dropped.
+        protocol: The rules it had to keep.
+        criteria: When an answer is right.
+    """
+    if trajectory.stop_reason != "answer":
+        return NO_ANSWER[trajectory.stop_reason]
+    if not criteria.right(trajectory.answer, trajectory.example.answers):
+        return WRONG
+    return _breach(trajectory, said, protocol) or _unsupported(trajectory, criteria)
+
+
+def _breach(trajectory: Trajectory, said: Sequence[str], protocol: Protocol) -> str | None:
+    """How the model breaks the protocol, if it does."""
+    turns = trajectory.turns[len(trajectory.turns) - len(said) :]
+    earlier: set[str] = set()
+    for turn, text in zip(turns, said, strict=True):
+        if not turn.think:
+            return NO_THOUGHT
+        if "<information>" in text:
+            return OWN_INFORMATION
+        if turn.kind != "search":
+            continue
+        written = replace(protocol, max_queries=_MANY).parse_turn(text).queries
+        if len(written) > len(turn.queries):
+            return TOO_MANY
+        tag = text.rpartition("</search>")[0].rpartition("<search>")[2]
+        if _letters([tag]) > _letters(written):
+            return TWICE
+        queries = {query.casefold() for query in written}
+        if queries & earlier:
+            return AGAIN
+        earlier |= queries
+    return None
+
+
+def _letters(texts: Iterable[str]) -> int:
+    """Letters and digits; reading queries loses none but those of a query that was there already."""
+    return sum(character.isalnum() for character in chain.from_iterable(texts))
+
+
+def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
+    """Why the answer of a trajectory that searched does not rest on what it found, if it does not.
+
+    Yes, no, and what stands in the question cannot be looked for: there, something must have been found.
+    """
+    passages = [passage for turn in trajectory.turns for found in turn.passages for passage in found]
+    if not any(turn.kind == "search" for turn in trajectory.turns):
+        return None
+    if not passages:
+        return NOTHING_FOUND
+    example, answer = trajectory.example, trajectory.answer or ""
+    if normalize(answer) in _CLOSED or stands_in(answer, example.question):
+        return None
+    texts = [f"{passage.title} {passage.text}" for passage in passages]
+    spellings = [answer, *(example.answers if criteria.keep != "any" else ())]
+    return None if any(_supported(spelling, texts) for spelling in spellings) else UNSUPPORTED
+
+
+def _supported(answer: str, texts: Sequence[str]) -> bool:
+    """Whether an answer stands in one of the texts; of one that lists several things, each in one of them."""
+    parts = answer.split(", ")
+    return any(stands_in(answer, text) for text in texts) or (
+        len(parts) > 1 and all(any(stands_in(part, text) for text in texts) for part in parts)
+    )

@@ -1,0 +1,25 @@
+"""Evaluation: questions through the same rollout, in one way or several, and the figures that come of it."""
+
+from ragr1_lite.evaluation.causes import cause
+from ragr1_lite.evaluation.compare import Comparison, compare
+from ragr1_lite.evaluation.figures import Evaluation
+from ragr1_lite.evaluation.results import Result, read_results, to_row
+from ragr1_lite.evaluation.running import evaluate, held_out, run
+from ragr1_lite.evaluation.variants import GREEDY, Arm, Draws, evaluate_arms
+
+__all__ = [
+    "GREEDY",
+    "Arm",
+    "Comparison",
+    "Draws",
+    "Evaluation",
+    "Result",
+    "cause",
+    "compare",
+    "evaluate",
+    "evaluate_arms",
+    "held_out",
+    "read_results",
+    "run",
+    "to_row",
+]

@@ -1,0 +1,222 @@
+"""The retrieval ceiling: in how many questions the answer can be found at all, known before anyone trains.
+
+An answer counts as within reach when one of its strings stands in the title or text of a retrieved passage, both
+normalised as exact match is, at the bounds of words. It may stand there by chance, so this is what the best reader
+could reach, not what it will. Whether *yes* or *no* is within reach cannot be seen in a passage: such questions are
+counted apart, and judged by their gold titles alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.rewards import normalize, title_recall
+from ragr1_lite.core.types import Passage, Searcher
+from ragr1_lite.data.questions import Question
+
+Z95 = 1.959964
+RESAMPLES = 2000
+CLOSED = frozenset({"yes", "no"})
+_REFERENCE = re.compile(r"#\d+")
+WAYS = ("question", "gold_queries")
+"""What is searched: the question itself, or the sub-queries that its set gives for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean of ``n`` figures between 0 and 1, and the bounds of its 95 % interval."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f}) of {self.n:,}"
+
+    def to_json(self) -> dict[str, float]:
+        """Rounded to four places."""
+        return {"n": self.n, "mean": round(self.mean, 4), "low": round(self.low, 4), "high": round(self.high, 4)}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What one question's searches found, by way; ``None`` where it cannot be said.
+
+    Attributes:
+        kind: The question's.
+        closed: Whether its answer is yes or no.
+        answer: Whether an answer is within the passages found: 1.0 or 0.0.
+        titles: Share of the gold titles that is among them.
+    """
+
+    kind: str
+    closed: bool
+    answer: dict[str, float | None]
+    titles: dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """How far an index reaches for a set of questions, ``k`` passages per query."""
+
+    k: int
+    reaches: tuple[Reach, ...]
+
+    def figures(self, kind: str | None = None) -> dict[str, Any]:
+        """Counts, and an :class:`Interval` per measure and way that the set allows.
+
+        Returns:
+            ``questions``; ``yes_no``; ``answer`` (an answer is within the top k), ``titles`` (recall of gold titles)
+            and ``all_titles`` (share of questions with every gold title found), each ``{way: Interval}``.
+        """
+        chosen = [reach for reach in self.reaches if kind is None or reach.kind == kind]
+        figures: dict[str, Any] = {"questions": len(chosen), "yes_no": sum(reach.closed for reach in chosen)}
+        measures: dict[str, dict[str, Interval]] = {"answer": {}, "titles": {}, "all_titles": {}}
+        for way in WAYS:
+            answers = [value for reach in chosen if (value := reach.answer[way]) is not None]
+            titles = [value for reach in chosen if (value := reach.titles[way]) is not None]
+            if answers:
+                measures["answer"][way] = wilson(answers)
+            if titles:
+                measures["titles"][way] = bootstrap(titles)
+                measures["all_titles"][way] = wilson([float(value == 1) for value in titles])
+        return figures | measures
+
+    @property
+    def kinds(self) -> list[str]:
+        """The questions' kinds, in the order they came."""
+        return [kind for kind in dict.fromkeys(reach.kind for reach in self.reaches) if kind]
+
+    def to_json(self) -> dict[str, Any]:
+        """``k``, the figures over all questions, and the same ``by_kind`` where the questions have kinds."""
+        return {
+            "k": self.k,
+            **_plain(self.figures()),
+            "by_kind": {one: _plain(self.figures(one)) for one in self.kinds},
+        }
+
+    def rows(self) -> dict[str, Any]:
+        """What a person reads, name by name."""
+        figures = self.figures()
+        rows: dict[str, Any] = {"questions": figures["questions"], "answered_by_yes_or_no": figures["yes_no"]}
+        names = {"answer": "an answer in", "titles": "gold titles in", "all_titles": "every gold title in"}
+        of = {"question": "the question", "gold_queries": "its gold queries"}
+        for measure, name in names.items():
+            for way, interval in figures[measure].items():
+                rows[f"{name} the top {self.k} of {of[way]}"] = str(interval)
+        for kind in self.kinds:
+            if answers := self.figures(kind)["answer"]:
+                rows[f"{kind}: an answer in"] = {of[way]: interval.mean for way, interval in answers.items()}
+        return rows
+
+
+def ceiling(searcher: Searcher, questions: Sequence[Question], k: int, *, report: Report = ignore) -> Ceiling:
+    """Searches every question and its gold queries, all in one call, and looks whether the answers came up.
+
+    Args:
+        searcher: The index to judge.
+        questions: Each with what its set says about a perfect search.
+        k: Passages per query; what the gold queries of a question find counts together.
+        report: Gets the phase.
+    """
+    name, began = "Searching questions and gold queries", time.perf_counter()
+    gold = [gold_queries(question) for question in questions]
+    queries = [query for one, more in zip(questions, gold, strict=True) for query in (one.example.question, *more)]
+    report(PhaseStarted(name, len(queries), "queries"))
+    found = iter(searcher.search(queries, k))
+    searchable = cache(_searchable)
+    reaches = []
+    for question, more in zip(questions, gold, strict=True):
+        passages = {"question": next(found)}
+        if more:
+            passages["gold_queries"] = tuple(passage for _ in more for passage in next(found))
+        reaches.append(_reach(question, passages, searchable))
+    report(PhaseFinished(name, time.perf_counter() - began))
+    return Ceiling(k, tuple(reaches))
+
+
+def gold_queries(question: Question) -> tuple[str, ...]:
+    """The searches that a question's set gives for it, each once.
+
+    In this order: the hops, with ``#1`` filled in by the first answer; subject and relation of the triples; else the
+    gold titles, without what tells namesakes apart.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from ragr1_lite.core.types import Example
+        >>> asked = Example("1", "When was the performer of Get Low born?", ("1986",))
+        >>> triples = (("Get Low", "performer", "DJ Snake"), ("DJ Snake", "date of birth", "1986"))
+        >>> gold_queries(Question(asked, triples=triples))
+        ('Get Low performer', 'DJ Snake date of birth')
+        >>> gold_queries(Question(replace(asked, titles=("Lilu (mythology)",))))
+        ('Lilu',)
+    """
+    if question.hops:
+        answers = {f"#{number}": hop.answer for number, hop in enumerate(question.hops, start=1)}
+        filled = [_REFERENCE.sub(lambda mark: answers.get(mark[0], mark[0]), hop.question) for hop in question.hops]
+        queries = [query.replace(" >> ", " ") for query in filled]
+    elif question.triples:
+        queries = [f"{subject} {relation}" for subject, relation, _ in question.triples]
+    else:
+        queries = [re.sub(r"\s*\([^)]*\)$", "", title) or title for title in question.example.titles]
+    return tuple(dict.fromkeys(queries))
+
+
+def wilson(hits: Sequence[float]) -> Interval:
+    """Wilson's interval of a share.
+
+    Args:
+        hits: 1.0 or 0.0 per question, at least one.
+    """
+    n, share = len(hits), math.fsum(hits) / len(hits)
+    z2 = Z95 * Z95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(n, share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def bootstrap(values: Sequence[float]) -> Interval:
+    """The percentile bootstrap's interval of a mean, the same in every run.
+
+    Args:
+        values: One per question, at least one. They take few different values, so a resample is a multinomial draw.
+    """
+    import numpy as np
+
+    different, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
+    draws = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=RESAMPLES)
+    low, high = np.quantile(draws @ different / len(values), (0.025, 0.975))
+    return Interval(len(values), math.fsum(values) / len(values), float(low), float(high))
+
+
+def _reach(question: Question, found: Mapping[str, Sequence[Passage]], searchable: Callable[[str, str], str]) -> Reach:
+    wanted = [form for answer in question.example.answers if (form := normalize(answer))]
+    closed = not CLOSED.isdisjoint(wanted)
+    answer: dict[str, float | None] = dict.fromkeys(WAYS)
+    titles: dict[str, float | None] = dict.fromkeys(WAYS)
+    for way, passages in found.items():
+        if wanted and not closed:
+            texts = [searchable(passage.title, passage.text) for passage in passages]
+            answer[way] = float(any(f" {form} " in text for text in texts for form in wanted))
+        titles[way] = title_recall(question.example.titles, passages)
+    return Reach(question.example.kind, closed, answer, titles)
+
+
+def _searchable(title: str, text: str) -> str:
+    """Title and text, normalised each by itself, so that no answer runs from one into the other."""
+    return f" {normalize(title)} | {normalize(text)} "
+
+
+def _plain(figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {way: interval.to_json() for way, interval in value.items()} if isinstance(value, dict) else value
+        for name, value in figures.items()
+    }

@@ -1,0 +1,143 @@
+"""Two runs over the same questions, paired question by question: one is called better only where that can be told."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.evaluation.intervals import Difference, paired
+from ragr1_lite.evaluation.normalisers import SCORERS, NormalizerName, Scorer
+from ragr1_lite.evaluation.results import read_results
+
+COMPARED = ("em", "f1", "cover_em", "rounds", "queries")
+COSTS = ("sampled_tokens", "retrieved_tokens", "seconds")
+"""Told, not tested: what a batch takes hangs on the machine, and tokens follow from rounds and queries."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two evaluation files say of the questions that both have.
+
+    Attributes:
+        files: The two, A and B.
+        figures: Of each, the means of :data:`COMPARED` and :data:`COSTS`.
+        differences: B's less A's, of :data:`COMPARED`.
+        questions: How many both have.
+        alone: How many only the one has, and only the other.
+    """
+
+    files: tuple[Path, Path]
+    figures: tuple[dict[str, float], dict[str, float]]
+    differences: dict[str, Difference]
+    questions: int
+    alone: tuple[int, int]
+
+    @property
+    def better(self) -> str | None:
+        """``A`` or ``B``, by exact match; ``None`` where no difference can be told."""
+        em = self.differences["em"]
+        return None if not em.told else "B" if em.interval.mean > 0 else "A"
+
+    @property
+    def verdict(self) -> str:
+        """The sentence that the figures allow."""
+        em = self.differences["em"]
+        mean, low, high = em.interval.mean, em.interval.low, em.interval.high
+        chance = "p < .01" if em.p < 0.01 else f"p {_short(em.p)}"
+        asked = f"{self.questions:,} {'question' if self.questions == 1 else 'questions'}"
+        if self.better == "A":
+            mean, low, high = -mean, -high, -low
+        sure = f"95 % {_short(low)} to {_short(high)}, {chance}, {asked}"
+        if self.better:
+            return f"{self.better} is better by {_short(mean)} EM ({sure})"
+        return f"No difference can be told: B's EM less A's is {_short(mean)} ({sure})"
+
+    def to_json(self) -> dict[str, Any]:
+        """``a`` and ``b``: each file with its figures; the ``differences``; the ``verdict``, and who is ``better``."""
+        one, other = (
+            {"file": str(file), **{name: round(value, 4) for name, value in figures.items()}}
+            for file, figures in zip(self.files, self.figures, strict=True)
+        )
+        told = {
+            name: {"difference": round(of.interval.mean, 4), "ci": of.interval.bounds, "p": round(of.p, 4)}
+            for name, of in self.differences.items()
+        }
+        counts = {"questions": self.questions, "only_a": self.alone[0], "only_b": self.alone[1]}
+        return {"a": one, "b": other, **counts, "differences": told, "better": self.better, "verdict": self.verdict}
+
+
+def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Report = ignore) -> Comparison:
+    """Compares two evaluation files by the questions that both have; a question's several rows are averaged.
+
+    Args:
+        a: A file of ``eval --out``.
+        b: Another one, of the same questions.
+        normalizer: Scores both anew, so that it is the same for both.
+        report: Gets a notice of lines that were skipped.
+
+    Raises:
+        DataError: A file is missing or of another form, holds several modes, or they have no question in common.
+    """
+    ours, theirs = (_by_question(path, report) for path in (a, b))
+    common = [id for id in ours if id in theirs]
+    if not common:
+        raise DataError(f"{a} and {b} have no question in common", "Compare two evaluations of the same questions.")
+    for id in common:
+        if ours[id][0]["question"] != theirs[id][0]["question"]:
+            raise DataError(
+                f"Question {id} is another one in {a} than in {b}", "Compare two evaluations of the same questions."
+            )
+    scorer = SCORERS[normalizer]
+    values = tuple([_figures(rows[id], scorer) for id in common] for rows in (ours, theirs))
+    first, second = ({name: statistics.fmean(one[name] for one in run) for name in run[0]} for run in values)
+    pairs = {name: tuple([one[name] for one in run] for run in values) for name in COMPARED}
+    return Comparison(
+        (a, b),
+        (first, second),
+        {name: paired(one, other) for name, (one, other) in pairs.items()},
+        len(common),
+        (len(ours) - len(common), len(theirs) - len(common)),
+    )
+
+
+def _by_question(path: Path, report: Report) -> dict[str, list[Row]]:
+    """The rows of each question, by its id.
+
+    Raises:
+        DataError: They are of several modes, or one id stands for several questions.
+    """
+    rows: dict[str, list[Row]] = {}
+    for row in read_results(path, report):
+        rows.setdefault(row["id"], []).append(row)
+    modes = sorted({row["mode"] for some in rows.values() for row in some})
+    if len(modes) > 1:
+        raise DataError(f"{path} holds several modes ({', '.join(modes)})", "Compare files of one mode each.")
+    for id, some in rows.items():
+        if len({row["question"] for row in some}) > 1:
+            raise DataError(f"Several questions in {path} have the id {id}", "Give each question an id of its own.")
+    return rows
+
+
+def _figures(rows: Sequence[Row], scorer: Scorer) -> dict[str, float]:
+    """The means over the rows of one question."""
+    scores = {"em": scorer.exact_match, "f1": scorer.f1, "cover_em": scorer.covers}
+    figures = {name: [of(row["answer"], row["answers"]) for row in rows] for name, of in scores.items()}
+    figures |= {name: [row[name] for row in rows] for name in (*COMPARED, *COSTS) if name not in scores}
+    return {name: statistics.fmean(values) for name, values in figures.items()}
+
+
+def _short(value: float) -> str:
+    """Two places, without a leading nought.
+
+    >>> _short(0.072), _short(-0.05), _short(1.0), _short(-0.001)
+    ('.07', '−.05', '1.00', '.00')
+    """
+    digits = f"{abs(value):.2f}".removeprefix("0")
+    return f"−{digits}" if value < 0 and digits != ".00" else digits

@@ -1,0 +1,59 @@
+"""How searches fail, as figures: one query that brings everything, queries that bring the same, queries asked again."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+
+from ragr1_lite.core.types import Trajectory, Turn
+from ragr1_lite.evaluation.evidence import Evidence
+
+
+def failures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
+    """The failure signatures of searches; ``None`` where nothing could show them.
+
+    Returns:
+        ``query_imbalance``: the share of a search's answer-bearing passages that its best query brought, over searches
+        with several queries that brought any; 1 means that one query did all the work.
+        ``passage_overlap``: passages that two queries of a search both brought over those that either did, over all
+        such pairs. ``repeated_queries``: the share of queries that an earlier turn had asked.
+    """
+    return {
+        "query_imbalance": _mean(share for one in trajectories for share in _best_shares(one)),
+        "passage_overlap": _mean(share for one in trajectories for turn in one.turns for share in _overlaps(turn)),
+        "repeated_queries": _mean(float(again) for one in trajectories for again in _repeated(one)),
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return round(statistics.fmean(known), 4) if known else None
+
+
+def _best_shares(trajectory: Trajectory) -> Iterator[float]:
+    """For each search with several queries and answer-bearing passages, the share of these that its best one found."""
+    evidence = Evidence.of(trajectory.example)
+    for turn in trajectory.turns:
+        if len(turn.passages) < 2:
+            continue
+        bearing = [{one.id for one in found if evidence.borne_by(one)} for found in turn.passages]
+        if every := set[str]().union(*bearing):
+            yield max(map(len, bearing)) / len(every)
+
+
+def _overlaps(turn: Turn) -> Iterator[float]:
+    """For each two queries of a search, the share of their passages that both found; none where they found nothing."""
+    for one, other in combinations([{passage.id for passage in found} for found in turn.passages], 2):
+        if one | other:
+            yield len(one & other) / len(one | other)
+
+
+def _repeated(trajectory: Trajectory) -> Iterator[bool]:
+    """For each query that was answered, whether an earlier turn had asked it."""
+    earlier: set[str] = set()
+    for turn in trajectory.turns:
+        if turn.passages:
+            asked = [" ".join(query.casefold().split()) for query in turn.queries]
+            yield from (query in earlier for query in asked)
+            earlier.update(asked)

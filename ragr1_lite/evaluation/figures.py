@@ -1,0 +1,148 @@
+"""What a pass over questions comes to: means over all with intervals, means by kind, and why answers were wrong."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rewards import well_formed
+from ragr1_lite.core.types import StopReason, Trajectory
+from ragr1_lite.evaluation.causes import Cause
+from ragr1_lite.evaluation.failures import failures
+from ragr1_lite.evaluation.intervals import bootstrap
+from ragr1_lite.evaluation.resources import Resources
+from ragr1_lite.evaluation.results import Result
+
+SCORES: dict[str, Callable[[Result], float]] = {
+    "em": lambda one: one.em,
+    "f1": lambda one: one.f1,
+    "cover_em": lambda one: one.cover_em,
+}
+"""What has an interval, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One pass over a set of questions.
+
+    Attributes:
+        label: What was evaluated.
+        results: As many per question as it was answered, in the questions' order.
+        seconds: Wall time of all rollouts.
+        samples: How often each question was answered.
+        resources: What it took, where that was metered.
+    """
+
+    label: str
+    results: tuple[Result, ...]
+    seconds: float
+    samples: int = 1
+    resources: Resources | None = None
+
+    @property
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """One per result."""
+        return tuple(one.trajectory for one in self.results)
+
+    def figures(self, kind: str | None = None) -> dict[str, Any]:
+        """Means over all questions, or over those of one kind.
+
+        Returns:
+            ``n``, ``em``, ``f1``, ``valid`` (share of trajectories that kept the protocol), ``rounds`` and ``queries``
+            per answer, and ``seconds_per_question``: of one answer, where there are several.
+        """
+        chosen = self._of(kind)
+        return {
+            "n": len(chosen) // self.samples,
+            "em": _mean(chosen, SCORES["em"]),
+            "f1": _mean(chosen, SCORES["f1"]),
+            "valid": _mean(chosen, _valid),
+            "rounds": _mean(chosen, lambda one: one.trajectory.rounds),
+            "queries": _mean(chosen, lambda one: one.trajectory.queries),
+            "seconds_per_question": _mean(chosen, lambda one: one.seconds),
+        }
+
+    def intervals(self, kind: str | None = None) -> dict[str, list[float]]:
+        """The 95 % intervals of :data:`SCORES`, ``[low, high]``, by resampling questions; none where there is none."""
+        chosen = self._of(kind)
+        return {name: bootstrap(self._by_question(chosen, of)).bounds for name, of in SCORES.items() if chosen}
+
+    def spread(self) -> dict[str, float]:
+        """How the answers of drawn samples differ.
+
+        Returns:
+            The standard deviation of each of :data:`SCORES` from one sample of all questions to the next, and
+            ``any_right``, the share of questions with a right answer among theirs.
+        """
+        rounds = [self.results[number :: self.samples] for number in range(self.samples)]
+        means = {name: [statistics.fmean(map(of, some)) for some in rounds] for name, of in SCORES.items()}
+        right = [self.results[at : at + self.samples] for at in range(0, len(self.results), self.samples)]
+        return {
+            **{name: round(statistics.stdev(values), 4) for name, values in means.items()},
+            "any_right": round(statistics.fmean(float(any(one.em == 1 for one in some)) for some in right), 4),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures over all questions, and ``by_kind`` where the questions have kinds.
+
+        Returns:
+            Beside :meth:`figures`: ``cover_em``; ``sampled_tokens`` and ``retrieved_tokens`` per question; ``ci``, see
+            :meth:`intervals`; ``no_answer``, how many questions got none; ``causes`` of the errors, whose number they
+            sum to, and ``stop_reasons`` of all, each ``{name: n}``; ``failures``, see
+            :func:`~ragr1_lite.evaluation.failures.failures`, with the shares of answers that failed in ``synthesis``
+            and in ``retrieval``; where it was metered, ``resources``, of which ``per_question`` is a share; where there
+            are several, ``samples`` and their :meth:`spread`. Causes and stop reasons count answers.
+        """
+        kinds = list(dict.fromkeys(t.example.kind for t in self.trajectories if t.example.kind))
+        causes = _counts(get_args(Cause), Counter(one.cause for one in self.results))
+        missed = {f"{name}_misses": round(causes[name] / max(1, len(self.results)), 4) for name in _MISSES}
+        return {
+            **self.figures(),
+            "cover_em": _mean(self.results, SCORES["cover_em"]),
+            "ci": self.intervals(),
+            "sampled_tokens": _mean(self.results, lambda one: one.trajectory.sampled_tokens),
+            "retrieved_tokens": _mean(self.results, lambda one: one.retrieved_tokens),
+            "no_answer": sum(1 for one in self.trajectories if one.answer is None),
+            "causes": causes,
+            "stop_reasons": _counts(get_args(StopReason), Counter(one.stop_reason for one in self.trajectories)),
+            "failures": failures(self.trajectories) | missed,
+            **({"samples": self.samples, "spread": self.spread()} if self.samples > 1 and self.results else {}),
+            **({"resources": self._resources(self.resources)} if self.resources else {}),
+            "by_kind": {kind: self.figures(kind) | {"ci": {"em": self.intervals(kind)["em"]}} for kind in kinds},
+        }
+
+    def _resources(self, spent: Resources) -> dict[str, Any]:
+        each = spent.each(max(1, len(self.results) // self.samples))
+        sampled = sum(one.sampled_tokens for one in self.trajectories)
+        speed = round(sampled / max(spent.seconds, 1e-3), 1)
+        return {**spent.to_json(), "tokens_per_second": speed, "per_question": each}
+
+    def _by_question(self, chosen: Sequence[Result], of: Callable[[Result], float]) -> list[float]:
+        """The mean over each question's answers."""
+        values = list(map(of, chosen))
+        return [statistics.fmean(values[at : at + self.samples]) for at in range(0, len(values), self.samples)]
+
+    def _of(self, kind: str | None) -> tuple[Result, ...]:
+        return tuple(one for one in self.results if kind in (None, one.trajectory.example.kind))
+
+
+_MISSES = ("synthesis", "retrieval")
+
+
+def _valid(result: Result) -> float:
+    """Whether the protocol was kept: where thoughts were not asked for, an answer is all of it."""
+    asked = Protocol(result.mode).asks_for_thoughts
+    return float(well_formed(result.trajectory) if asked else result.trajectory.stop_reason == "answer")
+
+
+def _mean(results: tuple[Result, ...], of: Callable[[Result], float]) -> float:
+    return round(statistics.fmean(map(of, results)), 4) if results else 0.0
+
+
+def _counts(names: tuple[str, ...], counted: Counter[Any]) -> dict[str, int]:
+    """How many there are of each, those of which there are none too."""
+    return {name: counted[name] for name in names}

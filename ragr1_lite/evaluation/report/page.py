@@ -1,0 +1,116 @@
+"""Writes reports: figures and trajectories through templates, into one file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ragr1_lite import __version__
+from ragr1_lite.core.errors import ConfigError
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.evaluation.report.curves import plots
+from ragr1_lite.evaluation.report.packing import pack
+from ragr1_lite.evaluation.report.reading import Sources, read_sources
+from ragr1_lite.evaluation.report.tables import INTERVALS, causes, courses, evaluation_rows, kinds, resources
+from ragr1_lite.files.writing import write_atomic
+
+Format = Literal["html", "md"]
+
+
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    format: Format = "html",
+    title: str | None = None,
+    report: Report = ignore,
+) -> dict[str, Any]:
+    """Writes the report of training runs and evaluations.
+
+    Args:
+        runs: Run folders, for their curves, and evaluation files, for their figures and trajectories; of two
+            evaluations of the same questions the first is what the second is held against.
+        out: The file to write.
+        format: A page with everything, or Markdown with the tables.
+        title: Of the page; by default the runs' names.
+        report: Gets notices of lines that were skipped.
+
+    Returns:
+        ``file``, ``bytes``, and the numbers of ``trainings``, ``evaluations`` and ``trajectories`` in it.
+
+    Raises:
+        ConfigError: The packages for reports are not installed.
+        RunError: A folder is no training run's.
+        DataError: A file cannot be used.
+        StorageError: The report cannot be written.
+    """
+    sources = read_sources(runs, report)
+    names = [*(one.name for one in sources.trainings), *(one.name for one in sources.evaluations)]
+    text = _rendered(sources, format, title or ", ".join(dict.fromkeys(names)))
+    write_atomic(out, text)
+    return {
+        "file": str(out),
+        "bytes": len(text.encode()),
+        "trainings": len(sources.trainings),
+        "evaluations": len(sources.evaluations),
+        "trajectories": sum(len(one.rows) for one in sources.evaluations),
+    }
+
+
+def _rendered(sources: Sources, format: Format, title: str) -> str:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise ConfigError("Reports need Jinja2", "Install it with: pip install 'ragr1-lite[report]'") from None
+    templates = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=lambda name: name is None or ".html." in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"cell": _cell}
+    known: dict[str, Any] = {
+        "title": title,
+        "version": __version__,
+        "evaluations": evaluation_rows(sources.evaluations),
+        "kinds": kinds(sources.evaluations),
+        "intervals": INTERVALS,
+        "causes": causes(sources.evaluations),
+        "trainings": [
+            {"run": one, "courses": courses(one.steps), "resources": resources(one)} for one in sources.trainings
+        ],
+    }
+    if format == "html":
+        known |= _parts(sources, templates.loader)
+    return templates.get_template(f"report.{format}.j2").render(known)
+
+
+def _parts(sources: Sources, loader: Any) -> dict[str, Any]:
+    """What only a page has: drawings, trajectories, style and script, the latter known to the browser by its hash."""
+    assets = {name: loader.get_source(None, name)[0] for name in ("page.css", "plots.js", "browser.js")}
+    script = assets["plots.js"] + assets["browser.js"]
+    return {
+        "plots": [plots(one.steps) for one in sources.trainings],
+        "data": _packed(pack(sources.evaluations)) if sources.evaluations else "",
+        "style": assets["page.css"],
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+
+
+def _packed(value: Mapping[str, Any]) -> str:
+    """JSON, compressed, in letters that mean nothing to HTML."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _cell(text: object) -> str:
+    """A text for a cell of a Markdown table: no line, column or tag of its own."""
+    line = " ".join(str(text).split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

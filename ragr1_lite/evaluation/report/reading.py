@@ -1,0 +1,111 @@
+"""What a report is made of: run folders with their metrics, and evaluation files with their trajectories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.core.errors import RunError
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.evaluation.resources import Resources
+from ragr1_lite.evaluation.results import read_results
+from ragr1_lite.files.json_lines import BadLine, read_rows
+
+METRICS = "metrics.jsonl"
+METRICS_FORM = 'Metrics are written by `ragr1-lite sft` and `ragr1-lite grpo`: {"step": 1, "loss": 0.5, ...}.'
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training run.
+
+    Attributes:
+        name: Its folder's.
+        steps: The figures of each step that was taken, ``step`` among them.
+        summary: What its ``summary.json`` says, its ``resources`` as such; empty without one.
+        recipe: Its ``recipe.yaml`` as it stands; empty without one.
+    """
+
+    name: str
+    steps: tuple[Mapping[str, float], ...]
+    summary: Mapping[str, Any]
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The rows of an evaluation file that were made in one mode, one a question, as they stand in it."""
+
+    name: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything that was named, in its order."""
+
+    trainings: tuple[Training, ...]
+    evaluations: tuple[Evaluated, ...]
+
+
+def read_sources(paths: Sequence[Path], report: Report = ignore) -> Sources:
+    """Reads run folders and evaluation files.
+
+    Raises:
+        RunError: A folder holds no metrics of a run, or a summary that is broken.
+        DataError: A file is missing or of another form.
+    """
+    trainings = tuple(_training(path, report) for path in paths if path.is_dir())
+    evaluations = tuple(one for path in paths if not path.is_dir() for one in _evaluations(path, report))
+    return Sources(trainings, evaluations)
+
+
+def _training(folder: Path, report: Report) -> Training:
+    metrics, summary, recipe = (folder / name for name in (METRICS, "summary.json", "recipe.yaml"))
+    if not metrics.exists():
+        raise RunError(
+            f"There is no {METRICS} in {folder}", "Name the folder of a training run, or a file of `eval --out`."
+        )
+    return Training(
+        folder.resolve().name,
+        tuple(read_rows(metrics, _step, METRICS_FORM, report)),
+        _summary(summary) if summary.exists() else {},
+        recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+    )
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        told = dict(json.loads(path.read_text(encoding="utf-8")))
+        if spent := told.get("resources"):
+            told["resources"] = Resources.from_json(spent)
+        return told
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RunError(f"{path} cannot be read", "It is not needed: delete it and try again.") from None
+
+
+def _step(row: dict[str, Any], number: int) -> dict[str, float]:
+    """The figures of a step.
+
+    Raises:
+        BadLine: It has no number, or a figure is none.
+    """
+    figures = {name: value for name, value in row.items() if isinstance(value, int | float)}
+    if len(figures) < len(row) or "step" not in row:
+        raise BadLine("is no step of a training run")
+    return figures
+
+
+def _evaluations(path: Path, report: Report) -> Iterator[Evaluated]:
+    """The evaluations of a file: one for each mode in it, and for each sample where questions were asked again."""
+    parts: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in read_results(path, report):
+        parts.setdefault((row["mode"], row.get("sample", 0)), []).append(row)
+    modes, samples = {mode for mode, _ in parts}, {sample for _, sample in parts}
+    for (mode, sample), rows in parts.items():
+        told = [path.name.partition(".")[0]]
+        told += [mode] * (len(modes) > 1) + [f"sample {sample + 1}"] * (len(samples) > 1)
+        yield Evaluated(" · ".join(told), tuple(rows))

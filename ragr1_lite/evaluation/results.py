@@ -1,0 +1,169 @@
+"""What became of each question, and the file that keeps it: what `report` and `compare` read.
+
+A line is a trajectory file's (``data.trajectories``) with figures beside it: ``mode``, ``seconds``, ``em``,
+``f1``, ``cover_em``, ``cause`` (null where the answer is right), ``rounds``, ``queries``, ``sampled_tokens``,
+``retrieved_tokens``, ``segments``: ``[{"source", "tokens"}]``; where a question was answered several times, ``sample``,
+the answer's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.types import Mode, Segment, Source, StopReason, Trajectory
+from ragr1_lite.data.trajectories import parse_turns, to_record
+from ragr1_lite.evaluation.causes import Cause, cause
+from ragr1_lite.evaluation.normalisers import OURS, Scorer
+from ragr1_lite.files.json_lines import BadLine, read_rows
+
+RESULTS_FORM = "Evaluation files are written by `ragr1-lite eval --out`."
+_SCORES = ("em", "f1", "cover_em")
+_COUNTS = ("rounds", "queries", "sampled_tokens", "retrieved_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A question that was answered, or was not.
+
+    Attributes:
+        trajectory: The question and its way.
+        mode: How the model could search.
+        seconds: Its share of the wall time.
+        scorer: What holds the answer against the accepted ones.
+        sample: Which of a question's answers it is, from 0.
+    """
+
+    trajectory: Trajectory
+    mode: Mode
+    seconds: float
+    scorer: Scorer = OURS
+    sample: int = 0
+
+    @property
+    def em(self) -> float:
+        """Exact match, 1.0 or 0.0."""
+        return self.scorer.exact_match(self.trajectory.answer, self.trajectory.example.answers)
+
+    @property
+    def f1(self) -> float:
+        """F1 of the words."""
+        return self.scorer.f1(self.trajectory.answer, self.trajectory.example.answers)
+
+    @property
+    def cover_em(self) -> float:
+        """1.0 where an accepted answer stands inside the answer."""
+        return self.scorer.covers(self.trajectory.answer, self.trajectory.example.answers)
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why the answer is wrong; ``None`` where it is right."""
+        return cause(self.trajectory, self.scorer)
+
+    @property
+    def retrieved_tokens(self) -> int:
+        """Tokens of what the environment said; 0 in ``rag`` mode, whose documents are part of the prompt."""
+        return sum(len(segment.token_ids) for segment in self.trajectory.segments if segment.source == "env")
+
+
+def shared(
+    trajectories: Sequence[Trajectory],
+    *,
+    mode: Mode,
+    seconds: float,
+    scorer: Scorer = OURS,
+    samples: Sequence[int] | None = None,
+) -> tuple[Result, ...]:
+    """The results of questions that were answered side by side in ``seconds``, shared by the tokens they sampled."""
+    tokens = [one.sampled_tokens for one in trajectories]
+    parts = tokens if any(tokens) else [1] * len(tokens)
+    each = zip(trajectories, parts, samples or [0] * len(parts), strict=True)
+    return tuple(Result(one, mode, seconds * part / sum(parts), scorer, sample) for one, part, sample in each)
+
+
+def kept(result: Result) -> dict[str, Any]:
+    """A result as a journal keeps it: all of it but its scorer."""
+    segments = [[segment.source, list(segment.token_ids)] for segment in result.trajectory.segments]
+    known = {"mode": result.mode, "seconds": result.seconds, "sample": result.sample, "segments": segments}
+    return to_record(result.trajectory) | known
+
+
+def restored(row: Mapping[str, Any], scorer: Scorer) -> Result:
+    """What :func:`kept` gave."""
+    example, turns = parse_turns(dict(row), 0)
+    segments = tuple(Segment(source, tuple(ids)) for source, ids in row["segments"])
+    trajectory = Trajectory(example, segments, turns, row["stop_reason"])
+    return Result(trajectory, row["mode"], row["seconds"], scorer, row["sample"])
+
+
+def to_row(result: Result) -> dict[str, Any]:
+    """The line of a result."""
+    one = result.trajectory
+    return {
+        **to_record(one),
+        "mode": result.mode,
+        "seconds": round(result.seconds, 4),
+        "em": result.em,
+        "f1": round(result.f1, 4),
+        "cover_em": result.cover_em,
+        "cause": result.cause,
+        "rounds": one.rounds,
+        "queries": one.queries,
+        "sampled_tokens": one.sampled_tokens,
+        "retrieved_tokens": result.retrieved_tokens,
+        "segments": [{"source": segment.source, "tokens": len(segment.token_ids)} for segment in one.segments],
+        "sample": result.sample,
+    }
+
+
+def read_results(path: Path, report: Report = ignore) -> list[dict[str, Any]]:
+    """Reads the lines of an evaluation file.
+
+    Raises:
+        DataError: The file is missing or of another form.
+    """
+    return list(read_rows(path, _row, RESULTS_FORM, report))
+
+
+def _row(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """A line, found whole; its question and id are as they are read elsewhere.
+
+    Raises:
+        BadLine: Something in it is missing or not of its kind.
+    """
+    example, _ = parse_turns(row, number)
+    if problem := next(_problems(row), None):
+        raise BadLine(f"is no row of an evaluation ({problem})")
+    return row | {"id": example.id, "question": example.question}
+
+
+def _problems(row: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a line, beside its trajectory."""
+    if row.get("id") is None:
+        yield "it has no `id`"
+    for key in (*_SCORES, "seconds"):
+        if not _is_count(row.get(key), float) or (key in _SCORES and row[key] > 1):
+            yield f"`{key}` is not {'a share' if key in _SCORES else 'a number of seconds'}"
+    for key in (*_COUNTS, "sample"):
+        if not _is_count(row.get(key, 0 if key == "sample" else None)):
+            yield f"`{key}` is not a number of them"
+    for key, known in (("mode", get_args(Mode)), ("stop_reason", get_args(StopReason)), ("cause", _CAUSES)):
+        if row.get(key, "") not in known:
+            yield f"`{key}` is none of {', '.join(map(str, known))}"
+    if not isinstance(row.get("segments"), list) or not all(map(_is_segment, row["segments"])):
+        yield "`segments` is not a list of sources and tokens"
+
+
+_CAUSES = (None, *get_args(Cause))
+
+
+def _is_count(value: object, kind: type[int] | type[float] = int) -> bool:
+    """Whether it is a whole number of 0 or more, or, with ``kind`` float, any number of 0 or more."""
+    return isinstance(value, int | kind) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def _is_segment(value: object) -> bool:
+    return isinstance(value, dict) and value.get("source") in get_args(Source) and _is_count(value.get("tokens"))

@@ -1,0 +1,155 @@
+"""Evaluations as they are asked for: what is answered, by which model, in which ways, and where the rows go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.config import WORLD, Recipe
+from ragr1_lite.core.errors import ConfigError, DataError
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Example, Mode, Sampler, Searcher
+from ragr1_lite.data.sets import load_examples
+from ragr1_lite.data.trajectories import write_rows
+from ragr1_lite.evaluation.figures import Evaluation
+from ragr1_lite.evaluation.normalisers import OURS, SCORERS, NormalizerName, Scorer
+from ragr1_lite.evaluation.results import to_row
+from ragr1_lite.evaluation.variants import Arm, Draws, evaluate_arms
+from ragr1_lite.files.journal import Journal
+
+
+def evaluate(
+    examples: Sequence[Example],
+    sampler: Sampler,
+    searcher: Searcher,
+    *,
+    protocol: Protocol,
+    limits: Limits,
+    label: str,
+    scorer: Scorer = OURS,
+    report: Report = ignore,
+) -> Evaluation:
+    """Rolls out every question once, all together, and keeps the time."""
+    (evaluation,) = evaluate_arms(
+        examples, [Arm(label, sampler, searcher, protocol, limits)], scorer=scorer, report=report
+    )
+    return evaluation
+
+
+def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
+    """The fixed questions of a recipe's ``eval`` section: a draw that no seed of the recipe changes."""
+    section = recipe.eval
+    return load_examples(section.data, section.split, limit=section.questions, seed=0, mix=section.mix, report=report)
+
+
+def run(
+    *,
+    data: str = WORLD,
+    split: str = "test",
+    index: str | None = None,
+    model: str | None = None,
+    adapter: str | None = None,
+    modes: Sequence[Mode] = ("multi",),
+    questions: int | None = None,
+    kinds: Sequence[str] | None = None,
+    k: int | None = None,
+    max_queries: int = 3,
+    batch_size: int = 32,
+    seed: int = 0,
+    samples: int = 1,
+    temperature: float | None = None,
+    normalizer: NormalizerName = "ours",
+    out: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = ignore,
+) -> list[Evaluation]:
+    """Evaluates one model in one or more modes on the same questions, the modes by turns.
+
+    Args:
+        data: ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``.
+        split: ``dev`` or ``test``; of the world only.
+        index: ``world`` or an index folder.
+        model: As in :meth:`~ragr1_lite.assistant.Assistant.open`.
+        adapter: Likewise.
+        modes: One evaluation each.
+        questions: At most this many, drawn by ``seed``.
+        kinds: Only questions of these kinds.
+        k: Passages per query.
+        max_queries: Parallel queries per search.
+        batch_size: Answers sampled together.
+        seed: Of the draw of questions, and of sampled answers.
+        samples: Answers to each question.
+        temperature: Of the sampling; by default 0 (greedy) for one sample and 1 for several.
+        normalizer: How answers are held against the accepted ones.
+        out: A file for the results, see :mod:`ragr1_lite.evaluation.results`; with several modes,
+            the mode's name is added to its own. Until it is written, a journal beside it keeps what is finished.
+        resume: Go on with that journal.
+        overwrite: Replace what is there.
+        report: Receives progress.
+
+    Raises:
+        ConfigError: Samples and temperature, or ``resume`` and ``out``, do not go together.
+        DataError: A file of results is there already.
+        RagR1Error: Questions, model or index cannot be used.
+    """
+    draws = _draws(samples, temperature, seed)
+    if out is None and resume:
+        raise ConfigError("--resume needs --out", "Name the file of the evaluation that was interrupted.")
+    examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
+    paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
+    if taken := [path for path in paths if path.exists() and not overwrite]:
+        raise DataError(f"{taken[0]} exists", "Add --overwrite, or choose another --out.")
+    settings = {
+        **{"data": data, "split": split, "index": index, "model": model, "adapter": adapter, "modes": list(modes)},
+        **{"questions": questions, "kinds": kinds and list(kinds), "k": k, "max_queries": max_queries},
+        **{"batch_size": batch_size, "seed": seed, "samples": samples, "temperature": draws.temperature},
+    }
+    journal = Journal.start(out, settings, resume=resume, overwrite=overwrite) if out else None
+    with journal.working(report) if journal else nullcontext():
+        assistant = Assistant.open(
+            model=model,
+            adapter=adapter,
+            index=index,
+            k=k,
+            max_queries=max_queries,
+            batch_size=batch_size,
+            report=report,
+        )
+        evaluations = evaluate_arms(
+            examples,
+            [_arm(assistant, mode) for mode in modes],
+            scorer=SCORERS[normalizer],
+            draws=draws,
+            batch_size=batch_size,
+            journal=journal,
+            report=report,
+        )
+        for path, evaluation in zip(paths, evaluations, strict=False):
+            write_rows(path, map(to_row, evaluation.results))
+    if journal:
+        journal.remove()
+    return evaluations
+
+
+def _draws(samples: int, temperature: float | None, seed: int) -> Draws:
+    """Greedy for one sample, at temperature 1 for several, unless something else is said.
+
+    Raises:
+        ConfigError: Several greedy samples, which would all be the same.
+    """
+    if temperature is None:
+        temperature = 1.0 if samples > 1 else 0.0
+    if samples > 1 and not temperature:
+        raise ConfigError("Several samples at temperature 0 are all the same", "Add --temperature 1, or ask for one.")
+    return Draws(samples, temperature, seed)
+
+
+def _arm(assistant: Assistant, mode: Mode) -> Arm:
+    protocol = replace(assistant.protocol, mode=mode)
+    return Arm(mode, assistant.sampler, assistant.searcher, protocol, assistant.limits)

@@ -1,0 +1,118 @@
+"""Work that can be cut off at any moment: what is finished is on disk, one piece a line, and is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.core.errors import DataError, RunError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.writing import writing
+
+Rows = list[dict[str, Any]]
+
+
+class Journal:
+    """The finished pieces of a piece of work whose result goes to ``out``.
+
+    A piece is added whole or not at all, so that an interrupted piece is done again from its beginning. The journal
+    stands beside the result, as ``.NAME.journal``, until the result does.
+
+    Attributes:
+        pieces: The rows of each finished piece, in order.
+    """
+
+    def __init__(self, path: Path, pieces: list[Rows]) -> None:
+        self.pieces = pieces
+        self._path = path
+
+    @classmethod
+    def start(cls, out: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Journal:
+        """Begins, or goes on with what an interrupted run of the same settings has finished.
+
+        Args:
+            out: The result's file, which this class does not touch.
+            settings: Whatever decides what the pieces are; JSON.
+            resume: Go on with the journal that is there, if one is.
+            overwrite: Begin anew, whatever is there.
+
+        Raises:
+            DataError: The result is there and is not to be overwritten.
+            RunError: A journal is there and neither was said, or it is of other settings.
+            StorageError: The disk is full or not writable.
+        """
+        path = out.with_name(f".{out.name}.journal")
+        if out.exists() and not overwrite:
+            raise DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
+        if path.exists() and not overwrite:
+            if not resume:
+                raise RunError(
+                    f"An interrupted run wrote {path}", "Go on with --resume, or begin anew with --overwrite."
+                )
+            return cls._open(path, settings)
+        journal = cls(path, [])
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+        journal._append({"settings": dict(settings)})
+        return journal
+
+    @classmethod
+    def _open(cls, path: Path, settings: Mapping[str, Any]) -> Journal:
+        """Reads a journal; a last line that was cut off is cut off the file too."""
+        with writing(path), path.open("r+b") as file:
+            whole = file.read().rpartition(b"\n")[0]
+            file.truncate(len(whole) + 1 if whole else 0)
+        try:
+            head, *lines = [json.loads(line) for line in whole.splitlines()] or [{"settings": dict(settings)}]
+            theirs, pieces = head["settings"], [line["rows"] for line in lines]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} is broken ({error})", "Begin anew with --overwrite.") from None
+        ours = json.loads(json.dumps(settings))
+        if differing := sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)):
+            raise RunError(
+                f"The interrupted run of {path} had other settings ({', '.join(differing)})",
+                "Give the same ones to --resume, or begin anew with --overwrite.",
+            )
+        journal = cls(path, pieces)
+        if not whole:
+            journal._append({"settings": ours})
+        return journal
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds a finished piece; when this returns, it is on the disk.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        piece = [dict(row) for row in rows]
+        self._append({"rows": piece})
+        self.pieces.append(piece)
+
+    @contextmanager
+    def working(self, report: Report = ignore) -> Iterator[None]:
+        """Where the work within breaks off, says how to go on; a journal of nothing is removed."""
+        try:
+            yield
+        except BaseException:
+            if self.pieces:
+                report(Notice("What is finished is kept: go on with --resume.", "warning"))
+            else:
+                self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Deletes the journal, once the result is written."""
+        with writing(self._path):
+            self._path.unlink(missing_ok=True)
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        text = json.dumps(line, ensure_ascii=False) + "\n"
+        with writing(self._path), self._path.open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,241 @@
+"""JSON-lines files, plain or compressed, read one line at a time: bad lines are skipped and named, up to a limit."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Notice, Report, ignore
+
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+MAX_LINE_BYTES = 16 * 2**20
+MAX_BAD_LINES = 10
+MAX_BAD_SHARE = 0.01
+_NAMED = 3
+_BUFFER = 2**17
+_MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh91AY&SY": ".bz2", b"\xfd7zXZ\0": ".xz"}
+
+Item = TypeVar("Item")
+Raw = TypeVar("Raw")
+
+
+class BadLine(Exception):
+    """Why a line cannot be used, as the end of a sentence that begins with ``FILE:LINE``."""
+
+
+@dataclass(slots=True)
+class BadLines:
+    """Counts bad lines, keeps the first few, and ends the reading when they are too many.
+
+    Attributes:
+        form: How a good line looks, for the error's hint.
+        unit: What is counted.
+        most: So many bad ones are borne, however few have been read.
+        read: Lines read so far.
+        count: Bad ones among them.
+    """
+
+    form: str
+    unit: str = "lines"
+    most: float = MAX_BAD_LINES
+    read: int = 0
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, place: str, reason: str) -> None:
+        """Counts one.
+
+        Raises:
+            DataError: They are more than ``most`` and more than ``MAX_BAD_SHARE`` of the lines.
+        """
+        self.count += 1
+        if len(self.named) < _NAMED:
+            self.named.append(f"{place} {reason}")
+        if self.count > max(self.most, MAX_BAD_SHARE * self.read):
+            raise DataError(f"{self.count} of {self.read} {self.unit} cannot be used{self.first}", self.form)
+
+    @property
+    def first(self) -> str:
+        """The first bad line, as the end of a sentence; empty when there is none."""
+        return f"; the first: {self.named[0]}" if self.named else ""
+
+    def tell(self, report: Report) -> None:
+        """Reports what was skipped, if anything was."""
+        if self.count:
+            report(Notice(f"Skipped {self.count} of {self.read} {self.unit}: {self.listed}", "warning"))
+
+    @property
+    def listed(self) -> str:
+        """The first bad lines, and how many more there are."""
+        more = [f"and {self.count - _NAMED} more"] if self.count > _NAMED else []
+        return "; ".join(self.named + more)
+
+
+def read_rows(
+    path: Path, parse: Callable[[dict[str, Any], int], Item], form: str, report: Report = ignore
+) -> Iterator[Item]:
+    """Parses each line of a file.
+
+    Args:
+        path: The file.
+        parse: Makes an item of a row and its number in the file, from 0; raises :class:`BadLine`.
+        form: How a good line looks, for the error's hint.
+        report: Gets a notice of skipped lines.
+
+    Raises:
+        DataError: The file is missing or broken, too many lines are bad, or no line is good.
+    """
+    lines = ((f"{path}:{number}", line) for number, line in numbered_lines(path, form))
+    yield from parsed(lines, lambda line, number: parse(to_row(line), number), BadLines(form), path, report)
+
+
+def parsed(
+    rows: Iterable[tuple[str, Raw]], parse: Callable[[Raw, int], Item], bad: BadLines, path: Path, report: Report
+) -> Iterator[Item]:
+    """Parses rows, given with their places, and counts the bad ones; see :func:`read_rows`.
+
+    Raises:
+        DataError: Too many rows are bad, or none is good.
+    """
+    good = 0
+    for place, row in rows:
+        bad.read += 1
+        try:
+            item = parse(row, good)
+        except BadLine as problem:
+            bad.add(place, str(problem))
+            continue
+        good += 1
+        yield item
+    if not good:
+        raise DataError(f"There is nothing in {path}{bad.first}", bad.form)
+    bad.tell(report)
+
+
+def numbered_lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines of a file that are not blank, with their numbers from 1.
+
+    Raises:
+        DataError: The file is missing, a folder, binary or cut off.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}", "Name a JSON-lines file (.jsonl or .jsonl.gz).")
+    with reading(path), path.open("rb") as raw:
+        yield from lines_of(decompressed(raw, path), path, form)
+
+
+def lines_of(stream: io.BufferedReader, path: Path, form: str, *, blank: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Yields a stream's lines with their numbers from 1; the blank ones only if they are wanted.
+
+    Of an endless line no more comes than shows :func:`text_of` that it is one.
+
+    Raises:
+        DataError: A line is binary.
+    """
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        more = line
+        while b"\0" not in more and len(more) > MAX_LINE_BYTES and not more.endswith(b"\n"):
+            more = stream.readline(MAX_LINE_BYTES + 1)
+        if b"\0" in more:
+            raise DataError(f"{path}:{number} is binary, not text in UTF-8", form)
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if blank or not line.isspace():
+            yield number, line
+
+
+def text_of(line: bytes) -> str:
+    """The text of a line.
+
+    Raises:
+        BadLine: It is endless, or not in UTF-8.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise BadLine(f"is longer than {MAX_LINE_BYTES // 2**20} MiB")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise BadLine("is not UTF-8") from None
+
+
+def to_row(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line.
+
+    Raises:
+        BadLine: It is none, endless, or not in UTF-8.
+    """
+    text = text_of(line)
+    try:
+        row = json.loads(text)
+        if b"\\ud" in line.lower():
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadLine("has half of a surrogate pair") from None
+    except (ValueError, RecursionError) as error:
+        raise BadLine(f"is not JSON ({str(error).partition(':')[0]})") from None
+    if not isinstance(row, dict):
+        raise BadLine("is not a JSON object")
+    return row
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Says in one sentence what is wrong with a file that is opened and read within.
+
+    Raises:
+        DataError: It cannot be read, or what it was compressed to is broken or cut off.
+    """
+    try:
+        yield
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _not_whole(path, error) from error
+    except OSError as error:
+        # Decompressors have no better class for broken data than this one, without a number.
+        if error.errno is None:
+            raise _not_whole(path, error) from error
+        raise DataError(f"{path} cannot be read ({error.strerror or error})", "Check its permissions.") from error
+
+
+def decompressed(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
+    """The content of an open file: as it is, or decompressed if its first bytes or its name say that it must be."""
+    kind = _kind(raw.peek(10)[:10], path)
+    if kind == ".gz":
+        return _buffered(gzip.GzipFile(fileobj=raw))
+    if kind == ".bz2":
+        import bz2
+
+        return _buffered(bz2.BZ2File(raw))
+    if kind == ".xz":
+        return _buffered(lzma.LZMAFile(raw))
+    if kind == ".zst":
+        import pyarrow
+
+        return _buffered(pyarrow.CompressedInputStream(raw, "zstd"))
+    return raw
+
+
+def _kind(head: bytes, path: Path) -> str:
+    found = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    return found or (path.suffix if path.suffix in COMPRESSED else "")
+
+
+def _buffered(stream: Any) -> io.BufferedReader:
+    return io.BufferedReader(stream, _BUFFER)
+
+
+def _not_whole(path: Path, error: Exception) -> DataError:
+    names = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}
+    what = f"whole {names[path.suffix]} file" if path.suffix in names else "whole file"
+    return DataError(f"{path} is not a {what} ({error})", "Make or download it again.")

@@ -1,0 +1,37 @@
+"""What the readers of files yield, and what they are told of the rows that are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ragr1_lite.files.json_lines import BadLine
+
+Row = dict[str, Any]
+Rows = Iterator[tuple[int, Row | BadLine]]
+"""The rows of a file with their numbers from 1, and why a row cannot be used in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What rows are read for: the readers of files are the same for passages and for questions.
+
+    Attributes:
+        what: What a file is called in messages.
+        hint: What files may be, for messages.
+        line: How a good line looks, for messages.
+        table: How a good table looks, for messages.
+        keys: The keys or columns that are read.
+        needed: A table must have one of these columns.
+        unnamed: Names the columns of a table by its first line, where that names none of ``keys``; ``None`` where they
+            cannot be known.
+    """
+
+    what: str
+    hint: str
+    line: str
+    table: str
+    keys: tuple[str, ...]
+    needed: tuple[str, ...]
+    unnamed: Callable[[list[str]], list[str] | None]

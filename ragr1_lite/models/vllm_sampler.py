@@ -1,0 +1,260 @@
+"""Sampling by vLLM in the trainer's own process. The only importer of vllm.
+
+vLLM holds a second copy of the base model, quantized as the trainer's is, and applies the adapter as LoRA on top. For
+each batch of rollouts the adapter is written into a folder in main memory and named by a request with a new name and a
+new number: this is vLLM's own way, it moves a few MB, and it leaves the base as it is. Merging the adapter into vLLM's
+weights, as TRL does, would move the whole model and round a 4-bit base anew each time. The new name also keeps
+vLLM's prefix cache honest: it finds blocks by the adapter's name, so none that an older adapter computed is taken.
+
+vLLM computes in the base model's precision, the adapter included, so its log-probabilities differ a little from the
+trainer's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import shutil
+import socket
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.types import Completion, Finish, SampleRequest
+from ragr1_lite.models.hub import find_folder
+from ragr1_lite.models.loading import Policy, save_adapter
+from ragr1_lite.models.processes import rank
+from ragr1_lite.models.tokenizer import ChatTokenizer
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "nf4": "bfloat16"}
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM has kernels for."""
+MEMORY = Path("/dev/shm")
+"""Linux keeps what is in it in main memory; a container may have little of it."""
+
+
+def available() -> bool:
+    """Whether vLLM is installed and there is a CUDA device; vLLM is not imported to see it."""
+    return _installed() and _has_cuda()
+
+
+def open_sampler(
+    policy: Policy,
+    *,
+    temperature: float,
+    max_length: int,
+    gpu_share: float,
+    seed: int | None = None,
+    report: Report = ignore,
+) -> VllmSampler:
+    """A sampler for the policy; vLLM itself starts when it is first needed, beside a trainer that is there already.
+
+    Args:
+        policy: The model in training, with its adapter.
+        temperature: 0 takes the likeliest token; above, tokens are drawn from ``softmax(logits / temperature)``.
+        max_length: Tokens of the longest sequence.
+        gpu_share: Share of the GPU's memory that vLLM may take for its weights and its cache.
+        seed: Seeds this sampler's own draws; None draws from torch's global generator, which a checkpoint keeps.
+        report: Receives a notice.
+
+    Raises:
+        ModelError: vLLM is not installed, or there is no CUDA device.
+    """
+    if not _installed():
+        raise ModelError("vLLM is not installed", "pip install vllm, or set rollout.engine to transformers.")
+    if not _has_cuda():
+        raise ModelError("vLLM needs a CUDA device", "Set rollout.engine to transformers.")
+    report(Notice(f"Rollouts by vLLM, which may take {gpu_share:.0%} of the GPU's memory (rollout.gpu_share)"))
+    return VllmSampler(policy, temperature=temperature, max_length=max_length, gpu_share=gpu_share, seed=seed)
+
+
+def _installed() -> bool:
+    return importlib.util.find_spec("vllm") is not None
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+class VllmSampler:
+    """Fulfils :class:`ragr1_lite.core.types.SessionSampler`; see :func:`open_sampler`.
+
+    Rows that begin alike, and rows that come back after a search, compute their beginning once, by vLLM's prefix cache.
+    Completions carry the log-probability of each id under the distribution it was drawn from.
+    """
+
+    def __init__(
+        self, policy: Policy, *, temperature: float, max_length: int, gpu_share: float, seed: int | None = None
+    ) -> None:
+        import torch
+
+        self._policy, self._temperature = policy, temperature
+        self._max_length, self._gpu_share = max_length, gpu_share
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed + rank())
+        self._folder = Path(tempfile.mkdtemp(prefix="ragr1-lite-", dir=_memory_for(policy)))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._handed_over = 0
+        self._in_session: Any = None
+
+    @property
+    def tokenizer(self) -> ChatTokenizer:
+        """The tokenizer of the model that samples."""
+        return self._policy.tokenizer
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Hands the adapter over once for all that is sampled while it is open; its weights must not change then."""
+        outer, self._in_session = self._in_session, self._hand_over()
+        try:
+            yield
+        finally:
+            self._in_session = outer
+
+    def sample(
+        self, requests: Sequence[SampleRequest], *, stop: Sequence[str], max_new_tokens: int, report: Report = ignore
+    ) -> list[Completion]:
+        """Continues each row until a stop string is in its new text, an end token, or the limit.
+
+        Returns:
+            One completion per request, in the requests' order.
+        """
+        if not requests:
+            return []
+        import torch
+        from vllm import SamplingParams
+
+        # A seed per row: with one for all, equal rows would be continued alike.
+        seeds = torch.randint(2**31, (len(requests),), generator=self._generator).tolist()
+        parameters = [
+            SamplingParams(
+                temperature=self._temperature,
+                top_p=1.0,
+                top_k=0,
+                min_p=0.0,
+                repetition_penalty=1.0,
+                seed=seed,
+                stop=list(stop),
+                stop_token_ids=list(self.tokenizer.eos_ids),
+                include_stop_str_in_output=True,
+                max_tokens=max_new_tokens,
+                logprobs=0,  # the sampled token's alone
+                detokenize=True,  # stop strings are looked for in the text
+            )
+            for seed in seeds
+        ]
+        outputs = self._engine.generate(
+            [{"prompt_token_ids": list(request.token_ids)} for request in requests],
+            parameters,
+            use_tqdm=False,
+            lora_request=self._in_session or self._hand_over(),
+        )
+        return [self._completion(output.outputs[0]) for output in outputs]
+
+    def _completion(self, output: Any) -> Completion:
+        """One of vLLM's completions in our terms; its text is decoded here, as every sampler's is."""
+        ids = tuple(output.token_ids)
+        finish: Finish = "stop" if output.finish_reason == "stop" else "length"
+        if ids and ids[-1] in self.tokenizer.eos_ids:
+            finish = "eos"
+        logprobs = tuple(place[token].logprob for token, place in zip(ids, output.logprobs, strict=True))
+        return Completion(ids, self.tokenizer.decode(ids), finish, logprobs)
+
+    def _hand_over(self) -> Any:
+        """Writes the adapter as it is now, and returns the request that names it."""
+        from vllm.lora.request import LoRARequest
+
+        shutil.rmtree(self._folder / str(self._handed_over), ignore_errors=True)
+        self._handed_over += 1
+        # vLLM rounds it to the base's precision in any case
+        folder = save_adapter(
+            self._policy,
+            self._folder / str(self._handed_over),
+            dtype="fp32" if self._policy.dtype == "fp32" else "bf16",
+        )
+        return LoRARequest(f"policy-{self._handed_over}", self._handed_over, str(folder))
+
+    @cached_property
+    def _engine(self) -> Any:
+        """The engine, in this process and on its GPU.
+
+        Raises:
+            ModelError: It does not know the model, or there is not enough memory.
+        """
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        from vllm import LLM
+
+        policy: Any = self._policy
+        wanted = policy.model.peft_config["default"].r
+        try:
+            with _launched(), _chance_kept():
+                return LLM(
+                    model=str(find_folder(policy.spec.name)),
+                    dtype=DTYPES[policy.dtype],
+                    quantization="bitsandbytes" if policy.dtype == "nf4" else None,
+                    max_model_len=self._max_length,
+                    gpu_memory_utilization=self._gpu_share,
+                    enable_prefix_caching=True,
+                    enable_lora=True,
+                    max_loras=1,
+                    max_lora_rank=min((known for known in RANKS if known >= wanted), default=wanted),
+                    logprobs_mode="processed_logprobs",  # of what is drawn from, temperature and all
+                    generation_config="vllm",  # not the model's own top-k and top-p
+                    distributed_executor_backend="external_launcher",  # in this process
+                )
+        except Exception as error:  # a ValueError for an option or memory, else whatever its loader meets
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ModelError(
+                f"vLLM cannot load {policy.spec.name}: {reason.rstrip('.')}",
+                "Change rollout.gpu_share, or set rollout.engine to transformers.",
+            ) from error
+
+
+@contextmanager
+def _chance_kept() -> Iterator[None]:
+    """Puts the global generators back, which vLLM seeds at its start: in every process alike."""
+    import numpy
+    import torch
+
+    python, numbers = random.getstate(), numpy.random.get_state()
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        yield
+    random.setstate(python)
+    numpy.random.set_state(numbers)
+
+
+def _memory_for(policy: Policy) -> Path | None:
+    """Where an adapter can be written without a disk, with room to spare; else None, for the usual folder."""
+    needed = 4 * sum(weight.nbytes for name, weight in policy.model.named_parameters() if "lora_" in name)
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > needed else None
+
+
+@contextmanager
+def _launched() -> Iterator[None]:
+    """The environment of a launcher's process, in which vLLM expects to start; a process of its own has none.
+
+    It is taken back afterwards: the trainer would take it for that of several processes.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    wanted = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ours = {} if "LOCAL_RANK" in os.environ else wanted
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,7 +1,0 @@
-"""Questions with exact answers from one's own documents: one-hop, bridge and comparison."""
-
-from __future__ import annotations
-
-from ragr1_lite.pipeline.making.make import KINDS, make_questions
-
-__all__ = ["KINDS", "make_questions"]

@@ -1,5 +1,0 @@
-"""Reports: training runs and evaluations on one self-contained page, or as Markdown for a README or a model card."""
-
-from ragr1_lite.report.page import write_report
-
-__all__ = ["write_report"]

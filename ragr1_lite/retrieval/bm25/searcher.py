@@ -1,0 +1,227 @@
+"""BM25 over bm25s' own arrays, behind ``core.types.Searcher``: a turn's queries are answered in one call.
+
+Large indexes are searched by compiled code, small ones by bm25s itself, which starts sooner; so are large ones where
+numba is missing. What they find is equal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
+
+from ragr1_lite import __version__
+from ragr1_lite.core.errors import RetrievalIndexError
+from ragr1_lite.core.events import Notice, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.types import Passage
+from ragr1_lite.retrieval.bm25 import fallback
+from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory, build_index
+from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, broken
+from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, load_postings
+from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest, verify_index
+from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, Vocabulary, WordTokenizer
+from ragr1_lite.retrieval.bm25.vocabulary import open_vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+__all__ = ["Bm25Searcher", "IndexInfo", "build_index", "verify_index"]
+
+KERNEL_FROM = 20_000
+"""Passages from which the compiled kernel is used. It takes half a second to start, once compiled, bm25s a twentieth;
+bm25s takes the difference for 1,500 queries of this size, a training run's first steps, and an ``ask`` has five."""
+
+CHECKED_WHOLE = 64 * 2**20
+"""Indexes up to this many bytes are checked by their checksums when opened: some 50 ms at most."""
+
+REMEMBERED = 65_536
+"""Passages in the results that are remembered: some 60 MB. Rollouts of a group ask the same things again and again."""
+
+Found = tuple[Passage, ...]
+Best = Callable[[Postings, Sequence[Sequence[int]], int], "tuple[Array, Array]"]
+
+
+class _Passages(Protocol):
+    """Passages by position: a tuple in memory, or the files of an index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Passage: ...
+
+
+class Bm25Searcher:
+    """Searches an index by BM25; a ``core.types.Searcher``, for any number of threads.
+
+    Use :meth:`open` or :meth:`from_passages`.
+    """
+
+    def __init__(
+        self,
+        postings: Postings,
+        vocabulary: Vocabulary,
+        passages: _Passages,
+        tokenizer: WordTokenizer,
+        info: IndexInfo,
+        best: Best = fallback.best,
+    ) -> None:
+        self.info = info
+        self._postings = postings
+        self._vocabulary = vocabulary
+        self._passages = passages
+        self._tokenizer = tokenizer
+        self._best = best
+        self._memory = _Memory()
+
+    def __len__(self) -> int:
+        return self.info.passages
+
+    @classmethod
+    def open(cls, path: Path, report: Report = ignore) -> Bm25Searcher:
+        """Opens an index; its arrays, words and passages stay on disk and are mapped into memory.
+
+        Args:
+            path: The index's folder.
+            report: Gets the phase in which search is warmed up, where it has to be.
+
+        Raises:
+            RetrievalIndexError: The index is missing, broken, or newer than this version.
+        """
+        path = Path(path)
+        info = open_manifest(path, small=CHECKED_WHOLE)
+        tokenizer, postings = _tokenizer_of(info), load_postings(path)
+        vocabulary, passages = open_vocabulary(path), PassageFile(path)
+        if len(vocabulary) != len(postings.indptr) - 1:
+            raise broken(path / INDPTR)
+        if not info.passages == len(passages) == postings.passages:
+            raise broken(path / MANIFEST)
+        return cls(postings, vocabulary, passages, tokenizer, info, _best_for(postings, report))
+
+    @classmethod
+    def from_passages(
+        cls,
+        passages: Iterable[Passage],
+        *,
+        k1: float = K1,
+        b: float = B,
+        stemmer: Stemmer = STEMMER,
+        title_weight: int = TITLE_WEIGHT,
+        report: Report = ignore,
+    ) -> Bm25Searcher:
+        """Indexes passages in memory; for some ten thousand of them at most.
+
+        Raises:
+            DataError: No passage has a word in it.
+        """
+        kept = tuple(passages)
+        tokenizer = WordTokenizer(stemmer)
+        postings, words = build_in_memory(kept, tokenizer, k1, b, title_weight)
+        info = IndexInfo(None, len(kept), len(words), k1, b, tokenizer.settings, 0, __version__, title_weight)
+        return cls(postings, words, kept, tokenizer, info, _best_for(postings, report))
+
+    def passage(self, position: int) -> Passage:
+        """The passage at a place in the corpus, from 0 to the index's length; read from disk when asked for."""
+        return self._passages[position]
+
+    def search(self, queries: Sequence[str], k: int) -> list[Found]:
+        """Answers all queries in one call; equal ones are searched once, and not at all if they were lately.
+
+        Args:
+            queries: Any text; an empty one, or one without a known word, finds nothing.
+            k: Passages per query, at most.
+
+        Returns:
+            One tuple per query, in order: the best passages first, equal scores by their place in the corpus.
+
+        Raises:
+            RetrievalIndexError: The index turns out to be broken.
+        """
+        k = min(k, len(self))
+        if k < 1:
+            return [()] * len(queries)
+        remembered = {query: self._memory.get(query, k) for query in dict.fromkeys(queries)}
+        found = self._search([query for query, result in remembered.items() if result is None], k)
+        return [remembered[query] or found.get(query, ()) for query in queries]
+
+    def _search(self, queries: Sequence[str], k: int) -> dict[str, Found]:
+        """Searches for different texts, those with the same words once."""
+        words = {query: self._tokenizer.known(query, self._vocabulary) for query in queries}
+        found = {ids: self._memory.get(ids, k) if ids else () for ids in words.values()}
+        new = [ids for ids, result in found.items() if result is None]
+        if new:
+            found |= zip(new, self._search_words(new, k), strict=True)
+        results = {query: found[ids] or () for query, ids in words.items()}
+        for query, ids in words.items():
+            self._memory.put(ids, k, results[query])
+            self._memory.put(query, k, results[query])
+        return results
+
+    def _search_words(self, queries: Sequence[tuple[int, ...]], k: int) -> list[Found]:
+        try:
+            positions, scores = self._best(self._postings, queries, k)
+        except IndexError as error:
+            raise broken((self.info.path or Path()) / INDICES) from error
+        rows = zip(positions.tolist(), scores.tolist(), strict=True)
+        return [tuple(self._passage(*hit) for hit in zip(*row, strict=True) if hit[0] >= 0) for row in rows]
+
+    def _passage(self, position: int, score: float) -> Passage:
+        return replace(self._passages[position], score=score)
+
+
+class _Memory:
+    """Earlier results, by text and by words; those not asked for longest are forgotten.
+
+    Threads need no lock: every step is one call of C code, and none depends on the one before it.
+    """
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[tuple[object, int], Found] = OrderedDict()
+
+    def get(self, query: str | tuple[int, ...], k: int) -> Found | None:
+        key = query, k
+        found = self._results.get(key)
+        if found is not None:
+            with suppress(KeyError):  # Another thread may have just forgotten it.
+                self._results.move_to_end(key)
+        return found
+
+    def put(self, query: str | tuple[int, ...], k: int, result: Found) -> None:
+        self._results[query, k] = result
+        while len(self._results) * k > 2 * REMEMBERED:
+            with suppress(KeyError):
+                self._results.popitem(last=False)
+
+
+def _best_for(postings: Postings, report: Report) -> Best:
+    """Returns what searches these postings fastest, ready to run."""
+    if postings.passages < KERNEL_FROM:
+        fallback.warm()
+        return fallback.best
+    phase, began = "Warming up search", time.perf_counter()
+    report(PhaseStarted(phase))
+    best: Best = fallback.best
+    try:
+        from ragr1_lite.retrieval.bm25 import kernel
+
+        kernel.warm()
+        best = kernel.best
+    except Exception as error:  # numba is missing, does not fit this NumPy or processor, or cannot keep its code.
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        report(Notice(f"Search is slow: its compiled form cannot be started ({why})", "warning"))
+        fallback.warm()
+    report(PhaseFinished(phase, time.perf_counter() - began))
+    return best
+
+
+def _tokenizer_of(info: IndexInfo) -> WordTokenizer:
+    """Returns the tokenizer an index was built with."""
+    stemmer = info.tokenizer.get("stemmer")
+    tokenizer = WordTokenizer(cast(Stemmer, stemmer)) if stemmer in get_args(Stemmer) else None
+    if tokenizer is None or tokenizer.settings != info.tokenizer:
+        raise RetrievalIndexError(f"The index {info.path} cuts words in a way this version does not know", REBUILD)
+    return tokenizer

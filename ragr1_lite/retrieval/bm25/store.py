@@ -1,0 +1,285 @@
+"""An index on disk: its folder, its manifest with checksums, and its passages, fetched by offset.
+
+The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.json``) and beside it::
+
+    passages.jsonl          one passage a line: id, title, text
+    passages.offsets.npy    int64, shape (count + 1,): where each line begins, and where the last one ends
+    vocabulary.*.npy        a hash table of bm25s' words: :mod:`ragr1_lite.retrieval.bm25.vocabulary`
+    manifest.json           written last: what was built, and the size and SHA-256 of every file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.core.errors import RetrievalIndexError, StorageError
+from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.types import Passage
+from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, HashedFile, broken, load_array, map_file, save_array
+
+FORMAT = "ragr1-lite-bm25"
+FORMAT_VERSION = 2
+MANIFEST, PASSAGES, OFFSETS = "manifest.json", "passages.jsonl", "passages.offsets.npy"
+NAME_ONE = "Name the folder an index was built in."
+_CHUNK = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an index is made of.
+
+    Attributes:
+        path: Its folder; ``None`` where it lives in memory.
+        passages: How many there are.
+        words: How many different words they hold.
+        k1: BM25's saturation of repeated words.
+        b: BM25's weight of a passage's length.
+        tokenizer: The settings that queries are cut with.
+        bytes: Size on disk; 0 in memory.
+        package: The version of this package that built it.
+        title_weight: How many times the words of titles were counted.
+    """
+
+    path: Path | None
+    passages: int
+    words: int
+    k1: float
+    b: float
+    tokenizer: dict[str, str]
+    bytes: int
+    package: str
+    title_weight: int = 1
+
+
+class PassageFile:
+    """The passages of an index, read from its memory-mapped files when asked for.
+
+    Raises:
+        RetrievalIndexError: The files do not fit each other.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PASSAGES
+        self._offsets = load_array(folder / OFFSETS, "<i8")
+        self._map = map_file(self._path)
+        if len(self._offsets) < 2 or self._offsets[-1] != len(self._map):
+            raise broken(folder / OFFSETS)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, position: int) -> Passage:
+        try:
+            return Passage(**json.loads(self._map[self._offsets[position] : self._offsets[position + 1]]))
+        except (ValueError, TypeError) as error:
+            raise broken(self._path) from error
+
+
+def write_passages(folder: Path, passages: Iterable[Passage], checksums: dict[str, str]) -> Iterator[Passage]:
+    """Yields the passages on while it writes them into ``folder``, and adds the files' checksums in the end."""
+    import numpy as np
+
+    offsets = array("q", [0])
+    to_json = json.JSONEncoder(ensure_ascii=False).encode
+    with HashedFile(folder / PASSAGES) as file:
+        for passage in passages:
+            row = {"id": passage.id, "title": passage.title, "text": passage.text}
+            # A passage that came from elsewhere than a corpus may hold half of a surrogate pair: it is kept as it is.
+            file.write(to_json(row).encode("utf-8", "surrogatepass") + b"\n")
+            offsets.append(file.size)
+            yield passage
+    checksums[PASSAGES] = file.sha256
+    checksums[OFFSETS] = save_array(folder / OFFSETS, "<i8", np.frombuffer(offsets, np.int64))
+
+
+@contextmanager
+def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Gives a folder beside ``out`` to build in, which takes the place of ``out`` in one step when all went well.
+
+    Whatever ends the building early leaves ``out`` as it was, or absent; what a killed process left behind is cleared
+    away by the next one that builds in the same place.
+
+    Raises:
+        RetrievalIndexError: ``out`` exists and may not be overwritten, or is not an index.
+        StorageError: The disk is full or not writable.
+    """
+    out = out.resolve()
+    building = out.with_name(f".{out.name}.building-{os.getpid()}")
+    retired = out.with_name(f".{out.name}.old-{os.getpid()}")
+    try:
+        _clear_leftovers(out)
+        _check_target(out, overwrite)
+        building.mkdir(parents=True)
+        yield building
+        _check_target(out, overwrite)
+        if out.exists():
+            out.rename(retired)
+        building.rename(out)
+    except OSError as error:
+        raise StorageError(
+            f"The index cannot be written to {out} ({error.strerror or error})", "Make room, or name another folder."
+        ) from error
+    finally:
+        if retired.exists() and not out.exists():
+            retired.rename(out)
+        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def write_manifest(folder: Path, info: IndexInfo, checksums: Mapping[str, str], **more: str) -> IndexInfo:
+    """Writes the manifest of a finished ``folder`` and returns the information with the size filled in.
+
+    Args:
+        folder: The index that is being built.
+        info: What it is made of.
+        checksums: SHA-256 of files by name, as far as they are known; the others are read for it.
+        more: Further fields.
+    """
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": checksums.get(path.name) or _sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
+    info = replace(info, bytes=sum(path.stat().st_size for path in folder.iterdir()))
+    fields = asdict(replace(info, path=None))
+    del fields["path"]
+    manifest = {"format": FORMAT, "version": FORMAT_VERSION, **fields, **more, "files": files}
+    manifest["sha256"] = _own_sha256(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return info
+
+
+def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> IndexInfo:
+    """Reads an index's manifest and checks that its files are there in the right sizes.
+
+    Args:
+        path: The index's folder.
+        small: The smallest files, together up to this many bytes, are checked by their checksums too.
+        report: Gets a phase for each file that is read for its checksum.
+
+    Raises:
+        RetrievalIndexError: The folder is missing, no index, of another version than this, or broken.
+    """
+    manifest = _manifest(path)
+    try:
+        fields = {name: manifest[name] for name in IndexInfo.__dataclass_fields__ if name != "path"}
+        info = IndexInfo(path=path, **fields)
+        files = sorted((int(file["bytes"]), name, file["sha256"]) for name, file in manifest["files"].items())
+        int(info.bytes)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise broken(path / MANIFEST) from error
+    for size, name, checksum in files:
+        file = path / name
+        small -= size
+        if not file.is_file() or file.stat().st_size != size or (small >= 0 and _sha256(file, report) != checksum):
+            raise broken(file)
+    return info
+
+
+def verify_index(path: Path, report: Report = ignore) -> IndexInfo:
+    """Checks every file of an index against its checksum.
+
+    Args:
+        path: The index's folder.
+        report: Gets a phase for each file: a large index takes minutes.
+
+    Raises:
+        RetrievalIndexError: Names the first file that is missing or is not what was built.
+    """
+    return open_manifest(path, small=2**63, report=report)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise RetrievalIndexError(f"There is no index {path}", "Check the path, or build it first.")
+    file = path / MANIFEST
+    if not file.is_file():
+        raise RetrievalIndexError(f"{path} is not an index: it has no {MANIFEST}", NAME_ONE)
+    try:
+        manifest = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise broken(file) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise RetrievalIndexError(f"{path} is not an index of ragr1-lite: its {MANIFEST} is not one of ours", NAME_ONE)
+    if manifest.get("sha256") != _own_sha256(manifest) or not isinstance(manifest.get("version"), int):
+        raise broken(file)
+    if manifest["version"] != FORMAT_VERSION:
+        age, hint = (
+            ("a newer", "Upgrade ragr1-lite, or build the index again.")
+            if manifest["version"] > FORMAT_VERSION
+            else ("an older", REBUILD)
+        )
+        raise RetrievalIndexError(
+            f"The index {path} was built by {age} version of ragr1-lite ({manifest.get('package')})", hint
+        )
+    return manifest
+
+
+def _own_sha256(manifest: dict[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _clear_leftovers(out: Path) -> None:
+    """Clears away what dead processes, or an earlier one of our number, left of building in ``out``."""
+    if not out.parent.is_dir():
+        return
+    for path in sorted(out.parent.iterdir()):
+        left = re.fullmatch(rf"\.{re.escape(out.name)}\.(building|old)-(\d+)", path.name)
+        if left is None or (int(left[2]) != os.getpid() and _is_alive(int(left[2]))):
+            continue
+        if left[1] == "old" and not out.exists():
+            path.rename(out)  # Its process was killed between the two steps of overwriting.
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process runs. On Windows, where asking would end it, it is taken to."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    manifest = out / MANIFEST
+    if not manifest.is_file() or FORMAT.encode() not in manifest.read_bytes():
+        raise RetrievalIndexError(f"{out} exists and is not an index", "Name a folder that does not exist yet.")
+    if not overwrite:
+        raise RetrievalIndexError(
+            f"The index {out} exists already", "Name another folder, or ask for it to be overwritten."
+        )
+
+
+def _sha256(path: Path, report: Report = ignore) -> str:
+    name, began, digest = f"Checking {path.name}", time.perf_counter(), hashlib.sha256()
+    report(PhaseStarted(name, _mebibytes(path.stat().st_size), "MiB"))
+    with path.open("rb") as stream:
+        while piece := stream.read(_CHUNK):
+            digest.update(piece)
+            report(PhaseAdvanced(name, _mebibytes(stream.tell())))
+    report(PhaseFinished(name, time.perf_counter() - began))
+    return digest.hexdigest()
+
+
+def _mebibytes(size: int) -> int:
+    return math.ceil(size / 2**20)

@@ -1,0 +1,94 @@
+"""Finds the files of a corpus: those that are named, and those in folders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.events import Notice, Report
+from ragr1_lite.files.hub_rows import PREFIX, HubData
+from ragr1_lite.files.json_lines import reading
+from ragr1_lite.files.sources import File, Form, Source, file_of, form_of
+from ragr1_lite.retrieval.corpora.rows import PASSAGES
+
+NEVER_IN_FOLDERS: frozenset[Form] = frozenset({"json", "csv"})
+"""In a folder of documents these are rather settings and lists; named by themselves they are corpora."""
+
+_PACKAGES = {"html": "selectolax", "pdf": "pypdf"}
+
+
+def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
+    """Finds every file that is meant, without reading it; folders are searched for the forms that ``SUFFIXES`` names.
+
+    Args:
+        names: Files, folders, and ``hub:`` names.
+        report: Gets a notice for each folder in which something was left out.
+
+    Raises:
+        DataError: One does not exist, cannot be read, is of no known form, or needs a package that is missing.
+    """
+    found: list[Source] = []
+    for name in names:
+        posix = name.as_posix() if isinstance(name, Path) else name
+        if posix.startswith(PREFIX):
+            found.append(HubData.parse(posix))
+            continue
+        path = Path(name)
+        with reading(path):
+            if path.is_dir():
+                found += _files_of(path, f"{posix}/" if len(names) > 1 else "", report)
+            else:
+                found.append(file_of(path, posix if len(names) > 1 else path.name, PASSAGES))
+    _need_packages({source.form for source in found if isinstance(source, File)})
+    return found
+
+
+def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
+    found: list[File] = []
+    left_out: Counter[str] = Counter()
+    kinds: set[str] = set()
+    for root, folders, names in os.walk(folder, onerror=lambda _: left_out.update(["unreadable"])):
+        seen = [name for name in (*folders, *names) if not name.startswith(".")]
+        left_out["hidden"] += len(folders) + len(names) - len(seen)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(root, name) for name in sorted({*seen} & {*names})):
+            form = form_of(path.name)
+            if form is None or form in NEVER_IN_FOLDERS:
+                left_out["of another kind"] += 1
+                kinds.add(path.suffix or path.name)
+            elif not path.is_file():
+                left_out["unreadable"] += 1
+            else:
+                name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="replace")
+                found.append(File(path, form, prefix + name, path.stat().st_size))
+    told = _told(left_out, kinds)
+    if not found:
+        raise DataError(
+            f"There is no file in the folder {folder} that can be read{told and f' ({told})'}", PASSAGES.hint
+        )
+    if told:
+        report(Notice(f"Left out of {folder}: {told}"))
+    return found
+
+
+def _told(left_out: Counter[str], kinds: set[str]) -> str:
+    some = ", ".join(sorted(kinds)[:5]) + ", …" * (len(kinds) > 5)
+    return ", ".join(
+        f"{count} {what}" + (f" ({some})" if what == "of another kind" else "")
+        for what, count in left_out.items()
+        if count
+    )
+
+
+def _need_packages(forms: set[Form]) -> None:
+    missing = sorted({package for form, package in _PACKAGES.items() if form in forms and not find_spec(package)})
+    if missing:
+        raise DataError(
+            f"Reading {' and '.join(sorted({form.upper() for form in forms & {*_PACKAGES}}))} "
+            f"needs {' and '.join(missing)}",
+            "Install it with: pip install 'ragr1-lite[docs]'",
+        )

@@ -1,0 +1,1 @@
+"""Searching over the network: a client and a server of the ``/retrieve`` form, OpenSearch, web search."""

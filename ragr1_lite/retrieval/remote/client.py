@@ -1,0 +1,249 @@
+"""What searchers in the network share: a client for JSON, how failures are retried and told, how passages are read.
+
+What a server sends is not trusted: it is parsed as JSON and nothing else, its size is bounded, its shape is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from ragr1_lite.core.errors import ConfigError, RagR1Error, RetrievalIndexError
+from ragr1_lite.core.types import Passage
+from ragr1_lite.retrieval.titles import split_contents
+
+_ANSWER_BYTES = 256 * 2**20
+_TEXT_CHARACTERS = 10**6
+_LARGEST_SCORE = 1e30
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED_PAUSE = 0.25, 8.0, 30.0
+
+T = TypeVar("T")
+
+
+class Temporary(Exception):
+    """Why a request failed that may succeed when it is sent again.
+
+    Args:
+        reason: As it can stand in parentheses.
+        after: Seconds the server asked to wait.
+    """
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class JsonClient:
+    """Speaks JSON with one server: connections are kept, time and size are bounded, temporary failures are retried.
+
+    Args:
+        name: The server, as the beginning of a sentence.
+        url: Where it is asked. What is on this machine is reached without a proxy.
+        hint: How to mend that it is gone or refuses.
+        timeout: Seconds until an answer must be there whole.
+        retries: How often a request is sent again.
+        headers: Sent with every request.
+    """
+
+    def __init__(
+        self, name: str, url: str, hint: str, *, timeout: float, retries: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        import httpx
+
+        self._name, self._url, self._hint, self._timeout, self._retries = name, url, hint, timeout, retries
+        self._http = httpx.Client(
+            verify=trusted(),
+            trust_env=not is_here(split_url(url).hostname),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+            headers={"Accept": "application/json", **(headers or {})},
+        )
+
+    def ask(self, method: str, *, params: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """Sends a request, with ``body`` as JSON, and returns the answer's JSON.
+
+        Raises:
+            RetrievalIndexError: The server is gone, refuses, or its answer is too large or no JSON.
+        """
+        options: dict[str, Any] = {"params": params}
+        if body is not None:
+            options |= {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+        status, content = retried(lambda: self._send(method, options), self._retries, self.gone)
+        if not 200 <= status < 300:
+            raise RetrievalIndexError(f"{self._name} refuses the request ({_told(status, content)})", self._hint)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            raise self.unusable("it is not JSON") from None
+
+    def reach(self) -> None:
+        """Makes sure that something answers, whatever it says.
+
+        Raises:
+            RetrievalIndexError: Nothing does.
+        """
+        retried(lambda: self._send("GET", {}, any_status=True), min(1, self._retries), self.gone)
+
+    def gone(self, reason: str) -> RetrievalIndexError:
+        """The error of a server that does not answer."""
+        return RetrievalIndexError(f"{self._name} does not answer ({reason})", self._hint)
+
+    def unusable(self, reason: str) -> RetrievalIndexError:
+        """The error of an answer that cannot be used."""
+        return RetrievalIndexError(
+            f"{self._name} gave an answer that cannot be used: {reason}",
+            "Check that the URL is that of a search server.",
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def _send(self, method: str, options: dict[str, Any], *, any_status: bool = False) -> tuple[int, bytes]:
+        import httpx
+
+        deadline = time.monotonic() + self._timeout
+        content = bytearray()
+        try:
+            with self._http.stream(method, self._url, **options) as response:
+                for piece in response.iter_bytes():
+                    content += piece
+                    if len(content) > _ANSWER_BYTES:
+                        raise self.unusable(f"it is larger than {_ANSWER_BYTES // 2**20} MiB")
+                    if time.monotonic() > deadline:
+                        raise Temporary(f"no whole answer within {self._timeout:g} s")
+        except httpx.TimeoutException:
+            raise Temporary(f"no answer within {self._timeout:g} s") from None
+        except httpx.TransportError as error:
+            raise Temporary(one_line(str(error)) or type(error).__name__) from None
+        except httpx.HTTPError as error:
+            raise self.unusable(one_line(str(error)) or type(error).__name__) from None
+        status = response.status_code
+        if (status == 429 or status >= 500) and not any_status:
+            raise Temporary(_told(status, content), _seconds(response.headers.get("Retry-After")))
+        return status, bytes(content)
+
+
+def retried(call: Callable[[], T], retries: int, gone: Callable[[str], RagR1Error]) -> T:
+    """Calls until it does not raise :class:`Temporary`, with pauses that double, shortened at random by up to a half.
+
+    Raises:
+        RagR1Error: What ``gone`` makes of the last reason, after ``retries`` further calls.
+    """
+    for attempt in range(retries + 1):
+        try:
+            return call()
+        except Temporary as failure:
+            if attempt == retries:
+                raise gone(str(failure)) from None
+            pause = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+            time.sleep(pause if failure.after is None else max(pause, min(failure.after, _LONGEST_ASKED_PAUSE)))
+    raise AssertionError("unreachable")
+
+
+def each_once(
+    queries: Sequence[str], k: int, ask: Callable[[list[str]], Iterable[tuple[Passage, ...]]], at_once: int
+) -> list[tuple[Passage, ...]]:
+    """Asks every query once, ``at_once`` in a call; blank ones find nothing and are not asked.
+
+    Returns:
+        One tuple per query, in the queries' order.
+    """
+    distinct = [query for query in dict.fromkeys(queries) if query.strip()] if k > 0 else []
+    found: dict[str, tuple[Passage, ...]] = {}
+    for start in range(0, len(distinct), at_once):
+        part = distinct[start : start + at_once]
+        found |= zip(part, ask(part), strict=True)
+    return [found.get(query, ()) for query in queries]
+
+
+def split_url(url: str) -> SplitResult:
+    """Takes a server's URL apart.
+
+    Raises:
+        ConfigError: It has no host, a port that is none, a password, or characters that no URL has.
+    """
+    if "@" in url:
+        raise ConfigError(
+            f"The URL of {one_line(url.rpartition('@')[2])} holds a user name or password, which runs would write down",
+            "Leave it out; for OpenSearch, set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment.",
+        )
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0 and not parts.fragment
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigError(f"{url!r} is not the URL of a server", "Write it like http://127.0.0.1:8000/retrieve.")
+    return parts
+
+
+def is_here(host: str | None) -> bool:
+    """Whether a host's name is this machine's own."""
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Verifies servers by certifi's certificates, or those of ``SSL_CERT_FILE``; made once, as that takes a while."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+def read_document(document: Any, identifier: Any, score: Any) -> Passage:
+    """The passage of a document: ``title`` and ``text``, or ``contents`` with both in it.
+
+    Raises:
+        ValueError: Something in it is missing, not of its kind, or too large.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("a document is not an object")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < _LARGEST_SCORE:
+        raise ValueError("a score is not a number")
+    title, text = document.get("title") or "", document.get("text")
+    if text is None:
+        text = document.get("contents")
+        if isinstance(text, str) and isinstance(title, str):
+            title, text = split_contents(text, title)
+    if not isinstance(title, str) or not isinstance(text, str):
+        raise ValueError("a document has no `contents`")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        raise ValueError("a document's id is neither text nor a whole number")
+    if len(title) + len(text) > _TEXT_CHARACTERS:
+        raise ValueError(f"a document has more than {_TEXT_CHARACTERS:,} characters")
+    return Passage(whole(str(identifier)), whole(title), whole(text), float(score))
+
+
+def whole(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can bring in and no tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """The beginning of a foreign text, without anything that a terminal would act on."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
+    return line if len(line) <= most else f"{line[:most]}…"
+
+
+def _told(status: int, content: bytes | bytearray) -> str:
+    """A status, with the reason the server gave."""
+    text = content[:4096].decode("utf-8", "replace")
+    try:
+        told = json.loads(content) if len(content) <= 65_536 else text
+    except (ValueError, RecursionError):
+        told = "" if "<html" in text.lower() else text
+    if isinstance(told, dict):
+        told = next((told[key] for key in ("detail", "error", "message") if told.get(key)), "")
+    told = one_line(told if isinstance(told, str) else json.dumps(told))
+    return f"status {status}: {told}" if told else f"status {status}"
+
+
+def _seconds(header: str | None) -> float | None:
+    """The seconds of a Retry-After header; ``None`` for a date or nonsense."""
+    return float(header) if header is not None and header.isdecimal() and len(header) < 6 else None

@@ -1,0 +1,157 @@
+"""What every server of ours is run with: FastAPI and uvicorn, the extra ``serve``, on a socket that is listened at."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from ragr1_lite.core.errors import ConfigError
+
+_CONNECTIONS = 1_000
+_PATIENCE = 30.0
+"""Seconds a client may take to send its request."""
+
+
+class Refused(Exception):
+    """Why a request is not answered, and the HTTP status that says so."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def need_extra(what: str) -> None:
+    """Makes sure that FastAPI and uvicorn are there.
+
+    Args:
+        what: What needs them, as a sentence begins.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    try:
+        for package in ("fastapi", "uvicorn"):
+            import_module(package)
+    except ImportError:
+        raise ConfigError(
+            f"{what} needs FastAPI and uvicorn", "Install them with: pip install 'ragr1-lite[serve]'"
+        ) from None
+
+
+async def read_body(request: Any, most: int) -> bytes:
+    """Reads a request's body. One that is too large is read to its end and dropped, so that its sender hears why.
+
+    Raises:
+        Refused: It is too large, or takes too long.
+    """
+    body, size = bytearray(), 0
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            async for piece in request.stream():
+                size += len(piece)
+                if size <= most:
+                    body += piece
+    except TimeoutError:
+        if size <= most:
+            raise Refused(408, f"The request was not there after {_PATIENCE:g} seconds.") from None
+    if size > most:
+        raise Refused(413, f"The request is larger than {most} bytes.")
+    return bytes(body)
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens at the address, closed afterwards. Who connects before it is served from waits.
+
+    Raises:
+        ConfigError: The port is in use, or there is no such address.
+    """
+    if not 0 <= port <= 65_535:  # getaddrinfo would take it modulo 65,536
+        raise ConfigError(f"There is no port {port} to listen at", "Choose one up to 65535, or 0 for a free one.")
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = min(places)  # IPv4 first, as clients take localhost for 127.0.0.1
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"There is no address {host}:{port} to listen at ({error})", "Use 127.0.0.1.") from None
+    with listener:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(_CONNECTIONS)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigError(
+                    f"Port {port} of {host} is in use", "Choose another one, or 0 for a free one."
+                ) from None
+            reason = error.strerror or error
+            raise ConfigError(
+                f"{host}:{port} cannot be listened at ({reason})", "Choose another host or port."
+            ) from None
+        yield listener
+
+
+def only_for_this_machine(app: Any, address: str) -> None:
+    """Refuses what was sent to another host's name: a web page could otherwise have its name point here, and read."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    names = [address, f"[{address}]", "localhost", "127.0.0.1"]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+
+
+def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:
+    """Serves until Ctrl-C or SIGTERM; requests under way have ``grace`` seconds to be answered.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+    """
+    _server(app, grace).run(sockets=[listener])
+
+
+@contextmanager
+def in_background(app: Any, what: str) -> Iterator[str]:
+    """Serves on a free port of this machine while the block runs, in a thread; the URL.
+
+    Args:
+        app: The application.
+        what: What needs it, as a sentence begins.
+
+    Raises:
+        ConfigError: The extra is not installed.
+    """
+    need_extra(what)
+    server = _server(app, 1)
+    with listening("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _server(app: Any, grace: int) -> Any:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=grace,
+    )
+    return uvicorn.Server(config)

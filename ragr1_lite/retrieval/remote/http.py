@@ -1,0 +1,98 @@
+r"""Searching a server that speaks the ``/retrieve`` form over HTTP.
+
+The form is that of Search-R1's and RAG-R1's retrieval servers, so theirs can be searched as well as ours::
+
+    {"queries": ["area of Chad"], "topk": 3, "return_scores": true}
+    {"result": [[{"document": {"id": "7", "contents": "\"Chad\"\nChad is …"}, "score": 11.2}, …]]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.types import Passage
+from ragr1_lite.retrieval.remote.client import JsonClient, each_once, read_document, split_url
+
+__all__ = ["HttpSearcher"]
+
+QUERIES = 4_000
+"""Queries per request, at most; a turn has some hundreds, making training data may ask for many thousands at once."""
+PASSAGES = 40_000
+"""Passages that one request may ask for."""
+_START = "Check the URL, or start it; one of ours starts with: ragr1-lite index serve FOLDER"
+
+
+class HttpSearcher:
+    """Searches over HTTP by the ``/retrieve`` form; a :class:`ragr1_lite.core.types.Searcher`.
+
+    Args:
+        url: Of the server; ``/retrieve`` is added where there is no path.
+        timeout: Seconds until an answer must be there.
+        retries: How often a request is sent again after a lost connection, a 429 or a 5xx, with growing pauses.
+
+    Raises:
+        ConfigError: The URL is not one of a server.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 60.0, retries: int = 5) -> None:
+        parts = split_url(url)
+        self.url = parts._replace(path=parts.path if parts.path.strip("/") else "/retrieve").geturl()
+        self._client = JsonClient(f"The search server {self.url}", self.url, _START, timeout=timeout, retries=retries)
+
+    @classmethod
+    def open(cls, url: str, report: Report = ignore) -> HttpSearcher:
+        """Connects, so that a server that is not there is noticed before anything else is begun.
+
+        Raises:
+            RetrievalIndexError: Nothing answers.
+        """
+        searcher = cls(url)
+        searcher._client.reach()
+        return searcher
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """Answers all queries with one request; equal ones are sent once, blank ones find nothing.
+
+        Raises:
+            RetrievalIndexError: The server is gone, refuses the request or answers nonsense.
+        """
+        at_once = min(QUERIES, max(1, PASSAGES // max(1, k)))
+        return each_once(queries, k, lambda part: self._ask(part, k), at_once)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
+        answer = self._client.ask("POST", body={"queries": queries, "topk": k, "return_scores": True})
+        try:
+            return _read_result(answer, len(queries), k)
+        except ValueError as problem:
+            raise self._client.unusable(str(problem)) from None
+
+
+def _read_result(answer: Any, queries: int, k: int) -> list[tuple[Passage, ...]]:
+    """The passages of an answer.
+
+    Raises:
+        ValueError: It is not in the ``/retrieve`` form; says where.
+    """
+    result = answer.get("result") if isinstance(answer, dict) else None
+    if not isinstance(result, list):
+        raise ValueError("it has no list `result`")
+    if len(result) != queries:
+        raise ValueError(f"it has {len(result)} results for {queries} queries")
+    return [tuple(_read_passages(row, k)) for row in result]
+
+
+def _read_passages(row: Any, k: int) -> Iterator[Passage]:
+    if not isinstance(row, list):
+        raise ValueError("a query's result is not a list")
+    for item in row[:k]:
+        if not isinstance(item, dict):
+            raise ValueError("a passage is not an object")
+        document = item.get("document", item)
+        identifier = document.get("id", "") if isinstance(document, dict) else ""
+        yield read_document(document, identifier, item.get("score", 0.0))

@@ -1,0 +1,305 @@
+"""Searching an OpenSearch cluster, for corpora that outgrow one machine. The only importer of opensearch-py.
+
+A turn's queries are one ``_msearch`` request, passages go in by ``_bulk``. The URL names the index::
+
+    opensearch://localhost:9200/wiki            plain HTTP
+    opensearch+https://search.example.org/wiki  TLS, verified; SSL_CERT_FILE may name a certificate of one's own
+
+User and password come from ``OPENSEARCH_USERNAME`` and ``OPENSEARCH_PASSWORD`` in the environment.
+opensearch-py is the extra ``opensearch``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any
+
+from ragr1_lite.core.errors import ConfigError, DataError, RagR1Error, RetrievalIndexError
+from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.types import Passage
+from ragr1_lite.retrieval.remote.client import (
+    Temporary,
+    each_once,
+    is_here,
+    one_line,
+    read_document,
+    retried,
+    split_url,
+    trusted,
+    whole,
+)
+
+__all__ = ["OpenSearchSearcher", "index_passages"]
+
+QUERIES = 1_000
+"""Queries per ``_msearch``, at most."""
+_WORDS = 200
+"""Words of a query that are searched: a cluster takes 1,024 clauses, and every word is one in each field."""
+_BULK_PASSAGES, _BULK_BYTES = 1_000, 8 * 2**20
+_TOO_MANY_REFUSED = 10
+_FIELDS = ["title", "text", "contents"]
+_FORM = "Write it like opensearch://localhost:9200/wiki, or opensearch+https://… for TLS."
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
+_MAPPING = {
+    "mappings": {
+        "dynamic": False,
+        "properties": {
+            "title": {"type": "text", "analyzer": "english"},
+            "text": {"type": "text", "analyzer": "english"},
+        },
+    }
+}
+
+
+class OpenSearchSearcher:
+    """Searches an index of an OpenSearch cluster by BM25; a :class:`ragr1_lite.core.types.Searcher`.
+
+    Title and text are searched as if they were one field; ``contents``, where documents have it, too.
+
+    Args:
+        url: Of the index; see the module.
+        timeout: Seconds until an answer must be there.
+        retries: How often a request is sent again after a lost connection, a 429 or a 5xx, with growing pauses.
+
+    Raises:
+        ConfigError: The URL is not one of an index, or opensearch-py is not installed.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 60.0, retries: int = 5) -> None:
+        self._cluster = _Cluster(url, timeout, retries)
+        self.url = self._cluster.url
+
+    @classmethod
+    def open(cls, url: str, report: Report = ignore) -> OpenSearchSearcher:
+        """Connects and makes sure that the index is there.
+
+        Raises:
+            RetrievalIndexError: The cluster does not answer, refuses, or has no such index.
+        """
+        searcher = cls(url)
+        cluster = searcher._cluster
+        if not cluster.call(lambda client: client.indices.exists(index=cluster.index), retries=1):
+            raise cluster.missing()
+        if cluster.exposed:
+            report(Notice(f"{url} is plain HTTP: the password can be read on its way.", "warning"))
+        return searcher
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """Answers all queries with one ``_msearch``; equal ones are sent once, blank ones find nothing.
+
+        Raises:
+            RetrievalIndexError: The cluster is gone, has no such index, or refuses the request.
+        """
+        return each_once(queries, k, lambda part: self._ask(part, k), QUERIES)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._cluster.client.close()
+
+    def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
+        cluster = self._cluster
+        body = [line for query in queries for line in ({}, _query(query, k))]
+        answer = cluster.call(lambda client: client.msearch(body=body, index=cluster.index))
+        responses = answer.get("responses") if isinstance(answer, dict) else None
+        if not isinstance(responses, list) or len(responses) != len(queries):
+            raise cluster.unusable("it has not one response for each query")
+        try:
+            return [tuple(_read_hits(cluster.checked(response), k)) for response in responses]
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise cluster.unusable(f"a response is not of its form ({one_line(str(problem))})") from None
+
+
+def index_passages(
+    url: str, passages: Iterable[Passage], *, overwrite: bool = False, retries: int = 5, report: Report = ignore
+) -> int:
+    """Makes an index in a cluster and puts passages into it, in chunks by ``_bulk``.
+
+    Args:
+        url: Of the index to make; see the module.
+        passages: Read once, in order. One with the id of an earlier one takes its place.
+        overwrite: Whether an index of that name may be deleted first.
+        retries: How often a chunk is sent again.
+        report: Gets the phase.
+
+    Returns:
+        How many passages were put in.
+
+    Raises:
+        RetrievalIndexError: The index exists and may not be overwritten, or the cluster is gone or refuses.
+        DataError: The cluster refused more than a few passages.
+    """
+    cluster = _Cluster(url, 120.0, retries)
+    began, done = time.perf_counter(), 0
+    refused: list[str] = []
+    try:
+        _make_index(cluster, overwrite)
+        total = len(passages) if isinstance(passages, Sized) else None
+        report(PhaseStarted("Indexing passages", total, "passages"))
+        for chunk in _chunks(passages):
+            refused += cluster.call(lambda client, lines=chunk: _put(client, cluster, lines))
+            done += len(chunk) // 2
+            if len(refused) > _TOO_MANY_REFUSED:
+                raise DataError(
+                    f"The cluster refused {len(refused)} of {done} passages; the first: {refused[0]}", _FORM
+                )
+            report(PhaseAdvanced("Indexing passages", done))
+        cluster.call(lambda client: client.indices.refresh(index=cluster.index))
+    finally:
+        cluster.client.close()
+    if refused:
+        report(Notice(f"The cluster refused {len(refused)} of {done} passages; the first: {refused[0]}", "warning"))
+    report(PhaseFinished("Indexing passages", time.perf_counter() - began))
+    return done - len(refused)
+
+
+class _Cluster:
+    """A client, the index it is for, and how its failures are told."""
+
+    def __init__(self, url: str, timeout: float, retries: int) -> None:
+        parts = split_url(url)
+        self.index = parts.path.strip("/")
+        if not _NAME.fullmatch(self.index) or parts.query:
+            raise ConfigError(f"{url!r} names no index", _FORM)
+        self.url, self._retries = url, retries
+        tls = parts.scheme.endswith("+https")
+        user, password = (os.environ.get(f"OPENSEARCH_{name}") for name in ("USERNAME", "PASSWORD"))
+        self.exposed = bool(user) and not tls and not is_here(parts.hostname)
+        self.client = _opensearchpy().OpenSearch(
+            hosts=[{"host": parts.hostname, "port": parts.port or (443 if tls else 9200)}],
+            http_auth=(user, password or "") if user else None,
+            use_ssl=tls,
+            ssl_context=trusted() if tls else None,
+            timeout=timeout,
+            max_retries=0,
+        )
+
+    def call(self, request: Any, *, retries: int | None = None) -> Any:
+        """Sends a request, again where that can help.
+
+        Raises:
+            RetrievalIndexError: It failed.
+        """
+        errors = _opensearchpy().exceptions
+
+        def once() -> Any:
+            try:
+                return request(self.client)
+            except errors.ConnectionError as error:
+                raise Temporary(one_line(str(error.info)) or "no connection") from None
+            except errors.TransportError as error:
+                if error.status_code == 429 or (isinstance(error.status_code, int) and error.status_code >= 500):
+                    raise Temporary(_why(error)) from None
+                raise self._refused(error) from None
+            except errors.SerializationError:
+                raise self.unusable("it is not JSON") from None
+
+        return retried(once, self._retries if retries is None else retries, self._gone)
+
+    def checked(self, response: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A response of ``_msearch`` that is not an error."""
+        problem = response.get("error")
+        if not problem:
+            return response
+        if isinstance(problem, dict) and problem.get("type") == "index_not_found_exception":
+            raise self.missing()
+        reason = one_line(str(problem.get("reason") if isinstance(problem, dict) else problem))
+        raise RetrievalIndexError(f"The index {self.url} cannot be searched ({reason})", "Mend it, or index it again.")
+
+    def missing(self) -> RetrievalIndexError:
+        """The error of an index that is not in the cluster."""
+        return RetrievalIndexError(
+            f"There is no index {self.index} in the cluster of {self.url}", "Check the name, or index passages first."
+        )
+
+    def unusable(self, reason: str) -> RetrievalIndexError:
+        """The error of an answer that cannot be used."""
+        return RetrievalIndexError(f"{self.url} gave an answer that cannot be used: {reason}", _FORM)
+
+    def _gone(self, reason: str) -> RetrievalIndexError:
+        return RetrievalIndexError(
+            f"The cluster of {self.url} does not answer ({reason})",
+            "Check the URL, or start it; a cluster with TLS needs opensearch+https://.",
+        )
+
+    def _refused(self, error: Any) -> RagR1Error:
+        if error.status_code in (401, 403):
+            return RetrievalIndexError(
+                f"The cluster of {self.url} does not let us in (status {error.status_code})",
+                "Set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment.",
+            )
+        if error.status_code == 404:
+            return self.missing()
+        return RetrievalIndexError(f"The cluster of {self.url} refuses the request ({_why(error)})", _FORM)
+
+
+def _query(query: str, k: int) -> dict[str, Any]:
+    words = " ".join(whole(query).split()[:_WORDS])
+    match = {"query": words, "fields": _FIELDS, "type": "cross_fields"}
+    return {"query": {"multi_match": match}, "size": k, "_source": _FIELDS}
+
+
+def _read_hits(response: Mapping[str, Any], k: int) -> Iterator[Passage]:
+    for hit in response["hits"]["hits"][:k]:
+        yield read_document(hit["_source"], hit["_id"], hit["_score"])
+
+
+def _make_index(cluster: _Cluster, overwrite: bool) -> None:
+    exists = cluster.call(lambda client: client.indices.exists(index=cluster.index), retries=1)
+    if exists and not overwrite:
+        raise RetrievalIndexError(
+            f"The index {cluster.url} exists already", "Name another one, or ask for it to be overwritten."
+        )
+    if exists:
+        cluster.call(lambda client: client.indices.delete(index=cluster.index))
+    cluster.call(lambda client: client.indices.create(index=cluster.index, body=_MAPPING))
+
+
+def _chunks(passages: Iterable[Passage]) -> Iterator[list[dict[str, Any]]]:
+    """The lines of ``_bulk`` requests: an action, then its document."""
+    lines: list[dict[str, Any]] = []
+    size = 0
+    for passage in passages:
+        lines += ({"index": {"_id": whole(passage.id)}}, {"title": whole(passage.title), "text": whole(passage.text)})
+        size += len(passage.title) + len(passage.text)
+        if len(lines) >= 2 * _BULK_PASSAGES or size > _BULK_BYTES:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
+
+
+def _put(client: Any, cluster: _Cluster, lines: list[dict[str, Any]]) -> list[str]:
+    """Sends a chunk and returns why single passages were refused; sending it again changes nothing but those.
+
+    Raises:
+        Temporary: The cluster could not keep up.
+    """
+    answer = client.bulk(body=lines, index=cluster.index)
+    try:
+        items = [item["index"] for item in answer["items"]] if answer["errors"] else []
+        statuses = [item["status"] for item in items]
+    except (KeyError, TypeError) as problem:
+        raise cluster.unusable(f"it is no answer to _bulk ({one_line(repr(problem))})") from None
+    if 429 in statuses:
+        raise Temporary("status 429: the cluster cannot keep up")
+    return [one_line(f"{item.get('_id')}: {item.get('error')}") for item in items if item.get("error")]
+
+
+def _why(error: Any) -> str:
+    """What the cluster says of an error."""
+    info = error.info.get("error") if isinstance(error.info, dict) else None
+    reason = info.get("reason") if isinstance(info, dict) else info or error.error
+    return f"status {error.status_code}: {one_line(str(reason))}"
+
+
+def _opensearchpy() -> Any:
+    try:
+        import opensearchpy
+    except ImportError:
+        raise ConfigError(
+            "Searching OpenSearch needs opensearch-py", "Install it with: pip install 'ragr1-lite[opensearch]'"
+        ) from None
+    return opensearchpy

@@ -1,0 +1,66 @@
+"""The searcher a name stands for."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from ragr1_lite.config import WORLD
+from ragr1_lite.core.errors import ConfigError
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.types import Searcher
+
+
+def open_searcher(index: str, report: Report = ignore) -> Searcher:
+    """Opens an index by its name.
+
+    ==============================  ================================================================
+    ``world``                       the embedded world, indexed in memory
+    ``FOLDER``                      an index on disk
+    ``http://…``, ``https://…``     a server that speaks the ``/retrieve`` form
+    ``opensearch://HOST/INDEX``     an OpenSearch cluster; ``opensearch+https://`` with TLS
+    ``web+PROVIDER://``             a web search: ``brave``, ``serper``, ``searxng://HOST``
+    ==============================  ================================================================
+
+    Args:
+        index: One of these.
+        report: Gets notices and the phases of opening.
+
+    Raises:
+        RetrievalIndexError: The folder is no index, or a broken one; the server does not answer.
+        ConfigError: The URL is of no kind known here, or something it needs is not installed or not set.
+    """
+    if index == WORLD:
+        return _world()
+    scheme, marked, _ = index.partition("://")
+    if not marked:
+        from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
+
+        return Bm25Searcher.open(Path(index), report)
+    return _open_url(scheme.lower(), index, report)
+
+
+def _open_url(scheme: str, url: str, report: Report) -> Searcher:
+    if scheme in ("http", "https"):
+        from ragr1_lite.retrieval.remote.http import HttpSearcher
+
+        return HttpSearcher.open(url, report)
+    if scheme in ("opensearch", "opensearch+https"):
+        from ragr1_lite.retrieval.remote.opensearch import OpenSearchSearcher
+
+        return OpenSearchSearcher.open(url, report)
+    if scheme.startswith("web+"):
+        from ragr1_lite.retrieval.remote.web import WebSearcher
+
+        return WebSearcher.open(url, report)
+    raise ConfigError(
+        f"No index is reached by {scheme}://", "Name a folder, or a URL with http, https, opensearch or web+brave."
+    )
+
+
+@cache
+def _world() -> Searcher:
+    from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
+    from ragr1_lite.world import passages
+
+    return Bm25Searcher.from_passages(passages(), title_weight=1)  # they were written, and searched, so

@@ -1,0 +1,1 @@
+"""The assistant for others: a web page on this machine."""

@@ -1,0 +1,148 @@
+"""The page's application: three files, what is asked, and a question answered as server-sent events.
+
+Only this machine is let in. A question is taken as JSON alone, which no other site's page may send here, and what is
+retrieved is foreign text: the page shows it as text, and is forbidden anything that does not come from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sized
+from importlib.resources import files
+from typing import Any, cast, get_args
+
+from ragr1_lite import __version__
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.config import WORLD
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.types import Mode
+from ragr1_lite.retrieval.remote.hosting import Refused, listening, need_extra, only_for_this_machine, read_body, run
+from ragr1_lite.serving.page.line import Line
+from ragr1_lite.ui.text import to_json
+
+HOST, PORT = "127.0.0.1", 8123
+MAX_BODY_BYTES = 100_000
+MAX_QUESTION_CHARACTERS = 2_000
+EXAMPLES = (
+    "What are the capitals of Chad, Niger and Mali, in that order?",
+    "Which has the higher highest point, Chad or Niger?",
+    "What is the capital of the country whose internet domain is .td?",
+)
+"""Questions that the embedded world answers."""
+
+_FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+_FORM = '{"question": "…", "mode": "multi"}'
+
+
+def serve(opened: Callable[[], Assistant], port: int = PORT, *, report: Report = ignore) -> None:
+    """Serves the page until Ctrl-C or SIGTERM, to this machine alone.
+
+    Args:
+        opened: Opens the model and its index; called when the port is ours, since that takes a while.
+        port: 0 takes a free one.
+        report: Gets a notice of the URL when questions are taken, and of answers that failed.
+
+    Raises:
+        ConfigError: The extra is not installed, or the port cannot be listened at.
+        RagR1Error: The model or its index cannot be opened.
+        KeyboardInterrupt: After Ctrl-C.
+    """
+    need_extra("The page")
+    with listening(HOST, port) as listener:
+        app = make_app(opened(), report=report)
+        report(Notice(f"The page is at http://{HOST}:{listener.getsockname()[1]}. Ctrl-C ends."))
+        run(app, listener, grace=1)
+
+
+def make_app(assistant: Assistant, *, report: Report = ignore) -> Any:
+    """The FastAPI application: the page, ``GET /about`` and ``POST /ask``.
+
+    ``/ask`` takes ``{"question", "mode"}`` and streams the events of :meth:`.line.Line.events`; hanging
+    up stops the answer. What it does not take gets a 4xx with ``{"detail": reason}``.
+
+    Raises:
+        ConfigError: FastAPI is not installed.
+    """
+    need_extra("The page")
+    from fastapi import FastAPI, Response
+    from fastapi.responses import StreamingResponse
+
+    line = Line(assistant, report)
+    app = FastAPI(title="ragr1-lite", version=__version__, openapi_url=None)
+
+    def answer(content: Any, status: int = 200) -> Any:
+        return Response(to_json(content), status, headers=_HEADERS, media_type="application/json")
+
+    async def ask(request: Any) -> Any:
+        try:
+            if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+                raise Refused(415, "A question is asked as application/json.")
+            question, mode = read_question(await read_body(request, MAX_BODY_BYTES))
+            if line.full:
+                raise Refused(409, "Too many questions wait already; ask again when one is answered.")
+        except Refused as refusal:
+            return answer({"detail": str(refusal)}, refusal.status)
+        return StreamingResponse(line.events(question, mode), headers=_HEADERS, media_type="text/event-stream")
+
+    async def about(request: Any) -> Any:
+        return answer(about_it(assistant))
+
+    def page(name: str, kind: str) -> Callable[[Any], Any]:
+        content = files("ragr1_lite.serving.page").joinpath(name).read_bytes()
+
+        async def get(request: Any) -> Any:
+            return Response(content, headers=_HEADERS, media_type=kind)
+
+        return get
+
+    for path, (name, kind) in _FILES.items():
+        app.add_route(path, page(name, kind), methods=["GET"])
+    app.add_route("/about", about, methods=["GET"])
+    app.add_route("/ask", ask, methods=["POST"])
+    only_for_this_machine(app, HOST)
+    return app
+
+
+def about_it(assistant: Assistant) -> dict[str, Any]:
+    """What the page says of the assistant: model, index, mode, examples."""
+    searcher = assistant.searcher
+    return {
+        "model": assistant.model,
+        "index": assistant.index,
+        "passages": len(searcher) if isinstance(searcher, Sized) else None,
+        "mode": assistant.protocol.mode,
+        "examples": EXAMPLES if assistant.index == WORLD else (),
+    }
+
+
+def read_question(body: bytes) -> tuple[str, Mode]:
+    """What a request's body asks.
+
+    Raises:
+        Refused: It is not JSON, or not of the form.
+    """
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "The body is not JSON.") from None
+    question = fields.get("question") if isinstance(fields, dict) else None
+    if not isinstance(question, str) or not question.strip():
+        raise Refused(422, f"The body must hold a question, as in {_FORM}.")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise Refused(422, f"The question is longer than {MAX_QUESTION_CHARACTERS} characters.")
+    mode = fields.get("mode", "multi")
+    if mode not in get_args(Mode):
+        raise Refused(422, f"`mode` must be one of {', '.join(get_args(Mode))}.")
+    return question.strip(), cast(Mode, mode)

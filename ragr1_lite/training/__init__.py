@@ -1,0 +1,1 @@
+"""Training: SFT and GRPO, the memory plan, the run folder, held-out questions."""

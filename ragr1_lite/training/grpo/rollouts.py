@@ -1,0 +1,242 @@
+"""TRL's ``rollout_func`` and its reward function, by :func:`~ragr1_lite.core.rollout.run_rollouts`."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.events import (
+    Notice,
+    PhaseAdvanced,
+    PhaseFinished,
+    PhaseStarted,
+    Report,
+    RolloutFinished,
+    RolloutsFinished,
+    ignore,
+)
+from ragr1_lite.core.rewards import score
+from ragr1_lite.core.rollout import run_rollouts
+from ragr1_lite.core.types import Example, Reward, Sampler, Searcher, Trajectory
+from ragr1_lite.models.loading import Policy, merged_for_sampling
+from ragr1_lite.training.grpo.user_reward import own_reward
+
+PHASE = "rollouts"
+
+
+class Rollouts:
+    """TRL's ``rollout_func`` and its reward function: one batch of trajectories, and what they earned.
+
+    Args:
+        policy: The model in training.
+        sampler: Samples from it.
+        searcher: Answers the searches.
+        examples: The training questions.
+        recipe: Protocol, budgets and reward weights.
+        report: Receives the phase of each batch and :class:`~ragr1_lite.core.events.RolloutsFinished`.
+
+    Attributes:
+        trajectories: The batch that the trainer has now, of this process.
+
+    Raises:
+        ConfigError: The reward function that the recipe names cannot be used.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        sampler: Sampler,
+        searcher: Searcher,
+        examples: Sequence[Example],
+        recipe: Recipe,
+        report: Report = ignore,
+    ) -> None:
+        self._policy, self._sampler, self._searcher = policy, sampler, searcher
+        self._examples, self._recipe, self._report = examples, recipe, report
+        self._protocol = recipe.rollout.protocol()
+        self._limits = recipe.rollout.limits(recipe.retrieval.k)
+        self._own = own_reward(recipe.reward)
+        if self._own is not None:
+            self._own.rehearse(examples[0])
+        self._metrics: dict[str, float] = {}
+        self._sampled = 0
+        self.trajectories: list[Trajectory] = []
+
+    def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
+        """Rolls out every prompt.
+
+        Args:
+            prompts: The questions' numbers, each repeated for its group.
+            trainer: TRL's trainer, which lends its model.
+
+        Returns:
+            ``prompt_ids``, ``completion_ids`` and ``env_mask`` (1 where the model wrote), a list of ids a prompt;
+            ``logprobs`` of the completions' tokens where the sampler told them, else ``None``; ``total_reward``
+            reaches :meth:`reward`.
+        """
+        from trl.trainer import grpo_trainer
+
+        began, self._sampled = time.perf_counter(), 0
+        numbers = [int(prompt) for prompt in prompts]
+        with (
+            # looked up at call time: unsloth replaces the attribute
+            grpo_trainer.unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator),
+            merged_for_sampling(self._policy),
+        ):
+            batch = self._roll(numbers)
+            resampled = self._resample(numbers, batch, trainer)
+        seconds = time.perf_counter() - began
+        self.trajectories = [trajectory for trajectory, _ in batch]
+        rewards = [reward for _, reward in batch]
+        self._metrics = self._figures(batch, resampled, seconds, trainer)
+        self._report(RolloutsFinished(tuple(self.trajectories), tuple(rewards), seconds))
+        return to_trl(self.trajectories, self._policy.tokenizer.eos_ids[0]) | {
+            "total_reward": [reward.total for reward in rewards]
+        }
+
+    def reward(self, *, total_reward: list[float], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
+        """TRL's reward function: hands over what the trajectories earned and logs their figures."""
+        for name, value in self._metrics.items():
+            log_metric(f"rollout/{name}", value)
+        return total_reward
+
+    def _roll(self, numbers: Sequence[int]) -> list[tuple[Trajectory, Reward]]:
+        """A trajectory of each question, and what it earned."""
+        began, done = time.perf_counter(), 0
+        self._report(PhaseStarted(PHASE, len(numbers), "rollouts"))
+
+        def count(event: object) -> None:
+            nonlocal done
+            if isinstance(event, RolloutFinished):
+                done += 1
+                self._report(PhaseAdvanced(PHASE, done))
+            elif isinstance(event, Notice):
+                self._report(event)
+
+        trajectories = run_rollouts(
+            [self._examples[number] for number in numbers],
+            self._sampler,
+            self._searcher,
+            protocol=self._protocol,
+            limits=self._limits,
+            report=count,
+        )
+        self._report(PhaseFinished(PHASE, time.perf_counter() - began))
+        self._sampled += sum(trajectory.sampled_tokens for trajectory in trajectories)
+        return [(trajectory, self._score(trajectory)) for trajectory in trajectories]
+
+    def _score(self, trajectory: Trajectory) -> Reward:
+        reward = score(trajectory, self._recipe.reward.weights)
+        return self._own.added_to(reward, trajectory) if self._own else reward
+
+    def _resample(self, numbers: Sequence[int], batch: list[tuple[Trajectory, Reward]], trainer: Any) -> int:
+        """Puts other questions' groups in the place of those whose rewards are all equal; counts the places.
+
+        Which questions is drawn from the seed and the step alone, so that a resumed run draws the same. Of several
+        processes each mends its own groups; one that is spread over two of them stays as it is.
+
+        Args:
+            numbers: The batch's questions, each repeated for its group.
+            batch: What became of them; groups in it are replaced.
+            trainer: Knows the step and the processes.
+        """
+        size, rank = self._recipe.grpo.group_size, trainer.accelerator.process_index
+        whole = range(-rank * len(batch) % size, len(batch) - size + 1, size)
+        met, replaced = set(numbers), set[int]()
+        for attempt in range(self._recipe.grpo.resample):
+            dead = [start for start in whole if not has_signal([one.total for _, one in batch[start : start + size]])]
+            others = [number for number in range(len(self._examples)) if number not in met]
+            draw = random.Random(f"{self._recipe.train.seed}:{trainer.state.global_step}:{attempt}:{rank}")
+            drawn = draw.sample(others, min(len(dead), len(others)))
+            if not drawn:
+                break
+            met.update(drawn)
+            fresh = self._roll([number for number in drawn for _ in range(size)])
+            for place, start in enumerate(dead[: len(drawn)]):
+                batch[start : start + size] = fresh[place * size : (place + 1) * size]
+                replaced.add(start)
+        return len(replaced)
+
+    def _figures(
+        self, batch: Sequence[tuple[Trajectory, Reward]], resampled: int, seconds: float, trainer: Any
+    ) -> dict[str, float]:
+        """The figures of the step's whole batch, the same in every process."""
+        rows = [row_of(trajectory, reward) for trajectory, reward in batch]
+        took = [(resampled, self._sampled, seconds)]
+        if trainer.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            rows, took = gather_object(rows), gather_object(took)
+        counts, sampled, times = zip(*took, strict=True)
+        return describe(rows, self._recipe.grpo.group_size) | {
+            "resampled": float(sum(counts)),
+            "tokens_per_second": sum(sampled) / max(times),
+            "rollout_seconds": max(times),
+        }
+
+
+def to_trl(trajectories: Sequence[Trajectory], eos_id: int) -> dict[str, Any]:
+    """Trajectories in TRL's form; a rollout that could not even begin becomes one untrained end token.
+
+    A trajectory of prompt ``[5, 6]``, model ``[7, 8]``, env ``[9]``, model ``[10]`` becomes completion
+    ``[7, 8, 9, 10]`` with env mask ``[1, 1, 0, 1]`` and, where every sampled token of all trajectories has its
+    log-probability, ``[-0.5, -0.1, 0.0, -0.2]``.
+    """
+    prompts = [list(trajectory.prompt_ids) for trajectory in trajectories]
+    completions = [list(t.token_ids[len(t.prompt_ids) :]) or [eos_id] for t in trajectories]
+    masks = [list(t.loss_mask[len(t.prompt_ids) :]) or [0] for t in trajectories]
+    logprobs = [_logprobs(trajectory) for trajectory in trajectories]
+    return {
+        "prompt_ids": prompts,
+        "completion_ids": completions,
+        "env_mask": masks,
+        "logprobs": None if None in logprobs else logprobs,
+    }
+
+
+def _logprobs(trajectory: Trajectory) -> list[float] | None:
+    """Those of the completion's tokens, 0.0 where the environment wrote; ``None`` where a sampled token has none."""
+    found: list[float] = []
+    for segment in trajectory.segments[1:]:
+        told = segment.logprobs if segment.source == "model" else (0.0,) * len(segment.token_ids)
+        if len(told) != len(segment.token_ids):
+            return None
+        found += told
+    return found or [0.0]
+
+
+def row_of(trajectory: Trajectory, reward: Reward) -> dict[str, float]:
+    """A rollout's figures by name; what is no part of its reward is left out."""
+    return reward.parts | {
+        "reward": reward.total,
+        "invalid": float(trajectory.stop_reason != "answer"),
+        "rounds": float(trajectory.rounds),
+        "queries": float(trajectory.queries),
+        "tokens": float(trajectory.sampled_tokens),
+    }
+
+
+def describe(rows: Sequence[Mapping[str, float]], group_size: int) -> dict[str, float]:
+    """Means over the rollouts that have the figure, and the shares of groups with signal and without.
+
+    Args:
+        rows: From :func:`row_of`, groups one after the other.
+        group_size: Rows of a group.
+    """
+    totals = [row["reward"] for row in rows]
+    live = [has_signal(totals[start : start + group_size]) for start in range(0, len(totals), group_size)]
+    names = dict.fromkeys(["reward", *(name for row in rows for name in row)])
+    signal = statistics.fmean(live)
+    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in names} | {
+        "signal": signal,
+        "dead": 1.0 - signal,
+    }
+
+
+def has_signal(rewards: Sequence[float]) -> bool:
+    """Whether a group teaches anything: its rewards are not all equal."""
+    return max(rewards) > min(rewards)

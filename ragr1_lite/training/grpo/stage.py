@@ -1,0 +1,70 @@
+"""The stage as a whole: from a recipe to a trained adapter."""
+
+from __future__ import annotations
+
+from ragr1_lite.assistant import starting_point
+from ragr1_lite.config import WORLD, Recipe
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.data.sets import load_examples
+from ragr1_lite.models.loading import load_policy
+from ragr1_lite.models.of_recipe import lora_spec, model_spec
+from ragr1_lite.retrieval import open_searcher
+from ragr1_lite.training import held_out
+from ragr1_lite.training.grpo.trainer import make_trainer
+from ragr1_lite.training.grpo.user_reward import own_reward
+from ragr1_lite.training.out_of_memory import fit_within_memory
+from ragr1_lite.training.run_folder import Run
+from ragr1_lite.training.trackers import check_trackers
+from ragr1_lite.training.trainer import TrainResult, check_trainable, finished, import_in_order, seed
+
+
+def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
+    """Trains an adapter by reward on its own rollouts.
+
+    Args:
+        recipe: A recipe with ``task: grpo``; ``model.adapter`` names the SFT adapter to start from, or is ``shipped``.
+        resume: Go on with the run in the recipe's output folder.
+        overwrite: Replace the run in it.
+        report: Receives notices, :class:`~ragr1_lite.core.events.StepFinished` and checkpoints.
+
+    Raises:
+        RagR1Error: A problem of recipe, data, model or disk.
+        KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
+    """
+    import_in_order(recipe)
+    check_trackers(recipe)
+    own_reward(recipe.reward)  # what is wrong with it is told before the run's folder is made
+    start = starting_point(recipe)
+    examples = load_examples(
+        recipe.data.train,
+        "train",
+        limit=questions_read(recipe),
+        seed=recipe.train.seed,
+        mix=recipe.data.mix,
+        report=report,
+    )
+    questions = held_out.questions(recipe, report)
+    run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
+    if resume and (result := finished(run, recipe, report)):
+        return result
+    searcher = open_searcher(recipe.retrieval.index, report)
+    seed(recipe)
+    policy = load_policy(model_spec(start), lora=lora_spec(recipe), report=report)
+    check_trainable(policy)
+    if recipe.model.adapter is None:
+        report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
+    return fit_within_memory(
+        lambda recipe: make_trainer(policy, examples, searcher, recipe, run, report),
+        policy,
+        recipe,
+        run,
+        report,
+        resume=resume,
+        callbacks=held_out.callbacks(questions, policy, recipe, run, report, searcher),
+    )
+
+
+def questions_read(recipe: Recipe) -> int | None:
+    """How many questions are loaded: no more than training meets, unless weights are to choose among a file's."""
+    weighted = recipe.data.weights != "even" and recipe.data.train != WORLD
+    return recipe.data.limit or (None if weighted else recipe.groups_needed * (1 + recipe.grpo.resample))

@@ -1,0 +1,128 @@
+"""TRL's GRPOTrainer as a recipe wants it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ragr1_lite.config import GrpoConfig, Recipe
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.types import Example, Sampler, Searcher
+from ragr1_lite.data.curriculum import schedule
+from ragr1_lite.models import vllm_sampler
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.sampler import TransformersSampler
+from ragr1_lite.training.grpo.guard import guard_callback
+from ragr1_lite.training.grpo.proof import BOUNDS, OTHER_KERNELS, prove_first, reward_of, version_error
+from ragr1_lite.training.grpo.rollouts import Rollouts
+from ragr1_lite.training.run_folder import Run
+from ragr1_lite.training.trainer import build_trainer, trainer_arguments
+
+_OF_SEQUENCES = ("gspo", "luspo")
+"""Losses whose importance weight is that of a whole sequence; the others weigh each token."""
+_CLIPPED_BY = 0.2
+_SEQUENCES_CLIPPED_BY = (3e-4, 4e-4)
+"""Below and above 1, for ``gspo``."""
+_HIGHEST_WEIGHT = 5.0
+"""Where ``cispo`` cuts importance weights: not 1 + epsilon but the weight itself, of which TRL recommends this."""
+
+
+def make_trainer(
+    policy: Policy, examples: Sequence[Example], searcher: Searcher, recipe: Recipe, run: Run, report: Report = ignore
+) -> Any:
+    """TRL's GRPOTrainer with :class:`Rollouts` as its ``rollout_func``, which proves itself before its first step.
+
+    To TRL a prompt is the number of its question: two questions may share their text.
+
+    Raises:
+        ConfigError: The recipe names something that cannot be used.
+        DataError: There is no question, or the recipe's curriculum needs what the questions do not say.
+        RunError: The TRL that is installed knows none of this.
+    """
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func warns that it may change
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    order = schedule(examples, recipe.groups_needed, recipe.train.seed, recipe.data)
+    sampler = make_sampler(policy, recipe, report)
+    rollouts = Rollouts(policy, sampler, searcher, examples, recipe, report)
+    try:
+        trainer = build_trainer(
+            GRPOTrainer,
+            policy,
+            reward_funcs=reward_of(rollouts, policy.engine),
+            args=GRPOConfig(**_arguments(recipe, run, policy)),
+            train_dataset=Dataset.from_list([{"prompt": str(number)} for number in order]),
+            rollout_func=rollouts,
+        )
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise version_error(policy.engine, f"its GRPO takes no {str(error).rpartition(' ')[-1]}") from error
+    if policy.engine != "unsloth":  # which has its own way to the same end
+        _take_logits_in_chunks(trainer)
+    trainer.add_callback(guard_callback(policy, recipe, report))
+    same_kernels = policy.engine == "transformers" and not isinstance(sampler, vllm_sampler.VllmSampler)
+    prove_first(trainer, policy, rollouts, BOUNDS[policy.dtype] if same_kernels else OTHER_KERNELS, report)
+    return trainer
+
+
+def _take_logits_in_chunks(trainer: Any) -> None:
+    """Has TRL never hold all logits at once, where it can, from 1.14 on.
+
+    It names the switch by a package, Liger, that this way does not need, and whose absence its configuration refuses.
+    """
+    from trl.models.utils import _ForwardRedirection
+
+    if hasattr(trainer, "_chunked_logps"):
+        trainer.use_liger_kernel, trainer._forward_redirection = True, _ForwardRedirection()
+
+
+def make_sampler(policy: Policy, recipe: Recipe, report: Report = ignore) -> Sampler:
+    """Who samples the rollouts, by ``rollout.engine``: from softmax alone, and telling log-probabilities.
+
+    Raises:
+        ModelError: vLLM is asked for and cannot be had.
+    """
+    rollout, temperature = recipe.rollout, recipe.grpo.temperature
+    if rollout.engine == "vllm" or (rollout.engine == "auto" and vllm_sampler.available()):
+        return vllm_sampler.open_sampler(
+            policy,
+            temperature=temperature,
+            max_length=rollout.max_length,
+            gpu_share=rollout.gpu_share,
+            report=report,
+        )
+    return TransformersSampler(policy, temperature=temperature, batch_size=rollout.batch_size, logprobs=True)
+
+
+def _arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
+    """What GRPOConfig is told."""
+    shared, grpo = trainer_arguments(recipe, run, policy), recipe.grpo
+    return shared | {
+        "num_generations": grpo.group_size,
+        "steps_per_generation": shared["gradient_accumulation_steps"],
+        "num_iterations": grpo.iterations,
+        "max_completion_length": recipe.rollout.max_length,
+        "temperature": grpo.temperature,
+        "beta": grpo.beta,
+        **_clipping(grpo),
+        "loss_type": "grpo" if grpo.loss_type == "gspo" else grpo.loss_type,
+        "importance_sampling_level": "sequence" if grpo.loss_type in _OF_SEQUENCES else "token",
+        "scale_rewards": "none" if grpo.loss_type == "dr_grpo" else "group",
+        "shuffle_dataset": False,
+        "mask_truncated_completions": False,
+        "log_completions": False,
+    }
+
+
+def _clipping(grpo: GrpoConfig) -> dict[str, float | None]:
+    """Where importance weights are clipped; None above means the same as below."""
+    if grpo.loss_type == "gspo" and grpo.epsilon is None:
+        below, above = _SEQUENCES_CLIPPED_BY
+        return {"epsilon": below, "epsilon_high": above}
+    return {
+        "epsilon": grpo.epsilon or _CLIPPED_BY,
+        "epsilon_high": _HIGHEST_WEIGHT if grpo.loss_type == "cispo" else None,
+    }

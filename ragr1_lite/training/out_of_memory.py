@@ -1,0 +1,96 @@
+"""What happens when a training's memory runs out: the same batch in smaller passes, from the last finished step."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.errors import RunError, out_of_memory
+from ragr1_lite.core.events import Notice, Report
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.training.account import open_account
+from ragr1_lite.training.run_folder import Run
+from ragr1_lite.training.trackers import logging_into
+from ragr1_lite.training.trainer import TrainResult, fit, memory_hint
+
+
+def fit_within_memory(
+    build: Callable[[Recipe], Any],
+    policy: Policy,
+    recipe: Recipe,
+    run: Run,
+    report: Report,
+    *,
+    resume: bool,
+    callbacks: Sequence[Any] = (),
+) -> TrainResult:
+    """:func:`~ragr1_lite.training.trainer.fit`, metered, with ever smaller micro-batches while the memory runs out.
+
+    Batches, steps and learning rates stay what they were: only more passes make a step. A run that backed off goes on
+    so when it is resumed.
+
+    Args:
+        build: Makes the trainer for a recipe; called again after each failure.
+        policy: What is trained.
+        recipe: The recipe, whose ``train.micro_batch`` is where it begins.
+        run: Where everything is written.
+        report: Receives what :func:`~ragr1_lite.training.trainer.fit` reports, and a warning for each failure.
+        resume: As in :func:`~ragr1_lite.training.trainer.fit`.
+        callbacks: Likewise.
+
+    Raises:
+        RunError: Not even one trajectory a pass fits; the last state was written.
+    """
+    began = time.perf_counter()
+    recipe = with_micro_batch(recipe, run.recall().get("micro_batch", recipe.train.micro_batch))
+    with logging_into(run, recipe), open_account(run) as account:
+        while True:
+            trainer = build(recipe)
+            try:
+                result = fit(trainer, policy, recipe, run, report, resume=resume, callbacks=(*callbacks, account))
+                return account.close(replace(result, seconds=time.perf_counter() - began))
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            # outside of the except, whose traceback holds the failed pass's tensors
+            step, resume = trainer.state.global_step + 1, False
+            trainer.accelerator.free_memory()
+            del trainer
+            _free(policy)
+            recipe = _smaller(recipe, step, report)
+            run.remember(micro_batch=recipe.train.micro_batch)
+
+
+def with_micro_batch(recipe: Recipe, micro_batch: int) -> Recipe:
+    """The recipe with other passes."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"micro_batch": micro_batch})})
+
+
+def _smaller(recipe: Recipe, step: int, report: Report) -> Recipe:
+    """The recipe with at most half the micro-batch, and says so."""
+    micro, batch = recipe.train.micro_batch, recipe.train.batch_size
+    if micro == 1:
+        raise RunError(f"The memory ran out in step {step}, with one trajectory a pass", memory_hint(recipe))
+    half = max(size for size in range(1, micro // 2 + 1) if batch % size == 0)
+    report(
+        Notice(
+            f"The memory ran out in step {step}: going on from step {step - 1} with train.micro_batch={half} instead "
+            f"of {micro}; a batch stays {batch}. To begin with it next time: --set train.micro_batch={half}",
+            "warning",
+        )
+    )
+    return with_micro_batch(recipe, half)
+
+
+def _free(policy: Policy) -> None:
+    """Lets go of what a failed trainer left on the device."""
+    import torch
+
+    policy.model.zero_grad(set_to_none=True)
+    gc.collect()
+    if policy.device == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,221 @@
+"""A plan: what a recipe takes at most, whether that fits, and what would."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.models import smollm2
+from ragr1_lite.training.planning import machine, memory, timing
+from ragr1_lite.training.planning.machine import GIB, Rate
+from ragr1_lite.training.planning.memory import Device, Setting
+from ragr1_lite.training.planning.shapes import find_shape
+from ragr1_lite.training.planning.suggest import suggest
+
+RUNTIME = {"cuda": 0.6 * GIB, "cpu": 580e6}
+"""What is held without a model. CPU, measured: Python, PyTorch, TRL and what they import, a tokenizer. CUDA, nominal:
+the context, kernels and cuBLAS's workspaces."""
+ALLOCATOR = {"cuda": 0.05, "cpu": 0.0}
+"""What the allocator holds beyond what is asked of it, as a share. CPU, measured with freed blocks given back; CUDA,
+nominal: PyTorch rounds blocks up and keeps freed ones."""
+ROOM = 0.95
+"""Share of a memory that a plan may fill: a card's screen, a machine's other programs need some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a probe found: of what is held before training, bytes more or less; of what comes and goes, a factor."""
+
+    runtime: float = 0.0
+    working: float = 1.0
+
+
+NONE = Correction()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a recipe takes.
+
+    Attributes:
+        task: ``sft`` or ``grpo``.
+        model: Its name.
+        device: ``cuda`` or ``cpu``.
+        dtype: Of the weights, ``auto`` resolved.
+        length: Tokens of the longest sequence.
+        peak_gb: The most that is held: of the card's memory, or of a CPU's the resident memory of the process.
+        moment: When: ``loss``, ``backward`` or ``sampling``.
+        parts: GB of each part at that moment; they add up to the peak.
+        moments: GB of each moment.
+        gpu_gb: What there is; None where that is not known.
+        fits: Whether the peak leaves some of it; None where that is not known.
+        seconds_per_step: Estimated, or by a probe; None for a device that is not here.
+        suggestion: Recipe keys to change, with their values; empty where nothing is to be.
+        notes: What to know about these figures, sentences.
+        probe: What a probe measured and what had been predicted, where there was one.
+    """
+
+    task: str
+    model: str
+    device: Device
+    dtype: str
+    length: int
+    peak_gb: float
+    moment: str
+    parts: Mapping[str, float]
+    moments: Mapping[str, float]
+    gpu_gb: float | None
+    fits: bool | None
+    seconds_per_step: float | None
+    suggestion: Mapping[str, int]
+    notes: tuple[str, ...]
+    probe: Mapping[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, GB and seconds rounded."""
+        return {name: _rounded(value) for name, value in asdict(self).items()}
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    gpu_gb: float | None = None,
+    length: int | None = None,
+    device: Device | None = None,
+    rate: Rate | None = None,
+    correction: Correction = NONE,
+) -> Plan:
+    """Predicts memory and time from the recipe and the model's sizes; nothing is loaded, nothing fetched.
+
+    Args:
+        recipe: For ``sft`` or ``grpo``.
+        gpu_gb: The card's memory. None: that of the card or, on a CPU, of the machine.
+        length: Tokens of the longest sequence. None: ``rollout.max_length``, the worst case.
+        device: None: ``cuda`` where ``gpu_gb`` is given or a card is there, else ``cpu``.
+        rate: The device's speed, for the seconds.
+        correction: What a probe found.
+
+    Raises:
+        ModelError: The model's sizes are not known here.
+    """
+    if device is None:
+        device = "cuda" if gpu_gb is not None or machine.has_card() else "cpu"
+    gpu_gb = gpu_gb or machine.memory_gb(device)
+    setting = to_setting(recipe, device, length)
+
+    def moments(one: Recipe) -> dict[str, dict[str, float]]:
+        return _moments(one, to_setting(one, device, length), gpu_gb, correction)
+
+    found = moments(recipe)
+    moment = memory.peak(found)
+    highest = sum(found[moment].values()) / GIB
+    suggestion: dict[str, int] | None = {}
+    if gpu_gb is not None:
+        suggestion = suggest(
+            recipe,
+            ROOM * gpu_gb,
+            lambda one: max(sum(parts.values()) for parts in moments(one).values()) / GIB,
+            grow=device == "cuda",
+            shorten=length is None,
+        )
+    return Plan(
+        task=recipe.task,
+        model=recipe.model.name,
+        device=device,
+        dtype=setting.dtype,
+        length=setting.length,
+        peak_gb=highest,
+        moment=moment,
+        parts={name: value / GIB for name, value in found[moment].items() if value},
+        moments={name: sum(parts.values()) / GIB for name, parts in found.items()},
+        gpu_gb=gpu_gb,
+        fits=None if gpu_gb is None else highest <= ROOM * gpu_gb,
+        seconds_per_step=timing.estimate(recipe, setting, rate) if rate else None,
+        suggestion=suggestion or {},
+        notes=_notes(recipe, setting, length, rate, suggestion, gpu_gb),
+    )
+
+
+def to_setting(recipe: Recipe, device: Device, length: int | None = None) -> Setting:
+    """What the formulas need of a recipe, every ``auto`` resolved as the loader would."""
+    dtype: str = recipe.model.dtype
+    bf16 = device == "cuda"
+    if device == "cpu" and dtype in ("auto", "nf4"):
+        from ragr1_lite.models.cpu_speed import prefers_bf16
+
+        bf16 = prefers_bf16()
+    if dtype == "auto":
+        on_card = "bf16" if recipe.model.name == smollm2.NAME else "nf4"  # 4 bits would spare it nothing
+        dtype = on_card if device == "cuda" else "bf16" if bf16 else "fp32"
+    return Setting(
+        shape=find_shape(recipe.model.name),
+        task=recipe.task,
+        device=device,
+        dtype=dtype,
+        stream=2 if dtype == "bf16" or (dtype == "nf4" and bf16) else 4,
+        rank=recipe.lora.r,
+        targets=recipe.lora.targets,
+        micro_batch=recipe.train.micro_batch,
+        length=length or recipe.rollout.max_length,
+        rows=min(recipe.rollout.batch_size, recipe.train.batch_size),
+        reference=recipe.task == "grpo" and recipe.grpo.beta > 0,
+    )
+
+
+def _moments(
+    recipe: Recipe, setting: Setting, gpu_gb: float | None, correction: Correction
+) -> dict[str, dict[str, float]]:
+    """The moments of a recipe, with vLLM's share, the allocator's and what a probe found."""
+    found = memory.moments(setting, max(RUNTIME[setting.device] + correction.runtime, 0.0))
+    for name, parts in found.items():
+        for part in memory.WORKING & parts.keys():
+            parts[part] *= correction.working
+        parts["allocator"] = ALLOCATOR[setting.device] * (sum(parts.values()) - parts["runtime"])
+        if uses_vllm(recipe, setting.device):
+            for part in memory.SAMPLING & parts.keys() if name == "sampling" else ():
+                parts[part] = 0.0
+            parts["vllm"] = recipe.rollout.gpu_share * (gpu_gb or 0.0) * GIB
+    return found
+
+
+def uses_vllm(recipe: Recipe, device: Device) -> bool:
+    """Whether vLLM samples: where it is asked for, or is installed beside a card."""
+    if recipe.task == "sft" or device == "cpu" or recipe.rollout.engine == "transformers":
+        return False
+    return recipe.rollout.engine == "vllm" or (importlib.util.find_spec("vllm") is not None and machine.has_card())
+
+
+def _notes(
+    recipe: Recipe,
+    setting: Setting,
+    length: int | None,
+    rate: Rate | None,
+    suggestion: Mapping[str, int] | None,
+    gpu_gb: float | None,
+) -> tuple[str, ...]:
+    """What to know about the figures."""
+    longest = "--length" if length else "rollout.max_length, the worst case"
+    notes = [f"For sequences of {setting.length} tokens ({longest}); shorter ones take less memory and time."]
+    if setting.device == "cuda":
+        notes.append("Predicted for transformers and peft, not measured on a card; unsloth takes less.")
+    else:
+        notes.append(
+            "Freed blocks that glibc keeps are not counted: up to half as much again was seen;"
+            " MALLOC_MMAP_THRESHOLD_=131072 has it give them back and costs a third of the speed."
+        )
+    if rate:
+        notes.append("Seconds are estimated from this machine's speed; --probe measures them.")
+    if uses_vllm(recipe, setting.device) and gpu_gb is None:
+        notes.append("What vLLM takes is not counted: give --gpu-gb.")
+    if suggestion is None:
+        notes.append("Nothing smaller fits either: choose a smaller model or, where it is not nf4, model.dtype=nf4.")
+    return tuple(notes)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,0 +1,260 @@
+"""What a training holds in memory, part by part, from the model's sizes and the recipe's.
+
+Bytes throughout. What layers keep for the backward pass was read off ``torch.autograd.graph.saved_tensors_hooks`` for
+Llama, Qwen2 and Qwen3 with sdpa attention and LoRA, and each part was compared with processes that did the steps: see
+docs/memory.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ragr1_lite.models.cpu_speed import FEW, PACKED_BYTES
+from ragr1_lite.training.planning.shapes import Shape
+
+Device = Literal["cuda", "cpu"]
+
+MIB = 1 << 20
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Per weight: half a byte; of 64 weights one 8-bit scale, of 256 scales one in fp32 (double quantisation)."""
+LOSS_CHUNK = 256
+"""Tokens whose logits TRL's chunked loss of SFT has at a time."""
+LOSS_TILE = (2048, 8192)
+"""Tokens and words of the vocabulary whose logits TRL's chunked log-probabilities of GRPO have at a time."""
+PREFILL_CHUNK = 512
+"""Tokens of one forward while rollouts are sampled; :data:`ragr1_lite.models.kv_cache.CHUNK`."""
+SAMPLING_ON_CPU = 110 * MIB
+"""What else a CPU holds while it samples, measured: kernels and buffers, what training left in small pieces."""
+WORKING = {"activations", "logits", "kv_cache"}
+"""Parts that come and go."""
+SAMPLING = {"merged", "packed", "kv_cache", "activations"}
+"""Parts that only our own sampler has."""
+PADDED_TO = 32
+"""SFT pads to a multiple of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the formulas need to know of a recipe.
+
+    Attributes:
+        shape: The model's sizes.
+        task: ``sft`` or ``grpo``.
+        device: Where it trains.
+        dtype: Of the weights: ``fp32``, ``bf16`` or ``nf4``.
+        stream: Bytes of a number in the hidden states: 2 where the weights that are not quantized are bf16, else 4.
+        rank: Of the adapter.
+        targets: The linear modules that get one.
+        micro_batch: Sequences per forward pass.
+        length: Tokens of the longest sequence.
+        rows: Sequences sampled side by side.
+        reference: Whether a copy of the starting adapter is kept for the KL.
+    """
+
+    shape: Shape
+    task: Literal["sft", "grpo"]
+    device: Device
+    dtype: str
+    stream: int
+    rank: int
+    targets: tuple[str, ...]
+    micro_batch: int
+    length: int
+    rows: int
+    reference: bool
+
+    @property
+    def autocast(self) -> bool:
+        """Whether training computes in bf16 whatever the weights are."""
+        return self.dtype != "fp32"
+
+    @property
+    def computed(self) -> int:
+        """Bytes of a number that a matrix product or the attention gives in training."""
+        return 2 if self.autocast else 4
+
+    @property
+    def adapted(self) -> dict[str, tuple[int, int]]:
+        """The linear modules of a layer that have an adapter."""
+        return {name: size for name, size in self.shape.linears.items() if name in self.targets}
+
+    @property
+    def padded(self) -> int:
+        """Tokens of the longest sequence with its padding."""
+        return math.ceil(self.length / PADDED_TO) * PADDED_TO if self.task == "sft" else self.length
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch, padding included."""
+        return self.micro_batch * self.padded
+
+
+def weights(s: Setting) -> float:
+    """4 or 2 bytes a weight; 4 bits are for the linear modules of the layers, bitsandbytes leaves the rest alone."""
+    if s.dtype == "nf4":
+        return s.shape.linear_parameters * NF4_BYTES + s.shape.other_parameters * s.stream
+    return s.shape.parameters * (4 if s.dtype == "fp32" else 2)
+
+
+def adapter(s: Setting) -> float:
+    """``rank x (in + out)`` numbers in fp32 per adapted module of each layer, whatever the base is in."""
+    return 4 * s.rank * s.shape.num_hidden_layers * sum(wide + high for wide, high in s.adapted.values())
+
+
+def optimizer(s: Setting) -> float:
+    """AdamW's two moments in fp32."""
+    return 2 * adapter(s)
+
+
+def gradients(s: Setting) -> float:
+    """One number in fp32 per adapter weight."""
+    return adapter(s)
+
+
+def reference(s: Setting) -> float:
+    """The starting adapter, which the KL is measured from; the base model is the trained one's."""
+    return adapter(s) if s.reference else 0.0
+
+
+def layer_saved(s: Setting) -> float:
+    """What one layer keeps of a micro-batch for its backward pass.
+
+    Per token: the two norms' inputs in fp32; gate, activated gate and up; queries and the attention's output, keys and
+    values repeated for every head, since a padded batch rules grouped attention out; each adapter's input, which
+    autocast copies for each of them; what lies between its two matrices; and, per head, a sum in fp32. Per pair of
+    tokens of a sequence: the attention mask. The base's linear modules are frozen and keep nothing.
+    """
+    shape, size = s.shape, s.computed
+    norms = 2 * shape.hidden_size * 4
+    if shape.family == "qwen3":
+        norms += (shape.queries + shape.keys) * 4
+    mlp = 3 * shape.intermediate_size * s.stream
+    attention = 4 * shape.queries * size + shape.num_attention_heads * 4
+    lora = (_lora_inputs(s) + s.rank * len(s.adapted)) * size
+    return s.tokens * (norms + mlp + attention + lora + s.padded * size)
+
+
+def _lora_inputs(s: Setting) -> int:
+    """Numbers per token that a layer's adapters keep as their inputs.
+
+    Without autocast, modules with the same input share it, and o_proj's is the attention's own output.
+    """
+    inputs = {name: wide for name, (wide, _) in s.adapted.items()}
+    if s.autocast:
+        return sum(inputs.values())
+    shared = [("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("down_proj",)]
+    return sum(max(inputs.get(name, 0) for name in names) for names in shared)
+
+
+def layer_working(s: Setting) -> float:
+    """What the backward pass of one layer needs at its widest: gradients of the MLP's three inner tensors.
+
+    In 4 bits also the module's weights, for a moment in ``stream`` bytes each.
+    """
+    whole = max(wide * high for wide, high in s.shape.linears.values()) * s.stream if s.dtype == "nf4" else 0
+    return 3 * s.tokens * s.shape.intermediate_size * s.stream + whole
+
+
+def checkpoints(s: Setting) -> float:
+    """With gradient checkpointing: the hidden states between the layers."""
+    return s.shape.num_hidden_layers * s.tokens * s.shape.hidden_size * s.stream
+
+
+def ends_saved(s: Setting) -> float:
+    """The last norm's input and output and, by autocast, the adapter in bf16."""
+    return s.tokens * s.shape.hidden_size * (4 + s.stream) + (adapter(s) / 2 if s.autocast else 0)
+
+
+def logits(s: Setting) -> float:
+    """What the loss holds on top: TRL's losses have no more than a tile of tokens by words of the vocabulary at a time.
+
+    SFT: the tile's logits, log-probabilities, those exponentiated and a product, in fp32, and before them the product
+    in the dtype of training. GRPO, in the backward pass: the product, its buffer in fp32, the tile before's
+    probabilities and gradient, and a difference about to become the next probabilities. Autocast copies the output
+    layer's weights to bf16 where they are fp32; GRPO's backward pass copies them back to fp32.
+    """
+    if s.task == "sft":
+        tokens, words = LOSS_CHUNK, s.shape.vocab_size
+        numbers = 4 * 4 + (2 if s.autocast else 0)
+    else:
+        tokens, words = LOSS_TILE[0], min(LOSS_TILE[1], s.shape.vocab_size)
+        numbers = 5 * 4 + s.computed
+    copied = 2 if s.autocast and s.stream == 4 else 0
+    copied += 4 if s.autocast and s.task == "grpo" else 0
+    return min(tokens, s.tokens) * words * numbers + copied * words * s.shape.hidden_size
+
+
+def merged(s: Setting) -> float:
+    """While sampling: the adapted modules with their adapter added in, beside the originals; not for 4 bits."""
+    if s.dtype == "nf4":
+        return 0.0
+    layer = sum(wide * high for wide, high in s.adapted.values())
+    return s.shape.num_hidden_layers * layer * (4 if s.dtype == "fp32" else 2)
+
+
+def packed(s: Setting) -> float:
+    """While a CPU samples several rows: its fp32 weights once more, as ``models.cpu_speed`` lays them out."""
+    if s.device != "cpu" or s.stream != 4 or s.rows < FEW:
+        return 0.0
+    output = s.shape.vocab_size * s.shape.hidden_size
+    size = 4 * (output + (s.shape.linear_parameters if s.dtype == "fp32" else 0))
+    return size if size <= PACKED_BYTES else 0.0
+
+
+def kv_cache(s: Setting) -> float:
+    """``rows x length x layers x 2 x keys`` numbers."""
+    return s.rows * s.length * s.shape.num_hidden_layers * 2 * s.shape.keys * s.stream
+
+
+def sampling_working(s: Setting) -> float:
+    """One forward of prefill through a layer, or the logits of all rows' next tokens, as they are and thrice in fp32.
+
+    On a card, prefill's attention has all its scores in fp32, twice: its fast kernels know no mask beside shared keys.
+    """
+    shape = s.shape
+    whole = max(wide * high for wide, high in shape.linears.values()) * s.stream if s.dtype == "nf4" else 0
+    layer = PREFILL_CHUNK * (3 * shape.intermediate_size + 2 * shape.hidden_size) * s.stream
+    if s.device == "cuda":
+        layer += 2 * PREFILL_CHUNK * shape.num_attention_heads * s.length * 4
+    rest = SAMPLING_ON_CPU if s.device == "cpu" else 0
+    return rest + max(layer + whole, s.rows * shape.vocab_size * (s.stream + 3 * 4))
+
+
+def moments(s: Setting, runtime: float) -> dict[str, dict[str, float]]:
+    """The moments at which memory may be highest, and what is held then.
+
+    Args:
+        s: The setting.
+        runtime: What is held without any model.
+    """
+    always = {
+        "runtime": runtime,
+        "weights": weights(s),
+        "adapter": adapter(s) + reference(s),
+        "optimizer": optimizer(s),
+    }
+    kept = {"gradients": gradients(s)}
+    if s.device == "cuda":
+        layers, one = checkpoints(s), layer_saved(s)
+    else:
+        layers, one = s.shape.num_hidden_layers * layer_saved(s), 0.0
+    found = {
+        "loss": always | kept | {"activations": layers + ends_saved(s), "logits": logits(s)},
+        "backward": always | kept | {"activations": layers + one + ends_saved(s) + layer_working(s)},
+    }
+    if s.task == "grpo":
+        found["sampling"] = always | {
+            "merged": merged(s),
+            "packed": packed(s),
+            "kv_cache": kv_cache(s),
+            "activations": sampling_working(s),
+        }
+    return found
+
+
+def peak(parts: Mapping[str, Mapping[str, float]]) -> str:
+    """The moment at which most is held."""
+    return max(parts, key=lambda moment: sum(parts[moment].values()))

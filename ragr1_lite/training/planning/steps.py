@@ -1,0 +1,250 @@
+"""Two real training steps on sequences of a given length, and the most memory they took.
+
+Run in a process of its own, since memory that a process held once stays in its books::
+
+    python -m ragr1_lite.training.planning.steps LENGTH < recipe.json
+
+It prints :class:`Steps` as JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.errors import RagR1Error
+from ragr1_lite.core.events import StepFinished
+from ragr1_lite.core.rollout import session_of
+from ragr1_lite.core.types import Example, Passage, Sampler, SampleRequest, Segment, Source, Trajectory, Turn
+from ragr1_lite.evaluation.resources import forget_peak, most_held
+from ragr1_lite.training.run_folder import Run
+
+if TYPE_CHECKING:
+    from ragr1_lite.models.loading import Policy
+
+_M_MMAP_THRESHOLD = -3
+"""Of glibc's malloc.h."""
+DRAWN = 16
+"""Tokens that each row really samples; the cache is as large as the planned length whatever their number."""
+SOURCES: tuple[Source, ...] = ("model", "env", "model")
+QUESTION = Example("q", "Is 3 more than 2?", ("yes",))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What was measured; bytes and seconds.
+
+    Attributes:
+        device: ``cuda`` or ``cpu``.
+        dtype: That of the weights, ``auto`` resolved.
+        sampling: The most while rollouts were sampled; 0 for SFT.
+        peak: The most of all.
+        trained: Trajectories per step.
+        train_seconds: Of the second step, sampling aside.
+        sampled: Tokens drawn in a step.
+        sample_seconds: For them, prefill included.
+    """
+
+    device: str
+    dtype: str
+    sampling: int
+    peak: int
+    trained: int
+    train_seconds: float
+    sampled: int
+    sample_seconds: float
+
+
+class Memory:
+    """What this process holds and held at most, on the device that trains."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.cuda = torch.cuda.is_available()
+        self._most = 0
+
+    def peak(self) -> int:
+        """Bytes held at most since the start."""
+        self._most = max(self._most, self._since())
+        return self._most
+
+    def phase(self, work: Callable[[], Any]) -> tuple[Any, int]:
+        """Does some work and returns its result and the most that was held during it, where the system tells."""
+        self.peak()
+        forget_peak("cuda" if self.cuda else "cpu")
+        result = work()
+        return result, self._since()
+
+    def _since(self) -> int:
+        if self.cuda:
+            import torch
+
+            return int(torch.cuda.max_memory_reserved())
+        return most_held("cpu") or 0
+
+
+def small(recipe: Recipe, output: Path) -> Recipe:
+    """The recipe as two steps of two micro-batches each: what accumulates over more of them takes no more memory."""
+    micro = recipe.train.micro_batch
+    return Recipe.model_validate(
+        recipe.model_dump()
+        | {
+            "output": output,
+            "data": {},
+            "train": recipe.train.model_dump()
+            | {"steps": 2, "batch_size": 2 * micro, "warmup_steps": 0, "report_to": ()},
+            "grpo": recipe.grpo.model_dump() | {"group_size": 2, "resample": 0, "iterations": 1},
+            "eval": {},
+            "guard": {"enabled": False},
+        }
+    )
+
+
+def measure(recipe: Recipe, length: int) -> Steps:
+    """Trains two steps on sequences of ``length`` tokens."""
+    from ragr1_lite.training.trainer import fit, import_in_order
+
+    import_in_order(recipe)
+    give_back_freed_memory()
+    seconds: list[float] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, StepFinished):
+            seconds.append(event.metrics["seconds"])
+
+    with tempfile.TemporaryDirectory() as folder:
+        full = FullRollouts(length, min(recipe.rollout.batch_size, recipe.train.batch_size), Memory())
+        recipe = small(recipe, Path(folder) / "run")
+        run = Run.start(recipe.output, recipe.dump())
+        policy, trainer = (_grpo if recipe.task == "grpo" else _sft)(recipe, run, full)
+        fit(trainer, policy, recipe, run, listen, resume=False)
+    return Steps(
+        device=policy.device,
+        dtype=policy.dtype,
+        sampling=full.peak,
+        peak=full.memory.peak(),
+        trained=recipe.train.batch_size,
+        train_seconds=seconds[-1] - full.seconds,
+        sampled=full.sampled,
+        sample_seconds=full.seconds,
+    )
+
+
+def give_back_freed_memory() -> None:
+    """Has glibc give freed blocks of 128 KiB and more back to the system from here on, and what is free now.
+
+    Left to itself it keeps them as soon as the first large one was freed, and a training's many sizes of tensors do not
+    fit into one another's holes: SmolLM2 was measured at 3.9 GB instead of 2.8. Other C libraries are left alone.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # TypeError: Windows has no library of its own name
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 128 << 10)
+        libc.malloc_trim(0)
+
+
+def _sft(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
+    """A model, and a trainer of trajectories of the planned length."""
+    from ragr1_lite.models.loading import load_policy
+    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.training.sft import make_trainer
+
+    policy = load_policy(model_spec(recipe), lora=lora_spec(recipe))
+    prompt = policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION.question))
+    trajectories = [full.trajectory(QUESTION, prompt, number) for number in range(2)]
+    return policy, make_trainer(policy, trajectories, recipe, run)
+
+
+def _grpo(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
+    """A model, and a trainer whose rollouts have the planned length."""
+    from ragr1_lite.assistant import starting_point
+    from ragr1_lite.models.loading import load_policy
+    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.training.grpo import make_trainer
+
+    rollouts: Any = import_module("ragr1_lite.training.grpo.rollouts")
+    rollouts.run_rollouts = full  # in this process alone
+    policy = load_policy(model_spec(starting_point(recipe)), lora=lora_spec(recipe))
+    return policy, make_trainer(policy, [QUESTION] * recipe.groups_needed, NoPassages(), recipe, run)
+
+
+class NoPassages:
+    """A searcher that knows nothing."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """Nothing, for each query."""
+        return [() for _ in queries]
+
+
+class FullRollouts:
+    """Stands in for :func:`~ragr1_lite.core.rollout.run_rollouts`: rows as they are before their last, full generation.
+
+    Args:
+        length: Tokens of a whole trajectory.
+        rows: Rows sampled side by side.
+        memory: Asked what the sampling took.
+    """
+
+    def __init__(self, length: int, rows: int, memory: Memory) -> None:
+        self._length, self._rows, self.memory = length, rows, memory
+        self._numbers = itertools.count()
+        self.peak = self.sampled = 0
+        self.seconds = 0.0
+
+    def __call__(self, examples: Sequence[Example], sampler: Sampler, searcher: object, **options: Any) -> Any:
+        """Samples a few tokens for all rows at once, then returns trajectories of the planned length."""
+        question = options["protocol"].render_prompt(examples[0].question)
+        prompt = sampler.tokenizer.render_chat(question)
+        drawn = min(DRAWN, options["limits"].max_new_tokens)
+        ids = self.trajectory(examples[0], prompt, 0).token_ids[: self._length - drawn]
+        began = time.perf_counter()
+        requests = [SampleRequest(row, ids) for row in range(self._rows)]
+        with session_of(sampler):
+            completions, peak = self.memory.phase(
+                lambda: sampler.sample(requests, stop=(), max_new_tokens=drawn, report=lambda event: None)
+            )
+        self.seconds = time.perf_counter() - began
+        self.peak = max(self.peak, peak)
+        self.sampled = sum(len(completion.token_ids) for completion in completions)
+        return [self.trajectory(example, prompt, next(self._numbers)) for example in examples]
+
+    def trajectory(self, example: Example, prompt: Sequence[int], number: int) -> Trajectory:
+        """One of the planned length, every other a token shorter, so that there is padding as in a real batch."""
+        length = self._length - (number + 1) % 2
+        rest = length - len(prompt)
+        noise = random.Random(number).choices(prompt, k=rest)
+        asked, found = rest // 8, rest * 3 // 4
+        cuts = (0, asked, found, rest)
+        parts = [tuple(noise[begin:end]) for begin, end in itertools.pairwise(cuts)]
+        segments = [Segment("prompt", tuple(prompt))]
+        segments += [Segment(source, part) for source, part in zip(SOURCES, parts, strict=True)]
+        turns = (Turn("search", queries=("3",), passages=((),)), Turn("answer", answer="yes"))
+        return Trajectory(example, tuple(segments), turns, "answer")
+
+
+def main() -> None:
+    """Reads the recipe from standard input and prints what was measured, or the error that a user can mend."""
+    recipe = Recipe.model_validate_json(sys.stdin.read())
+    try:
+        with redirect_stdout(sys.stderr):
+            steps = measure(recipe, int(sys.argv[1]))
+    except RagR1Error as error:
+        sys.stdout.write(json.dumps({"message": error.message, "hint": error.hint}))
+        sys.exit(1)
+    sys.stdout.write(json.dumps(asdict(steps)))
+
+
+if __name__ == "__main__":
+    main()

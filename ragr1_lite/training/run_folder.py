@@ -1,0 +1,151 @@
+"""Run folders: the resolved recipe, metrics as they come, checkpoints, the adapter, a summary.
+
+::
+
+    runs/NAME/
+      recipe.yaml        the resolved recipe
+      metrics.jsonl      one line a step
+      checkpoints/       checkpoint-N, each with a marker written last
+      adapter/           the trained adapter
+      best/              the adapter that did best at the held-out questions, and what it did
+      state.json         what a resumed run has to know besides, where there is anything
+      summary.json       what the whole run took, its speed, versions
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ragr1_lite.core.errors import RunError
+from ragr1_lite.files.writing import write_atomic, writing
+from ragr1_lite.models.processes import is_main, wait
+
+_COMPLETE = "complete"
+_FILES = ("metrics.jsonl", "state.json", "summary.json", "recipe.yaml")
+"""The recipe last, since it is what tells a run."""
+TENSORBOARD = "tensorboard"
+"""The folder in which it writes; wandb's is its own choice."""
+
+
+class Run:
+    """A run's folder; of several processes the main one alone writes it.
+
+    Args:
+        folder: Where it is.
+
+    Raises:
+        RunError: See :meth:`start`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.adapter = folder / "adapter"
+        self.best = folder / "best"
+        self.checkpoints = folder / "checkpoints"
+        self._state = folder / "state.json"
+
+    @classmethod
+    def start(cls, folder: Path, recipe: str, *, resume: bool = False, overwrite: bool = False) -> Run:
+        """Opens a folder for training.
+
+        Args:
+            folder: A new or empty folder; with ``resume`` one with a run of the same recipe.
+            recipe: The resolved recipe, YAML.
+            resume: Go on from the newest complete checkpoint.
+            overwrite: Delete what an earlier run left there, and nothing else.
+
+        Raises:
+            RunError: The folder holds another run, or there is nothing to resume.
+            StorageError: The folder cannot be written.
+        """
+        run = cls(folder)
+        if is_main():
+            run._open(recipe, resume, overwrite)
+        wait()
+        return run
+
+    def _open(self, recipe: str, resume: bool, overwrite: bool) -> None:
+        """Makes the folder ready, as :meth:`start` says."""
+        folder, saved = self.folder, self.folder / "recipe.yaml"
+        if resume and not saved.exists():
+            raise RunError(f"There is no run to resume in {folder}", "Start it without --resume.")
+        if resume and saved.read_text(encoding="utf-8") != recipe:
+            raise RunError(f"The run in {folder} was started with another recipe", f"Use {saved}, or another output.")
+        if saved.exists() and not resume and not overwrite:
+            raise RunError(
+                f"There is a run in {folder} already",
+                "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",
+            )
+        with writing(folder):
+            if saved.exists() and not resume:
+                self._clear()
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_atomic(saved, recipe)
+            if resume:
+                self._forget_after_checkpoint()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Appends a line to ``metrics.jsonl``."""
+        if not is_main():
+            return
+        path = self.folder / "metrics.jsonl"
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def save_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes ``summary.json``."""
+        if is_main():
+            write_atomic(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+    def remember(self, **values: Any) -> None:
+        """Keeps values for a resumed run, beside those that are kept already."""
+        if is_main():
+            write_atomic(self._state, json.dumps(self.recall() | values, indent=2) + "\n")
+
+    def recall(self) -> dict[str, Any]:
+        """What was kept by :meth:`remember`."""
+        kept: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8")) if self._state.exists() else {}
+        return kept
+
+    def mark_complete(self, step: int) -> Path:
+        """Declares the checkpoint of a step fit to resume from."""
+        checkpoint = self.checkpoints / f"checkpoint-{step}"
+        write_atomic(checkpoint / _COMPLETE, f"{step}\n")
+        return checkpoint
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint; half-written ones do not count."""
+        complete = [marker.parent for marker in self.checkpoints.glob(f"checkpoint-*/{_COMPLETE}")]
+        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+    def _clear(self) -> None:
+        """Deletes what a run leaves in its folder."""
+        tracked = (self.folder / name for name in (TENSORBOARD, "wandb"))
+        for folder in (self.checkpoints, self.adapter, self.best, *tracked):
+            if folder.exists():
+                shutil.rmtree(folder)
+        for name in _FILES:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _forget_after_checkpoint(self) -> None:
+        """Drops metrics of steps that will be repeated, and checkpoints and files that were cut off."""
+        last = self.last_checkpoint()
+        step = int(last.name.rpartition("-")[2]) if last else 0
+        for checkpoint in self.checkpoints.glob("checkpoint-*"):
+            if not (checkpoint / _COMPLETE).exists():
+                shutil.rmtree(checkpoint)
+        for name in (self.adapter.name, self.best.name):
+            for unfinished in self.folder.glob(f".{name}-*"):
+                shutil.rmtree(unfinished)
+        for name in _FILES:
+            for unfinished in self.folder.glob(f".{name}.*"):
+                unfinished.unlink()
+        metrics = self.folder / "metrics.jsonl"
+        if metrics.exists():
+            lines = [line for line in metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            write_atomic(metrics, "".join(line + "\n" for line in kept))

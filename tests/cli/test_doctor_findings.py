@@ -1,0 +1,494 @@
+"""The doctor: each thing that may be broken is a finding with its mend, and nothing that breaks stops the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from ragr1_lite import versions as known
+from ragr1_lite.cli import doctor
+from ragr1_lite.cli.doctor import Finding, machine, packages, storage
+from ragr1_lite.cli.doctor.finding import load
+from ragr1_lite.training.planning.machine import GIB
+
+Load = Callable[[str], Any]
+A100 = {"name": "NVIDIA A100", "capability": (8, 0), "free": 38 * GIB, "total": 42.4 * GIB}
+
+
+class Library:
+    """What bitsandbytes loads."""
+
+    def __init__(self, *, cuda: bool) -> None:
+        self.compiled_with_cuda = cuda
+
+
+class MockLibrary(Library):
+    """What it puts in its place where that fails; whatever it is asked for, it has."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: name
+
+
+def torch(*cards: dict[str, Any], cuda: str | None = None, architectures: tuple[str, ...] = ("sm_80", "sm_90")) -> Any:
+    """A PyTorch that sees these cards."""
+    return SimpleNamespace(
+        __version__="2.13.0" + ("" if cuda or cards else "+cpu"),
+        version=SimpleNamespace(cuda=cuda or ("13.0" if cards else None)),
+        cuda=SimpleNamespace(
+            is_available=lambda: bool(cards),
+            device_count=lambda: len(cards),
+            get_device_name=lambda number: cards[number]["name"],
+            get_device_capability=lambda number: cards[number]["capability"],
+            mem_get_info=lambda number: (cards[number]["free"], cards[number]["total"]),
+            get_arch_list=lambda: list(architectures),
+        ),
+    )
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts other modules, or errors, in the place of packages that would be imported."""
+
+    def put(**found: Any) -> None:
+        def load(name: str, without: str | None = None) -> Any:
+            assert (without == "kernels") == (name == "bitsandbytes.cextension"), "kernels come from the hub"
+            one = {"bitsandbytes.cextension": "bitsandbytes"}.get(name, name)
+            if isinstance(found[one], Exception):
+                raise found[one]
+            return found[one]
+
+        for module in (packages, machine):
+            monkeypatch.setattr(module, "load", load)
+
+    return put
+
+
+@pytest.fixture
+def versions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts other versions in the place of those installed; None: not installed."""
+    real = packages.installed
+
+    def put(**found: str | None) -> None:
+        known = {canonicalize_name(name): version for name, version in found.items()}
+
+        def installed(name: str) -> str | None:
+            return known[key] if (key := canonicalize_name(name)) in known else real(name)
+
+        monkeypatch.setattr(packages, "installed", installed)
+
+    return put
+
+
+def one(findings: Iterator[Finding]) -> Finding:
+    (finding,) = findings
+    assert bool(finding.mend) != finding.ok
+    return finding
+
+
+def driver(monkeypatch: pytest.MonkeyPatch, *cards: str) -> None:
+    said = SimpleNamespace(stdout="".join(f"GPU {number}: {card}\n" for number, card in enumerate(cards)))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+# The whole
+
+
+def test_a_look_that_breaks_is_a_finding_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Iterator[Finding]:
+        yield Finding("first", True, "fine")
+        raise OSError("libcuda.so.1: cannot open shared object file\nand more")
+
+    looks: dict[str, doctor.Look] = {"broken": broken, "python": packages.python}
+    monkeypatch.setattr(doctor, "looks", lambda *, online: looks)
+    first, second = doctor.examine()
+    assert (first.name, first.ok) == ("broken", False)
+    assert "OSError: libcuda.so.1: cannot open shared object file" in first.detail and "and more" not in first.detail
+    assert first.mend and second.name == "python" and second.ok
+
+
+def test_everything_is_looked_at(loads: Callable[..., None]) -> None:
+    loads(torch=torch(A100, A100), bitsandbytes=SimpleNamespace(lib=Library(cuda=True)))
+    names = [finding.name for finding in doctor.examine()]
+    assert [name for name in doctor.looks(online=False) if name not in names] == ["gpu"]
+    assert names.count("gpu 0") == names.count("gpu 1") == 1
+
+
+def test_nothing_is_sent_unless_it_is_wanted(loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    loads(torch=torch(), bitsandbytes=SimpleNamespace(lib=Library(cuda=False)))
+    hub = doctor.examine()[-1]
+    assert hub == Finding("hub", True, "not asked; --online asks")
+
+
+def test_a_package_may_be_loaded_as_if_another_were_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sightless.py").write_text("try:\n    import wave\nexcept ImportError:\n    wave = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    assert load("sightless", without="wave").wave is None
+    assert "wave" not in sys.modules
+    assert load("wave").__name__ == "wave"
+    with pytest.raises(ImportError):
+        load("not_there", without="nothing_either")
+    assert "nothing_either" not in sys.modules
+
+
+# Python and packages
+
+
+def test_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one(packages.python()).ok
+    monkeypatch.setattr(packages.sys, "version_info", (3, 10, 12))  # type: ignore[attr-defined]
+    found = one(packages.python())
+    assert not found.ok and "older than 3.11" in found.detail and "3.11" in found.mend
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["requires-python"] == ">=" + ".".join(map(str, packages.OLDEST_PYTHON))
+
+
+def test_packages_as_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = {name.lower(): version for name, version in known.tested_versions().items()}
+    monkeypatch.setattr(packages, "installed", lambda name: pins[name.lower()])
+    assert "in the tested versions" in one(packages.pinned()).detail
+
+
+def test_other_versions_within_their_ranges_are_told(versions: Callable[..., None]) -> None:
+    versions(trl="1.14.0", rich="14.0.0")
+    found = one(packages.pinned())
+    assert (
+        found.ok
+        and f"trl 1.14.0 (tested {known.tested_versions()['trl']})" in found.detail
+        and "rich 14.0.0" in found.detail
+    )
+
+
+def test_missing_packages_and_wrong_versions(versions: Callable[..., None]) -> None:
+    versions(trl="1.15.0", peft=None, PyYAML=None)
+    found = one(packages.pinned())
+    assert not found.ok and "missing: peft, pyyaml" in found.detail.lower() and "trl 1.15.0 (needs " in found.detail
+    pins = known.tested_versions()
+    for name in ("trl", "peft", "PyYAML"):
+        assert f'"{name}=={pins[name]}"' in found.mend
+    assert found.mend.startswith("pip install ") and "rich" not in found.mend
+
+
+def test_an_installed_package_tells_its_needs_itself(
+    monkeypatch: pytest.MonkeyPatch, versions: Callable[..., None]
+) -> None:
+    needs = ["trl<1.14", "pyyaml>=6", 'unsloth>=2026; extra == "gpu"', "torch>=9"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)
+    versions(trl="1.14.2", pyyaml=None, unsloth=None)
+    found = one(packages.pinned())
+    assert "missing: pyyaml; " in found.detail and "trl 1.14.2 (needs <1.14)" in found.detail
+    assert "unsloth" not in found.detail and "torch" not in found.detail
+    assert f'"PyYAML=={known.tested_versions()["PyYAML"]}"' in found.mend
+
+
+# PyTorch
+
+
+def test_torch_without_a_card(loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(monkeypatch)
+    loads(torch=torch())
+    assert one(packages.torch()) == Finding("torch", True, "2.13.0+cpu, without CUDA")
+
+
+def test_torch_with_a_card(loads: Callable[..., None]) -> None:
+    loads(torch=torch(A100))
+    assert one(packages.torch()).detail == "2.13.0, built for CUDA 13.0"
+
+
+def test_torch_missing_or_broken(loads: Callable[..., None], versions: Callable[..., None]) -> None:
+    versions(torch=None)
+    found = one(packages.torch())
+    assert not found.ok and found.mend == f'pip install "torch=={known.tested_versions()["torch"]}"'
+    versions(torch="2.13.0")
+    loads(torch=OSError("libtorch_cpu.so: undefined symbol: iJIT_NotifyEvent"))
+    found = one(packages.torch())
+    assert not found.ok and "undefined symbol" in found.detail and "--force-reinstall" in found.mend
+
+
+@pytest.mark.parametrize(("cuda", "says"), [(None, "although there is an NVIDIA card"), ("13.0", "NVIDIA driver")])
+def test_torch_that_does_not_see_the_card(
+    loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch, cuda: str | None, says: str
+) -> None:
+    driver(monkeypatch, "NVIDIA GeForce RTX 4070")
+    loads(torch=torch(cuda=cuda))
+    found = one(packages.torch())
+    assert not found.ok and says in found.detail
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "hidden by CUDA_VISIBLE_DEVICES" in one(packages.torch()).detail
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("nvidia-smi"), subprocess.TimeoutExpired("nvidia-smi", 3)])
+def test_a_driver_that_does_not_answer(
+    loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", run)
+    loads(torch=torch(cuda="13.0"))
+    assert one(packages.torch()).ok
+
+
+# bitsandbytes, numba and the extras
+
+
+@pytest.mark.parametrize(
+    ("cards", "library", "ok", "says"),
+    [
+        ([], Library(cuda=False), True, "its library for the CPU loads"),
+        ([], MockLibrary(cuda=False), True, "4-bit weights are slow here"),
+        ([A100], Library(cuda=True), True, "its library for CUDA loads"),
+        ([A100], Library(cuda=False), False, "its library for this CUDA does not load"),
+        ([A100], MockLibrary(cuda=False), False, "its library for this CUDA does not load"),
+    ],
+)
+def test_bitsandbytes(loads: Callable[..., None], cards: Any, library: Library, ok: bool, says: str) -> None:
+    loads(torch=torch(*cards), bitsandbytes=SimpleNamespace(lib=library))
+    found = one(packages.bitsandbytes())
+    assert found.ok == ok and says in found.detail
+    assert ok or "python -m bitsandbytes" in found.mend
+
+
+def test_bitsandbytes_missing_or_broken(loads: Callable[..., None], versions: Callable[..., None]) -> None:
+    loads(torch=torch(), bitsandbytes=RuntimeError("no CUDA binary\nsee ..."))
+    found = one(packages.bitsandbytes())
+    assert not found.ok and "cannot be imported: RuntimeError: no CUDA binary" in found.detail
+    versions(bitsandbytes=None)
+    assert "no 4-bit weights" in one(packages.bitsandbytes()).detail
+
+
+def test_search_without_numba(versions: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_DISABLE_JIT", raising=False)
+    assert "bm25s" not in one(packages.numba()).detail
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert "switched off by NUMBA_DISABLE_JIT: bm25s searches instead" in one(packages.numba()).detail
+    versions(numba=None)
+    assert "not installed: bm25s searches instead" in one(packages.numba()).detail
+
+
+@pytest.mark.parametrize("name", ["unsloth", "vllm"])
+def test_what_cards_alone_can_use(loads: Callable[..., None], versions: Callable[..., None], name: str) -> None:
+    look = getattr(packages, name)
+    told = {}
+    for card in (False, True):
+        for version in (None, "2026.10.7"):
+            loads(torch=torch(*[A100] * card))
+            versions(**{name: version})
+            told[card, version is not None] = one(look()).detail
+    assert told[False, False] == "not installed: no card here"
+    assert told[False, True] == "2026.10.7, not used: it needs an NVIDIA card"
+    assert "pip install" in told[True, False] and told[True, True] == "2026.10.7"
+
+
+def test_a_broken_torch_is_no_card(loads: Callable[..., None]) -> None:
+    loads(torch=OSError("broken"))
+    assert not packages.has_card()
+
+
+# The machine
+
+
+def test_no_card(loads: Callable[..., None]) -> None:
+    loads(torch=torch())
+    found = one(machine.gpus())
+    assert found.ok and "none found" in found.detail and "CPU" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "ok", "says"),
+    [
+        ((8, 0), ("sm_80",), True, "4 bits and bf16"),
+        ((8, 9), ("sm_80", "sm_90"), True, "4 bits and bf16"),
+        ((12, 0), ("sm_100", "sm_120"), True, "4 bits and bf16"),
+        ((12, 0), ("sm_90", "compute_90"), True, "4 bits and bf16"),
+        ((12, 0), ("sm_90",), False, "this PyTorch has no code for it"),
+        ((8, 0), ("sm_86", "sm_90a"), False, "this PyTorch has no code for it"),
+        ((7, 5), ("sm_75",), True, "bf16 is emulated, which is slow"),
+        ((6, 1), ("sm_75", "sm_80"), False, "this PyTorch has no code for it"),
+        ((5, 2), ("sm_50",), True, "too old for 4 bits"),
+    ],
+)
+def test_what_a_card_can_calculate(
+    loads: Callable[..., None], capability: tuple[int, int], architectures: tuple[str, ...], ok: bool, says: str
+) -> None:
+    loads(torch=torch(A100 | {"capability": capability}, architectures=architectures))
+    found = one(machine.gpus())
+    assert found.ok == ok and says in found.detail
+    assert "NVIDIA A100, 38.0 GB free of 42.4" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("asked", "ok", "says"),
+    [
+        (None, True, "not set"),
+        ("2", True, "OMP_NUM_THREADS is 2"),
+        ("16", False, "threads that wait for each other are slow"),
+        ("0", False, "no number of threads"),
+        ("all", False, "no number of threads"),
+    ],
+)
+def test_threads(monkeypatch: pytest.MonkeyPatch, asked: str | None, ok: bool, says: str) -> None:
+    monkeypatch.setattr(machine, "_cores", lambda: 4)
+    if asked is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    found = one(machine.threads())
+    assert found.ok == ok and says in found.detail and "4 cores" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("free", "ok", "says"), [(9, True, "9.0 GB free of 16.0"), (1, False, "1.0 GB free"), (0, False, "0.0 GB free")]
+)
+def test_memory(monkeypatch: pytest.MonkeyPatch, free: float, ok: bool, says: str) -> None:
+    monkeypatch.setattr(machine, "_memory", lambda: (free * GIB, 16 * GIB))
+    found = one(machine.memory())
+    assert found.ok == ok and says in found.detail
+
+
+def test_memory_of_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_memory", lambda: (0, 0))
+    assert one(machine.memory()).detail == "this system does not tell"
+
+
+def test_memory_is_what_a_container_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"/proc/meminfo": "MemTotal: 99 kB\nMemAvailable: 8000000 kB\n"}
+    monkeypatch.setattr(Path, "read_text", lambda path, **_: files[str(path)] if str(path) in files else missing(path))
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 4_000_000}[name])
+    assert machine._memory() == (8_192_000_000, 16_384_000_000)
+    files |= {"/sys/fs/cgroup/memory.max": "4000000000\n", "/sys/fs/cgroup/memory.current": "1000000000\n"}
+    assert machine._memory() == (3_000_000_000, 4_000_000_000)
+    files["/sys/fs/cgroup/memory.max"] = "max\n"
+    assert machine._memory() == (8_192_000_000, 16_384_000_000)
+
+
+def missing(path: Path) -> str:
+    raise FileNotFoundError(path)
+
+
+def test_counters_of_energy_are_told_and_no_fault(loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    loads(torch=torch())
+    monkeypatch.setattr(machine, "energy_meters", lambda: {"gpu": "", "cpu": "only root may read it"})
+    assert one(machine.energy()) == Finding("energy", True, "gpu: metered; cpu: only root may read it")
+
+
+# Folders, disks, caches
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * GIB))  # type: ignore[attr-defined]
+
+
+def test_the_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    disk(monkeypatch, 5)
+    found = one(storage.working_folder())
+    assert found.ok and str(tmp_path) in found.detail and "5.0 GB free" in found.detail
+    assert list(tmp_path.iterdir()) == []
+    disk(monkeypatch, 0.5)
+    found = one(storage.working_folder())
+    assert not found.ok and "0.5 GB free for runs, too little" in found.detail
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(**_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage.tempfile, "TemporaryFile", refuse)  # type: ignore[attr-defined]
+    found = one(storage.working_folder())
+    assert not found.ok and "cannot be written to: Permission denied" in found.detail and "output=FOLDER" in found.mend
+
+
+def test_the_model_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = tmp_path / "not" / "yet"
+    monkeypatch.setenv("RAGR1_LITE_CACHE", str(root))
+    found = one(storage.model_cache())
+    assert found.ok and "not in it yet" in found.detail and not root.exists()
+    disk(monkeypatch, 0.1)
+    found = one(storage.model_cache())
+    assert not found.ok and "0.1 GB free, too little" in found.detail and "RAGR1_LITE_CACHE" in found.mend
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "cannot be written" in one(storage.model_cache()).detail
+    (root / "smollm2-135m").mkdir(parents=True)
+    sparse(root / "smollm2-135m" / "config.json", 300 << 20)
+    found = one(storage.model_cache())
+    assert found.ok and found.detail == f"{root}, 0.3 GB, holds smollm2-135m", "what is there needs no space"
+
+
+def sparse(path: Path, size: int) -> None:
+    path.touch()
+    os.truncate(path, size)
+
+
+def test_the_hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub_cache(monkeypatch, tmp_path)
+    assert "empty" in one(storage.hub_cache()).detail
+    blobs = tmp_path / "models--Qwen--Qwen3-0.6B" / "blobs"
+    blobs.mkdir(parents=True)
+    sparse(blobs / "x", 100 << 20)
+    (tmp_path / "models--Qwen--Qwen3-0.6B" / "link").symlink_to(blobs / "x")
+    assert f"{tmp_path}, 0.1 GB, Qwen/Qwen3-0.6B" in one(storage.hub_cache()).detail
+
+
+def hub_cache(monkeypatch: pytest.MonkeyPatch, folder: Path | None = None, **constants: Any) -> None:
+    """huggingface_hub's constants, without huggingface_hub."""
+    module = ModuleType("huggingface_hub.constants")
+    module.__dict__.update({"HF_HUB_CACHE": str(folder), "ENDPOINT": "", "HF_HUB_OFFLINE": False} | constants)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_a_hub_that_answers_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        hub_cache(monkeypatch, ENDPOINT=f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(storage, "PATIENCE", 0.3)
+        began = time.monotonic()
+        found = one(storage.hub(online=True))  # it takes the connection and says nothing
+        assert not found.ok and "does not answer" in found.detail and time.monotonic() - began < 2
+    monkeypatch.setattr(storage, "PATIENCE", 3.0)
+    found = one(storage.hub(online=True))
+    assert not found.ok and "Connection" in found.detail and "smollm2-135m" in found.mend
+    hub_cache(monkeypatch, HF_HUB_OFFLINE=True)
+    found = one(storage.hub(online=True))
+    assert found.ok and "HF_HUB_OFFLINE is set" in found.detail
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_any_answer_of_a_hub_is_an_answer(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.command)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        hub_cache(monkeypatch, ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        found = one(storage.hub(online=True))
+    assert found.ok and found.detail.endswith(" answers") and asked == ["HEAD"]

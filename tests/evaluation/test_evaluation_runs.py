@@ -1,0 +1,286 @@
+"""Evaluations in pieces: the same results however they are cut, drawn, interleaved or cut off."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.core.errors import ConfigError, DataError, RunError
+from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Completion, Example, SampleRequest
+from ragr1_lite.data.benchmarks import BENCHMARKS
+from ragr1_lite.data.questions import read_questions
+from ragr1_lite.data.sets import load_examples
+from ragr1_lite.evaluation import Arm, Draws, Evaluation, evaluate_arms, read_results, run
+from ragr1_lite.evaluation.normalisers import OURS
+from ragr1_lite.evaluation.results import kept, restored, to_row
+from ragr1_lite.evaluation.variants import cut
+from tests.support.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher
+
+LIMITS = Limits(max_rounds=2, k=2, max_new_tokens=100, max_length=4000)
+NAMES = "Chad Mali Niger Togo Benin Ghana Gabon".split()
+
+
+def asked(name: str) -> str:
+    return f"Which country is {name * len(name)}?"
+
+
+EXAMPLES = [Example(name, asked(name), (name,), "even" if len(name) % 2 == 0 else "odd") for name in NAMES]
+UNKNOWN = {"Togo", "Ghana"}
+
+
+class Knowing(ScriptedSampler):
+    """Searches once, then answers what the prompt asks for; a drawn one errs by its seed. Keeps what it was asked."""
+
+    def __init__(self, *, seed: int | None = None, log: list[str] | None = None, dies_at: int | None = None) -> None:
+        super().__init__([])
+        self.tokenizer = ByteTokenizer()
+        self.log: list[str] = [] if log is None else log
+        self._seed, self._dies_at = seed, dies_at
+
+    def drawing(self, seed: int, temperature: float) -> Knowing:
+        assert temperature > 0
+        return Knowing(seed=seed, log=self.log, dies_at=self._dies_at)
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        report: Callable[[object], None],
+    ) -> list[Completion]:
+        said = [self._speak(request) for request in requests]
+        if self._dies_at is not None and len(self.log) >= self._dies_at:
+            raise KeyboardInterrupt
+        return said
+
+    def _speak(self, request: SampleRequest) -> Completion:
+        text = self.tokenizer.decode(request.token_ids)
+        (name,) = (name for name in NAMES if asked(name) in text)
+        if "Think" in text and "<information>{" not in text:
+            return self.complete(f"<think>I look for {name}.</think><search>{name}, map</search>")
+        self.log.append(name)
+        errs = self._seed is not None and random.Random(f"{self._seed} {request.row}").random() < 0.4
+        return self.complete(f"<think>So.</think><answer>{'no idea' if errs or name in UNKNOWN else name}</answer>")
+
+
+def arm(sampler: Any, label: str = "multi", mode: Any = "multi") -> Arm:
+    return Arm(label, sampler, ScriptedSearcher(), Protocol(mode), LIMITS)
+
+
+def timeless(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"seconds": 0} for row in rows]
+
+
+def told(evaluation: Evaluation) -> list[dict[str, Any]]:
+    return timeless([to_row(one) for one in evaluation.results])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 50])
+def test_pieces_change_nothing(batch_size: int) -> None:
+    (whole,) = evaluate_arms(EXAMPLES, [arm(Knowing())])
+    (cut_up,) = evaluate_arms(EXAMPLES, [arm(Knowing())], batch_size=batch_size)
+    assert told(cut_up) == told(whole)
+    assert [one.trajectory.example for one in cut_up.results] == EXAMPLES
+    assert cut_up.figures()["em"] == round(5 / 7, 4)
+    assert sum(one.seconds for one in cut_up.results) == pytest.approx(cut_up.seconds)
+
+
+def test_a_piece_is_of_like_length() -> None:
+    pieces = cut(EXAMPLES, 3)
+    assert sorted(at for piece in pieces for at in piece) == list(range(7))
+    lengths = [[len(EXAMPLES[at].question) for at in piece] for piece in pieces]
+    assert all(max(one) <= min(other) for one, other in zip(lengths, lengths[1:], strict=False))
+    assert [len(piece) for piece in cut(EXAMPLES, 4, samples=2)] == [2, 2, 2, 1]
+    assert [len(piece) for piece in cut(EXAMPLES, 1, samples=5)] == [1] * 7
+    assert cut([], None) == cut([], 4) == []
+
+
+def test_arms_take_turns() -> None:
+    log: list[str] = []
+    events: list[object] = []
+    first, second = arm(Knowing(log=log)), arm(Knowing(log=log), "direct", "direct")
+    found = evaluate_arms(EXAMPLES[:4], [first, second], batch_size=2, report=events.append)
+    assert log == [*["Chad", "Mali"] * 2, *["Togo", "Niger"] * 2]
+    assert [one.label for one in found] == ["multi", "direct"]
+    assert [one.figures()["rounds"] for one in found] == [1, 0]
+    assert [event.done for event in events if isinstance(event, PhaseAdvanced)] == list(range(1, 9))
+    assert isinstance(events[-1], PhaseFinished) and events[-1].name == "Evaluating multi, direct"
+
+
+def test_where_no_thought_is_asked_for_none_is_missed() -> None:
+    answers = ScriptedSampler(["<answer>Chad</answer>"])
+    valid = {
+        mode: evaluate_arms(EXAMPLES[:1], [arm(answers, mode, mode)])[0].figures()["valid"]
+        for mode in ("direct", "rag", "cot-rag", "multi")
+    }
+    assert valid == {"direct": 1, "rag": 1, "cot-rag": 0, "multi": 0}
+
+
+def test_results_outlive_a_journal() -> None:
+    (one,) = evaluate_arms(EXAMPLES[:2], [arm(Knowing())])
+    for result in one.results:
+        again = restored(json.loads(json.dumps(kept(result))), OURS)
+        assert again == result and again.trajectory.token_ids == result.trajectory.token_ids
+
+
+# --- drawn answers ------------------------------------------------------------------------------------------------
+
+
+def test_samples_tell_their_spread() -> None:
+    draws = Draws(4, 1.0, seed=3)
+    (one,) = evaluate_arms(EXAMPLES, [arm(Knowing())], draws=draws, batch_size=8)
+    assert [(r.trajectory.example.id, r.sample) for r in one.results] == [(n, s) for n in NAMES for s in range(4)]
+    json_form = one.to_json()
+    by_sample = [[r.em for r in one.results if r.sample == s] for s in range(4)]
+    means = [sum(values) / 7 for values in by_sample]
+    mean = sum(means) / 4
+    deviation = (sum((value - mean) ** 2 for value in means) / 3) ** 0.5
+    assert (json_form["n"], json_form["samples"]) == (7, 4)
+    assert json_form["em"] == pytest.approx(mean, abs=1e-4) and 0 < mean < 5 / 7
+    assert json_form["spread"]["em"] == pytest.approx(deviation, abs=1e-4) and deviation > 0
+    assert json_form["spread"]["any_right"] == round(5 / 7, 4)
+    assert sum(json_form["causes"].values()) == 28 - sum(map(sum, by_sample))
+    assert json_form["ci"]["em"] == [pytest.approx(value, abs=0.3) for value in (0.2, 0.8)]
+    assert json_form["by_kind"]["even"]["n"] == sum(one.kind == "even" for one in EXAMPLES)
+    (again,) = evaluate_arms(EXAMPLES, [arm(Knowing())], draws=draws, batch_size=8)
+    (other,) = evaluate_arms(EXAMPLES, [arm(Knowing())], draws=Draws(4, 1.0, seed=4), batch_size=8)
+    assert told(again) == told(one) != told(other)
+
+
+def test_intervals_are_of_questions_not_of_answers() -> None:
+    (once,) = evaluate_arms(EXAMPLES, [arm(Knowing())])
+    repeated = Evaluation("x", tuple(one for one in once.results for _ in range(5)), 1.0, samples=5)
+    assert repeated.intervals() == once.intervals() and repeated.figures()["n"] == 7
+
+
+def test_greedy_is_not_drawn() -> None:
+    class Undrawn(Knowing):
+        def drawing(self, seed: int, temperature: float) -> Knowing:
+            raise AssertionError
+
+    evaluate_arms(EXAMPLES, [arm(Undrawn())], draws=Draws(1, 0.0, 5))
+
+
+# --- as asked for -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> str:
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps({"id": n, "question": asked(n), "answers": [n]}) + "\n" for n in NAMES))
+    return str(path)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Knowing], Knowing]:
+    """Makes a sampler the one of every assistant that is opened."""
+
+    def use(sampler: Knowing) -> Knowing:
+        assistant = Assistant(sampler, ScriptedSearcher(), Protocol(), LIMITS)
+        monkeypatch.setattr(Assistant, "open", lambda **_: assistant)
+        return sampler
+
+    return use
+
+
+@pytest.mark.parametrize("more", [{}, {"samples": 2, "seed": 1}], ids=["greedy", "drawn"])
+@pytest.mark.parametrize("dies_at", [1, 4, 9])
+def test_a_stop_costs_the_unfinished_piece(
+    dies_at: int, more: dict[str, Any], questions: str, opened: Callable[[Knowing], Knowing], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"data": questions, "modes": ("multi", "direct"), "batch_size": 2, **more}
+    opened(Knowing())
+    run(**options, out=tmp_path / "whole.jsonl")
+    stopped, notices = opened(Knowing(dies_at=dies_at)), list[object]()
+    with pytest.raises(KeyboardInterrupt):
+        run(**options, out=tmp_path / "cut.jsonl", report=notices.append)
+    assert not (tmp_path / "cut-multi.jsonl").exists()
+    finished = len(stopped.log) - len(stopped.log) % 2 - (2 if len(stopped.log) % 2 == 0 else 0)
+    kept_back = [one for one in notices if isinstance(one, Notice) and "--resume" in one.text]
+    assert len(kept_back) == (finished > 0)
+    journal = tmp_path / ".cut.jsonl.journal"
+    assert journal.exists() == (finished > 0)
+    rest = opened(Knowing())
+    found = run(**options, out=tmp_path / "cut.jsonl", resume=finished > 0)
+    assert len(rest.log) == 14 * more.get("samples", 1) - finished
+    for mode in ("multi", "direct"):
+        whole, cut_off = (read_results(tmp_path / f"{name}-{mode}.jsonl") for name in ("whole", "cut"))
+        assert timeless(whole) == timeless(cut_off)
+    assert found[0].resources and found[0].to_json()["resources"]["per_question"]["seconds"] > 0
+    assert not journal.exists()
+
+
+def test_what_is_there_is_not_overwritten_unasked(
+    questions: str, opened: Callable[[Knowing], Knowing], tmp_path: Path
+) -> None:
+    out = tmp_path / "x.jsonl"
+    opened(Knowing())
+    run(data=questions, out=out)
+    with pytest.raises(DataError, match=r"x\.jsonl exists"):
+        run(data=questions, out=out)
+    run(data=questions, out=out, overwrite=True)
+
+
+def test_only_the_same_evaluation_goes_on(questions: str, opened: Callable[[Knowing], Knowing], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data": questions, "out": tmp_path / "x.jsonl"}
+    opened(Knowing(dies_at=3))
+    with pytest.raises(KeyboardInterrupt):
+        run(**options, batch_size=2)
+    opened(Knowing())
+    with pytest.raises(RunError, match=r"other settings \(batch_size, seed\)"):
+        run(**options, batch_size=3, seed=1, resume=True)
+    with pytest.raises(RunError, match="An interrupted run"):
+        run(**options, batch_size=2)
+    assert run(**options, batch_size=2, resume=True)[0].figures()["n"] == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resume": True}, "--resume needs --out"),
+        ({"samples": 3, "temperature": 0.0}, "at temperature 0 are all the same"),
+    ],
+)
+def test_what_does_not_go_together(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        run(**options)
+
+
+# --- benchmarks ---------------------------------------------------------------------------------------------------
+
+
+def test_the_seven_have_a_place_a_size_and_figures() -> None:
+    assert list(BENCHMARKS) == ["nq", "popqa", "triviaqa", "hotpotqa", "2wiki", "musique", "bamboogle"]
+    multi_hop = [BENCHMARKS[name] for name in ("hotpotqa", "2wiki", "musique", "bamboogle")]
+    assert round(sum(one.published["multi"] for one in multi_hop) / 4, 3) == 0.419, "as the paper's own average"
+    assert round(sum(one.published["single"] for one in multi_hop) / 4, 3) == 0.392
+    for one in BENCHMARKS.values():
+        assert re.fullmatch(r"hub:[\w-]+/\w+:\w+:(test|dev)", one.source) and one.questions > 100
+        assert (one.nearest("multi") or {})["em"] == one.published["multi"] and one.nearest("cot-rag") is None
+
+
+def test_a_name_stands_for_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Rows as the collection has them; only where they come from is another place here."""
+    row = {"id": "test_0", "question": "Who?", "golden_answers": ["Emi", "Emi Koussi"], "metadata": {"pop": 1}}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    sources: list[str] = []
+
+    def read(source: str, **options: Any) -> Any:
+        sources.append(source)
+        return read_questions(tmp_path / "rows.jsonl", **options)
+
+    monkeypatch.setattr("ragr1_lite.data.sets.read_questions", read)
+    (found,) = load_examples("2wiki", "test")
+    assert (found.question, found.answers) == ("Who?", ("Emi", "Emi Koussi"))
+    assert sources == ["hub:RUC-NLPIR/FlashRAG_datasets:2wikimultihopqa:dev"]

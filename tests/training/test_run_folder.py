@@ -1,0 +1,229 @@
+"""Run folders: who may start where, what a crash leaves, what a resumed run forgets."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragr1_lite.core.errors import RunError, StorageError
+from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.training.run_folder import Run
+
+RECIPE = "task: sft\noutput: é\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "one"
+
+
+def checkpoint(run: Run, step: int, *, complete: bool = True) -> Path:
+    path = run.checkpoints / f"checkpoint-{step}"
+    path.mkdir()
+    (path / "adapter.safetensors").write_text("weights", encoding="utf-8")
+    return run.mark_complete(step) if complete else path
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def full_disk(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+# Starting
+
+
+def test_a_new_run_writes_its_recipe(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    assert (folder / "recipe.yaml").read_text(encoding="utf-8") == RECIPE
+    assert contents(folder) == ["checkpoints", "recipe.yaml"]
+    assert run.last_checkpoint() is None
+    assert not run.adapter.exists()
+
+
+def test_a_second_run_does_not_write_over_the_first(folder: Path) -> None:
+    Run.start(folder, RECIPE).log(1, {"loss": 1.0})
+    with pytest.raises(RunError, match="There is a run in .* already") as caught:
+        Run.start(folder, RECIPE)
+    assert "--resume" in caught.value.hint
+    assert "--overwrite" in caught.value.hint
+    assert "metrics.jsonl" in contents(folder)
+
+
+def test_overwrite_deletes_what_the_run_left_and_nothing_else(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    checkpoint(run, 1)
+    run.adapter.mkdir()
+    run.log(1, {"loss": 1.0})
+    run.save_summary({"em": 1.0})
+    run.remember(micro_batch=2)
+    for name in ("best", "tensorboard", "wandb"):
+        (folder / name).mkdir()
+        (folder / name / "file").write_text("theirs", encoding="utf-8")
+    (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
+    Run.start(folder, "task: grpo\n", overwrite=True)
+    assert contents(folder) == ["checkpoints", "recipe.yaml", "thesis.tex"]
+    assert (folder / "recipe.yaml").read_text(encoding="utf-8") == "task: grpo\n"
+
+
+def test_overwrite_needs_no_earlier_run(folder: Path) -> None:
+    Run.start(folder, RECIPE, overwrite=True)
+    assert contents(folder) == ["checkpoints", "recipe.yaml"]
+
+
+def test_resume_needs_a_run_of_the_same_recipe(folder: Path) -> None:
+    with pytest.raises(RunError, match="no run to resume"):
+        Run.start(folder, RECIPE, resume=True)
+    assert not folder.exists()
+    run = Run.start(folder, RECIPE)
+    checkpoint(run, 1)
+    with pytest.raises(RunError, match="another recipe") as caught:
+        Run.start(folder, RECIPE + "x: 1\n", resume=True)
+    assert str(folder / "recipe.yaml") in caught.value.hint
+    assert Run.start(folder, RECIPE, resume=True).last_checkpoint() == run.last_checkpoint()
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError, match=r"cannot be written \("):
+            Run.start(folder, RECIPE)
+
+
+# Checkpoints
+
+
+def test_the_newest_complete_checkpoint_counts(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    for step in (5, 10, 9, 100):
+        checkpoint(run, step)
+    checkpoint(run, 200, complete=False)
+    last = run.last_checkpoint()
+    assert last is not None
+    assert last.name == "checkpoint-100", "by number, not by name"
+
+
+def test_resuming_forgets_what_will_be_done_again(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    for step in range(1, 8):
+        run.log(step, {"loss": 1 / step})
+    checkpoint(run, 3)
+    checkpoint(run, 5)
+    checkpoint(run, 7, complete=False)
+    resumed = Run.start(folder, RECIPE, resume=True)
+    assert contents(resumed.checkpoints) == [
+        "checkpoint-3",
+        "checkpoint-3/adapter.safetensors",
+        "checkpoint-3/complete",
+        "checkpoint-5",
+        "checkpoint-5/adapter.safetensors",
+        "checkpoint-5/complete",
+    ]
+    resumed.log(6, {"loss": 0.1})
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resuming_removes_what_was_cut_off_while_it_was_written(folder: Path) -> None:
+    Run.start(folder, RECIPE).best.mkdir()
+    for name in (".adapter-x1y2", ".best-x1y2"):
+        (folder / name / "old").mkdir(parents=True)
+    for name in (".metrics.jsonl.123", ".state.json.123", ".gitignore"):
+        (folder / name).write_text("half", encoding="utf-8")
+    Run.start(folder, RECIPE, resume=True)
+    assert contents(folder) == [".gitignore", "best", "checkpoints", "recipe.yaml"]
+
+
+def test_what_is_remembered_outlives_the_process(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    assert run.recall() == {}
+    run.remember(micro_batch=2, wandb_id="a")
+    run.remember(micro_batch=1)
+    assert Run.start(folder, RECIPE, resume=True).recall() == {"micro_batch": 1, "wandb_id": "a"}
+    assert Run.start(folder, RECIPE, overwrite=True).recall() == {}
+
+
+def test_resuming_without_a_complete_checkpoint_begins_again(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    run.log(1, {"loss": 1.0})
+    checkpoint(run, 1, complete=False)
+    Run.start(folder, RECIPE, resume=True)
+    assert contents(folder) == ["checkpoints", "metrics.jsonl", "recipe.yaml"]
+    assert (folder / "metrics.jsonl").read_text(encoding="utf-8") == ""
+
+
+@pytest.mark.parametrize("half", ['{"step": 2, "lo', '{"step": 2', "{", "\0\0\0"])
+def test_a_line_that_was_cut_off_is_dropped(folder: Path, half: str) -> None:
+    run = Run.start(folder, RECIPE)
+    run.log(1, {"loss": 1.0})
+    checkpoint(run, 9)
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(half)
+    Run.start(folder, RECIPE, resume=True).log(2, {"loss": 0.5})
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+
+
+# Writing
+
+
+def test_the_summary_is_readable_json(folder: Path) -> None:
+    run = Run.start(folder, RECIPE)
+    run.save_summary({"note": "é", "em": {"before": 0.0, "after": 0.75}})
+    text = (folder / "summary.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"note": "é", "em": {"before": 0.0, "after": 0.75}}
+    assert "é" in text
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt(), ValueError("bug")])
+def test_a_write_that_breaks_off_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseException
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    monkeypatch.setattr(*((os, "fsync") if broken == "fsync" else (Path, "replace")), fail)
+    with pytest.raises(StorageError if isinstance(error, OSError) else type(error)):
+        write_atomic(path, "new")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert contents(tmp_path) == ["file"], "nothing half-written stays"
+
+
+def test_text_that_cannot_be_encoded_leaves_the_old_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "file", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(tmp_path / "file", "half a pair: \ud800")
+    assert contents(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.start(folder, RECIPE)
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(StorageError, match="No space left to write .*summary.json") as caught:
+        run.save_summary({"em": 1.0})
+    assert "Free some" in caught.value.hint
+    assert contents(folder) == ["checkpoints", "recipe.yaml"]
+
+
+def test_a_full_disk_is_said_of_metrics_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.start(folder, RECIPE)
+    monkeypatch.setattr(Path, "open", full_disk)
+    with pytest.raises(StorageError, match=r"No space left to write .*metrics\.jsonl"):
+        run.log(1, {"loss": 1.0})
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for path in (tmp_path / "nowhere" / "x", tmp_path / "file" / "x"):
+        with pytest.raises(StorageError, match=r"cannot be written \("):
+            write_atomic(path, "text")
