@@ -204,7 +204,7 @@ def default_model(report: Report = ignore) -> str:
 
 def shipped_adapter(model: str) -> Path | None:
     """The adapter that comes with the package for a model, if there is one."""
-    folder = Path(__file__).parent / "adapters" / model
+    folder = Path(__file__).parent / "models" / "adapters" / model
     return folder if (folder / "adapter_config.json").is_file() else None
 
 
