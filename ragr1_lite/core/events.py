@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from ragr1_lite.core.types import Passage, Reward, Trajectory
 
@@ -101,3 +104,27 @@ class RolloutsFinished:
     trajectories: tuple[Trajectory, ...]
     rewards: tuple[Reward, ...]
     seconds: float
+
+
+class Advance(Protocol):
+    """What :func:`phase` hands to its block."""
+
+    def __call__(self, done: int, detail: str = "", share: float | None = None) -> None:
+        """Reports a :class:`PhaseAdvanced`."""
+
+
+@contextmanager
+def phase(report: Report, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+    """Reports that a phase starts and, unless the block fails, that it finished.
+
+    ::
+
+        with phase(report, "Reading passages", len(files), "files") as advance:
+            for done, file in enumerate(files, start=1):
+                read(file)
+                advance(done)
+    """
+    began = time.perf_counter()
+    report(PhaseStarted(name, total, unit))
+    yield lambda done, detail="", share=None: report(PhaseAdvanced(name, done, detail, share))
+    report(PhaseFinished(name, time.perf_counter() - began))
