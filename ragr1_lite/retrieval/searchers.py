@@ -9,6 +9,7 @@ from ragr1_lite.config import WORLD
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Searcher
+from ragr1_lite.core.urls import refuse_password
 
 
 def open_searcher(index: str, report: Report = ignore) -> Searcher:
@@ -41,6 +42,7 @@ def open_searcher(index: str, report: Report = ignore) -> Searcher:
 
 
 def _open_url(scheme: str, url: str, report: Report) -> Searcher:
+    refuse_password(url)
     if scheme in ("http", "https"):
         from ragr1_lite.retrieval.remote.http import HttpSearcher
 

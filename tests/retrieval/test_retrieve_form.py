@@ -19,6 +19,7 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.remote import client as shared
 from ragr1_lite.retrieval.remote import server
 from ragr1_lite.retrieval.remote.http import HttpSearcher
+from ragr1_lite.retrieval.remote.web import WebSearcher
 from ragr1_lite.retrieval.searchers import open_searcher
 from tests.support.recorded import Asked, Recorded, Reply, recorded
 
@@ -350,11 +351,24 @@ class TestClient:
         with pytest.raises(ConfigError, match="is not the URL of a server"):
             open_searcher(url)
 
-    def test_passwords_are_kept_out_of_recipes_and_errors(self) -> None:
-        for url in ("http://me:geheim@host/retrieve", "opensearch://me:geheim@host/wiki", "https://geheim@ho st:x"):
-            with pytest.raises(ConfigError, match="holds a user name or password") as caught:
-                open_searcher(url)
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://me:geheim@host/retrieve",
+            "opensearch://me:geheim@host/wiki",
+            "https://geheim@ho st:x",
+            "web+searxng://me:geheim@host",
+            "web+brave://me:geheim@host",
+            "ftp://me:geheim@host/wiki",
+        ],
+    )
+    def test_passwords_are_kept_out_of_recipes_and_errors(self, url: str) -> None:
+        for opened in (open_searcher, WebSearcher.open, HttpSearcher.open):
+            with pytest.raises(ConfigError) as caught:
+                opened(url)
             assert "geheim" not in str(caught.value)
+        with pytest.raises(ConfigError, match="holds a user name or password"):
+            open_searcher(url)
 
 
 def test_opening_reaches_out_and_takes_any_answer() -> None:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ragr1_lite.core.errors import ConfigError, RagR1Error, RetrievalIndexError
 from ragr1_lite.core.types import Passage
+from ragr1_lite.core.urls import refuse_password
 from ragr1_lite.retrieval.titles import split_contents
 
 _ANSWER_BYTES = 256 * 2**20
@@ -168,11 +169,7 @@ def split_url(url: str) -> SplitResult:
     Raises:
         ConfigError: It has no host, a port that is none, a password, or characters that no URL has.
     """
-    if "@" in url:
-        raise ConfigError(
-            f"The URL of {one_line(url.rpartition('@')[2])} holds a user name or password, which runs would write down",
-            "Leave it out; for OpenSearch, set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment.",
-        )
+    refuse_password(url)
     try:
         parts = urlsplit(url)
         usable = bool(parts.hostname) and parts.port != 0 and not parts.fragment

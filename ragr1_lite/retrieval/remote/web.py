@@ -20,6 +20,7 @@ from typing import Any, Literal
 from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Passage
+from ragr1_lite.core.urls import redacted
 from ragr1_lite.retrieval.remote.client import JsonClient, each_once, split_url, whole
 
 __all__ = ["PROVIDERS", "Provider", "WebSearcher"]
@@ -159,7 +160,7 @@ class WebSearcher:
         provider = PROVIDERS.get(name)
         if provider is None or plain not in ("", "http") or bool(provider.endpoint) == bool(host):
             raise ConfigError(
-                f"{url!r} names no web search", "Write web+brave://, web+serper:// or web+searxng://HOST."
+                f"{redacted(url)!r} names no web search", "Write web+brave://, web+serper:// or web+searxng://HOST."
             )
         endpoint = provider.endpoint or f"{plain or 'https'}://{host}/search"
         searcher = cls(provider, endpoint=endpoint)
