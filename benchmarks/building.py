@@ -70,10 +70,10 @@ def measure(engine: str, passages: int) -> dict[str, float]:
     prepare(min(passages, WARM_UP))()
     run, clock = prepare(passages), process_clock()
     gc.collect()
-    held = (most_held("cpu") or 0) if forget_peak("cpu") else 0
+    held = most_held("cpu") if forget_peak("cpu") else 0
     start = clock()
     run()
-    seconds, peak = clock() - start, most_held("cpu") or 0
+    seconds, peak = clock() - start, most_held("cpu")
     return {"seconds": round(seconds, 3), "build_bytes": peak - held, "process_bytes": peak}
 
 

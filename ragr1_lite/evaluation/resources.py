@@ -1,8 +1,7 @@
-"""What a piece of work takes: time, processor, memory, energy. Measured, or said to be not measurable; never estimated.
+"""What a piece of work takes: time, processor, memory, energy. Measured, or the reason why not; never estimated.
 
-Energy comes from counters of the hardware: a card's through NVIDIA's own nvidia-ml-py, the processors' from the files
-of Linux. The trackers that would do both put estimates in the place of what cannot be read (codecarbon), bring pandas
-and scikit-learn and start a process for each counter (zeus), or do not notice that a counter started over (pyJoules).
+Energy is the card's, by the counter that NVIDIA's driver keeps. Linux lets only root read the counters of the
+processors, since they leak what other programs calculate (CVE-2020-8694), so these are not read.
 """
 
 from __future__ import annotations
@@ -10,22 +9,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-POWERCAP = Path("/sys/class/powercap")
-"""Where Linux shows the energy counters of processors, those of AMD as well."""
-EVERY = 0.5
-"""Seconds between two looks at what has to be watched: a processor's counter is full after minutes."""
-_MIRRORED = 1_000_000
-"""Microjoules: counters closer than this are one counter, shown once for each die."""
 _GB = 1 << 30
 _NO_CARD = "no NVIDIA card is in use"
+_NO_PROCESSOR = "processors are not metered: for security, Linux lets only root read their counters (CVE-2020-8694)"
 
 _meters: list[Meter] = []
 """Those that run now."""
@@ -38,11 +31,10 @@ class Resources:
     Attributes:
         seconds: Wall time.
         cpu_load: Cores that this process and its children kept busy, on average.
-        peak_rss_gb: The most memory of this process; looked at every :data:`EVERY` seconds where the system keeps no
-            count, which Linux does.
+        peak_rss_gb: The most memory of this process; outside Linux, since the process began.
         peak_vram_gb: The most that PyTorch held on its card.
-        energy_wh: Watt hours by part: ``gpu`` (the whole card) and ``cpu`` (all processors without their memory), each
-            with whatever else ran on it meanwhile. A part that could not be metered is not there.
+        energy_wh: Watt hours by part: ``gpu`` is the whole card, with whatever else ran on it. A part that could not be
+            measured is not there.
         missing: Why what is not there could not be measured, by name.
     """
 
@@ -52,11 +44,6 @@ class Resources:
     peak_vram_gb: float | None
     energy_wh: Mapping[str, float]
     missing: Mapping[str, str]
-
-    @property
-    def energy_of(self) -> tuple[str, ...]:
-        """The parts whose energy was metered."""
-        return tuple(self.energy_wh)
 
     def after(self, earlier: Resources) -> Resources:
         """This part of a work and the one before it as one; what either lacks, both lack."""
@@ -77,7 +64,7 @@ class Resources:
         )
 
     def each(self, count: int) -> dict[str, Any]:
-        """Seconds and energy of one of ``count`` equal pieces, such as questions, for JSON."""
+        """Seconds and energy of one of ``count`` equal parts, such as questions, for JSON."""
         return {"seconds": round(self.seconds / count, 4), "energy_wh": self._energy(count)}
 
     def to_json(self) -> dict[str, Any]:
@@ -92,25 +79,24 @@ class Resources:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Resources:
+    def from_json(cls, row: Mapping[str, Any]) -> Resources:
         """What :meth:`to_json` gave."""
         return cls(
-            seconds=told["seconds"],
-            cpu_load=told["cpu_load"],
-            peak_rss_gb=told["peak_rss_gb"],
-            peak_vram_gb=told["peak_vram_gb"],
-            energy_wh=told["energy_wh"] or {},
-            missing=told["not_measurable"],
+            seconds=row["seconds"],
+            cpu_load=row["cpu_load"],
+            peak_rss_gb=row["peak_rss_gb"],
+            peak_vram_gb=row["peak_vram_gb"],
+            energy_wh=row["energy_wh"] or {},
+            missing=row["not_measurable"],
         )
 
     def __str__(self) -> str:
         """One line for people."""
         card = "" if self.peak_vram_gb is None else f", {self.peak_vram_gb:.1f} GB on the card"
-        energy = ", ".join(f"{part} {used:.3g} Wh" for part, used in self.energy_wh.items())
-        told = f"energy: {energy}" if energy else "energy not measurable here (`ragr1-lite doctor` says why)"
-        return (
-            f"{self.seconds:.0f} s, {self.cpu_load:.1f} cores busy, {self.peak_rss_gb:.1f} GB of memory{card}; {told}"
-        )
+        used = ", ".join(f"{part} {used:.3g} Wh" for part, used in self.energy_wh.items())
+        energy = f"energy: {used}" if used else "energy not measurable here (`ragr1-lite doctor` says why)"
+        memory = f"{self.peak_rss_gb:.1f} GB of memory{card}"
+        return f"{self.seconds:.0f} s, {self.cpu_load:.1f} cores busy, {memory}; {energy}"
 
     def _energy(self, count: int) -> dict[str, float] | None:
         return {part: round(used / count, 6) for part, used in self.energy_wh.items()} or None
@@ -127,33 +113,22 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._watch: threading.Thread | None = None
         self._resident = self._on_card = 0
-        self._joules: dict[str, float] = {}
         self._final: Resources | None = None
 
     def __enter__(self) -> Meter:
-        self._counters, self._missing = _open_counters()
-        self._counted = forget_peak("cpu")
+        self._card, self._no_energy = _card_energy()
+        forget_peak("cpu")
         forget_peak("cuda")
         _meters.append(self)
-        if "cpu" in self._counters or not self._counted:
-            self._watch = threading.Thread(target=self._look_often, name="meter", daemon=True)
-            self._watch.start()
         self._began, self._busy = time.perf_counter(), _cpu_seconds()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._watch:
-            self._watch.join()
         try:
             self._final = self.resources
         finally:
             _meters.remove(self)
-            for counter in self._counters.values():
-                counter.close()
 
     @property
     def resources(self) -> Resources:
@@ -163,39 +138,37 @@ class Meter:
         seconds = time.perf_counter() - self._began
         busy = _cpu_seconds() - self._busy
         self.keep_peaks()
-        self._look()
-        card = _cuda() is not None
+        energy, missing = self._energy(), {"energy_wh.cpu": _NO_PROCESSOR}
+        if energy is None:
+            missing["energy_wh.gpu"] = self._no_energy
+        has_card = _cuda() is not None
+        if not has_card:
+            missing["peak_vram_gb"] = _NO_CARD
         return Resources(
             seconds=seconds,
             cpu_load=max(busy, 0.0) / max(seconds, 1e-9),
             peak_rss_gb=self._resident / _GB,
-            peak_vram_gb=self._on_card / _GB if card else None,
-            energy_wh={part: used / 3600 for part, used in self._joules.items()},
-            missing=self._missing | ({} if card else {"peak_vram_gb": _NO_CARD}),
+            peak_vram_gb=self._on_card / _GB if has_card else None,
+            energy_wh={} if energy is None else {"gpu": energy},
+            missing=missing,
         )
 
     def keep_peaks(self) -> None:
         """Takes down the most memory that was held so far, before it is counted anew."""
-        if self._counted:
-            self._resident = max(self._resident, most_held("cpu") or 0)
-        self._on_card = max(self._on_card, most_held("cuda") or 0)
+        self._resident = max(self._resident, most_held("cpu"))
+        self._on_card = max(self._on_card, most_held("cuda"))
 
-    def _look(self) -> None:
-        """Reads the counters of energy and, where nobody counts it, the memory. PyTorch is not asked: no thread may."""
-        with self._lock:
-            for part, counter in tuple(self._counters.items()):
-                try:
-                    self._joules[part] = counter.joules()
-                except Exception as error:  # each library has its own
-                    del self._counters[part]
-                    self._joules.pop(part, None)
-                    self._missing[f"energy_wh.{part}"] = f"its counter could not be read to the end ({error})"
-            if not self._counted:
-                self._resident = max(self._resident, _resident())
-
-    def _look_often(self) -> None:
-        while not self._stop.wait(EVERY):
-            self._look()
+    def _energy(self) -> float | None:
+        """Watt hours of the card since the start; ``None`` where they cannot be known."""
+        if self._card is None:
+            return None
+        now, self._no_energy = _card_energy()
+        if now is None:
+            return None
+        if now < self._card:
+            self._no_energy = "the driver of the card was loaded anew meanwhile"
+            return None
+        return (now - self._card) / 3600
 
 
 def forget_peak(device: Literal["cpu", "cuda"]) -> bool:
@@ -218,154 +191,58 @@ def forget_peak(device: Literal["cpu", "cuda"]) -> bool:
     return True
 
 
-def most_held(device: Literal["cpu", "cuda"]) -> int | None:
+def most_held(device: Literal["cpu", "cuda"]) -> int:
     """Bytes held at most since :func:`forget_peak` or the start, by PyTorch on its card or by this process.
 
     Returns:
-        ``None`` where there is no card in use, and of a process where the system does not tell (Windows).
+        0 where there is no card in use.
     """
     if device == "cuda":
         cuda = _cuda()
-        return None if cuda is None else int(cuda.max_memory_allocated())
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    if sys.platform == "win32":
-        return None
+        return 0 if cuda is None else int(cuda.max_memory_allocated())
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # Windows
+        return int(memory.peak_wset)
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def energy_meters() -> dict[str, str]:
-    """Why the energy of each part cannot be metered here; empty for one that can."""
-    counters, missing = _open_counters()
-    for counter in counters.values():
-        counter.close()
-    return {part: missing.get(f"energy_wh.{part}", "") for part in _COUNTERS}
+    """Why the energy of each part cannot be measured here; empty for one that can."""
+    return {"gpu": _card_energy()[1], "cpu": _NO_PROCESSOR}
 
 
-class _Counter(Protocol):
-    """A counter of energy."""
-
-    def joules(self) -> float:
-        """Since it was opened."""
-
-    def close(self) -> None:
-        """Lets go of it."""
-
-
-class _NotReadable(Exception):
-    """Why a counter cannot be read, with the mend."""
-
-
-class _Card:
-    """The counter of the card that PyTorch works on."""
-
-    def __init__(self) -> None:
-        torch: Any = sys.modules.get("torch")
-        if torch is None or not torch.cuda.is_available():
-            raise _NotReadable(_NO_CARD)
+def _card_energy() -> tuple[float | None, str]:
+    """Joules that the card in use took since its driver was loaded, or ``None`` and the reason."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None, _NO_CARD
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return None, "nvidia-ml-py is not installed, pip install 'ragr1-lite[energy]' adds it"
+    # By its identity: PyTorch's number for a card is not the driver's.
+    uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid).removeprefix("GPU-")
+    try:
+        nvml.nvmlInit()
         try:
-            self._nvml: Any = importlib.import_module("pynvml")
-        except ImportError:
-            raise _NotReadable("nvidia-ml-py is not installed, pip install 'ragr1-lite[energy]' adds it") from None
-        try:
-            self._nvml.nvmlInit()
-            try:
-                self._handle = self._find(torch.cuda)
-                self._began = self._millijoules()
-            except self._nvml.NVMLError:
-                self.close()
-                raise
-        except self._nvml.NVMLError as error:
-            raise _NotReadable(f"NVIDIA's driver does not tell: {error}") from None
-
-    def _find(self, cuda: Any) -> Any:
-        """The card by its identity: PyTorch's number for it is not the driver's."""
-        uuid = str(cuda.get_device_properties(cuda.current_device()).uuid)
-        return self._nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
-
-    def joules(self) -> float:
-        """Since it was opened."""
-        used = self._millijoules() - self._began
-        if used < 0:
-            raise OSError("the driver was loaded anew")
-        return used / 1000
-
-    def close(self) -> None:
-        """Ends the talk with the driver."""
-        self._nvml.nvmlShutdown()
-
-    def _millijoules(self) -> int:
-        return int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
-
-
-class _Processors:
-    """The counters of all processors together. Each starts over when it is full, which shows if it is read in time."""
-
-    def __init__(self) -> None:
-        names = sorted(POWERCAP.glob("intel-rapl:*/name"))
-        zones = [name.parent for name in names if name.read_text(encoding="utf-8").startswith("package")]
-        if not zones:
-            raise _NotReadable(f"no counters in {POWERCAP}, as in most virtual machines and outside of Linux")
-        try:
-            self._last: dict[Path, int] = {}
-            for zone in zones:
-                count = _number(zone / "energy_uj")
-                if not any(abs(count - other) < _MIRRORED for other in self._last.values()):
-                    self._last[zone] = count
-            self._full = {zone: _number(zone / "max_energy_range_uj") for zone in self._last}
-        except PermissionError:
-            files = POWERCAP / "intel-rapl:*" / "energy_uj"
-            raise _NotReadable(f"only root may read it, sudo chmod a+r {files} lets everyone") from None
-        except (OSError, ValueError) as error:
-            raise _NotReadable(f"its counters cannot be read ({error})") from None
-        self._microjoules = 0
-
-    def joules(self) -> float:
-        """Since it was opened."""
-        for zone, last in self._last.items():
-            self._last[zone] = count = _number(zone / "energy_uj")
-            self._microjoules += count - last if count >= last else count - last + self._full[zone]
-        return self._microjoules / 1e6
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-_COUNTERS: dict[str, type[_Card] | type[_Processors]] = {"gpu": _Card, "cpu": _Processors}
-
-
-def _open_counters() -> tuple[dict[str, _Counter], dict[str, str]]:
-    """The counters that can be read, by part, and why the others cannot."""
-    counters: dict[str, _Counter] = {}
-    missing: dict[str, str] = {}
-    for part, opened in _COUNTERS.items():
-        try:
-            counters[part] = opened()
-        except _NotReadable as error:
-            missing[f"energy_wh.{part}"] = str(error)
-    return counters, missing
-
-
-def _number(path: Path) -> int:
-    return int(path.read_text(encoding="utf-8"))
+            return nvml.nvmlDeviceGetTotalEnergyConsumption(nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")) / 1000, ""
+        finally:
+            nvml.nvmlShutdown()
+    except nvml.NVMLError as error:
+        return None, f"NVIDIA's driver gives no figure: {error}"
 
 
 def _cuda() -> Any:
     """PyTorch's CUDA where it is at work in this process; nothing is imported or begun for the question."""
     torch: Any = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
-
-
-def _resident() -> int:
-    """Bytes that this process holds now."""
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
 
 
 def _cpu_seconds() -> float:

@@ -232,8 +232,7 @@ class Progress:
         if self.recipe.task == "sft" and "num_tokens" in logged:  # counted by TRL from the start of the process
             figures["tokens_per_second"] = round((logged["num_tokens"] - self._tokens) / max(self._seconds, 1e-3), 1)
             self._tokens = logged["num_tokens"]
-        if (peak := most_held("cuda" if self._policy.device == "cuda" else "cpu")) is not None:
-            figures["memory_gb"] = round(peak / 2**30, 3)
+        figures["memory_gb"] = round(most_held("cuda" if self._policy.device == "cuda" else "cpu") / 2**30, 3)
         return figures | {"seconds": self._seconds}
 
     def save_last_state(self, trainer: Any) -> None:

@@ -1,11 +1,10 @@
-"""What a block of work took: counters that start over, cards that are not there, memory that came and went."""
+"""What a block of work took: cards with and without a counter, memory that came and went, processors."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,113 +16,12 @@ from ragr1_lite.evaluation import resources
 from ragr1_lite.evaluation.resources import Meter, Resources, energy_meters, forget_peak, most_held
 
 MB = 1 << 20
-JOULE = 1_000_000
-"""In microjoules, in which Linux counts."""
-FULL = 1000 * JOULE
-
-
-class Zones:
-    """A folder like the kernel's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def add(self, zone: str, name: str, joules: float) -> None:
-        (self.folder / zone).mkdir()
-        (self.folder / zone / "name").write_text(f"{name}\n")
-        (self.folder / zone / "max_energy_range_uj").write_text(f"{FULL}\n")
-        self.set(zone, joules)
-
-    def set(self, zone: str, joules: float) -> None:
-        new = self.folder / zone / "new"
-        new.write_text(f"{round(joules * JOULE)}\n")
-        new.rename(self.folder / zone / "energy_uj")  # a thread reads meanwhile
 
 
 @pytest.fixture(autouse=True)
-def zones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Zones:
-    """No counters, and no card, but those that a test adds."""
-    folder = tmp_path / "powercap"
-    folder.mkdir()
-    monkeypatch.setattr(resources, "POWERCAP", folder)
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No card but the one that a test adds."""
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    return Zones(folder)
-
-
-def joules(meter: Meter, part: str) -> float:
-    return meter.resources.energy_wh[part] * 3600
-
-
-# Energy of processors
-
-
-def test_all_packages_and_nothing_else(zones: Zones) -> None:
-    for zone, name in {
-        "intel-rapl:0": "package-0",
-        "intel-rapl:0:0": "core",
-        "intel-rapl:0:1": "dram",
-        "intel-rapl:1": "package-1",
-        "intel-rapl:2": "psys",
-        "intel-rapl-mmio:0": "package-0",
-    }.items():
-        zones.add(zone, name, 100 + 10 * len(list(zones.folder.iterdir())))
-    with Meter() as meter:
-        for zone, now in {"0": 200, "0:0": 900, "0:1": 900, "1": 160, "2": 900}.items():
-            zones.set(f"intel-rapl:{zone}", now)
-        zones.set("intel-rapl-mmio:0", 900)
-    assert joules(meter, "cpu") == pytest.approx((200 - 100) + (160 - 130))
-    assert meter.resources.energy_of == ("cpu",)
-
-
-def test_a_counter_starts_over_when_it_is_full(zones: Zones) -> None:
-    zones.add("intel-rapl:0", "package-0", 900)
-    with Meter() as meter:
-        zones.set("intel-rapl:0", 50)
-    assert joules(meter, "cpu") == pytest.approx(150)
-
-
-def test_a_counter_is_read_before_it_is_full_again(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "EVERY", 0.01)
-    zones.add("intel-rapl:0", "package-0", 0)
-    with Meter() as meter:
-        for now in (600, 200, 800, 400):  # 2,400 joules, and the counter was full twice
-            zones.set("intel-rapl:0", now)
-            time.sleep(0.2)
-    assert joules(meter, "cpu") == pytest.approx(2400)
-
-
-def test_dies_that_share_a_counter_count_once(zones: Zones) -> None:
-    for die, now in enumerate((500, 500.3, 700)):
-        zones.add(f"intel-rapl:{die}", f"package-0-die-{die}", now)
-    with Meter() as meter:
-        for die, now in enumerate((540, 540.3, 710)):
-            zones.set(f"intel-rapl:{die}", now)
-    assert joules(meter, "cpu") == pytest.approx(40 + 10)
-
-
-def test_a_counter_for_root_alone(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> None:
-    zones.add("intel-rapl:0", "package-0", 1)
-
-    def refuse(path: Path) -> int:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(resources, "_number", refuse)
-    with Meter() as meter:
-        pass
-    told = meter.resources.to_json()
-    assert told["energy_wh"] is None
-    assert f"sudo chmod a+r {zones.folder}/intel-rapl:*/energy_uj" in told["not_measurable"]["energy_wh.cpu"]
-    assert energy_meters()["cpu"] == told["not_measurable"]["energy_wh.cpu"]
-
-
-def test_a_counter_that_is_lost_leaves_no_figure(zones: Zones) -> None:
-    zones.add("intel-rapl:0", "package-0", 1)
-    with Meter() as meter:
-        zones.set("intel-rapl:0", 90)
-        assert joules(meter, "cpu") == pytest.approx(89), "it can be asked in between"
-        (zones.folder / "intel-rapl:0" / "energy_uj").unlink()
-    assert meter.resources.energy_of == ()
-    assert "could not be read to the end" in meter.resources.missing["energy_wh.cpu"]
 
 
 # Cards
@@ -195,31 +93,48 @@ def nvml(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> Nvml:
     return nvml
 
 
-def test_a_card_and_the_processors(nvml: Nvml, zones: Zones) -> None:
-    zones.add("intel-rapl:0", "package-0", 0)
+def test_the_energy_of_a_card(nvml: Nvml) -> None:
     with Meter() as meter:
-        nvml.millijoules += 7_200_000
-        zones.set("intel-rapl:0", 360)
-    assert meter.resources.to_json()["energy_wh"] == {"gpu": 2.0, "cpu": 0.1}
-    assert meter.resources.energy_of == ("gpu", "cpu") and not meter.resources.missing
+        nvml.millijoules += 3_600_000
+        assert meter.resources.energy_wh == {"gpu": 1.0}, "it can be asked in between"
+        nvml.millijoules += 3_600_000
+    assert meter.resources.to_json()["energy_wh"] == {"gpu": 2.0}
+    assert set(meter.resources.missing) == {"energy_wh.cpu"}
     assert nvml.asked == "GPU-12345678-aaaa", "the card in use, whatever its number on this machine"
     assert nvml.open == 0
-    assert str(meter.resources).endswith("energy: gpu 2 Wh, cpu 0.1 Wh")
-    assert energy_meters() == {"gpu": "", "cpu": ""} and nvml.open == 0
+    assert str(meter.resources).endswith("energy: gpu 2 Wh")
+    assert energy_meters()["gpu"] == "" and nvml.open == 0
+
+
+def test_the_counters_of_processors_stay_closed() -> None:
+    """Linux closed them to all but root since they leak what other programs calculate; nothing here opens them."""
+    with Meter() as meter:
+        pass
+    why = meter.resources.missing["energy_wh.cpu"]
+    assert why == energy_meters()["cpu"] and "CVE-2020-8694" in why
+    root = Path(__file__).parents[2]
+    texts = [*(root / "ragr1_lite").rglob("*.py"), *(root / "docs").rglob("*.md"), root / "README.md"]
+    assert [path for path in texts if "chmod a+r" in path.read_text("utf-8")] == []
 
 
 def test_a_card_without_a_counter(nvml: Nvml) -> None:
     nvml.refused = "Not Supported"
     with Meter() as meter:
         pass
-    assert meter.resources.missing["energy_wh.gpu"] == "NVIDIA's driver does not tell: Not Supported"
+    assert meter.resources.missing["energy_wh.gpu"] == "NVIDIA's driver gives no figure: Not Supported"
     assert nvml.open == 0
 
 
 def test_a_driver_that_is_loaded_anew(nvml: Nvml) -> None:
     with Meter() as meter:
         nvml.millijoules = 10
-    assert "energy_wh.gpu" in meter.resources.missing and meter.resources.energy_of == ()
+    assert "loaded anew" in meter.resources.missing["energy_wh.gpu"] and meter.resources.energy_wh == {}
+
+
+def test_a_counter_that_is_lost_leaves_no_figure(nvml: Nvml) -> None:
+    with Meter() as meter:
+        nvml.refused = "GPU is lost"
+    assert "GPU is lost" in meter.resources.missing["energy_wh.gpu"] and meter.resources.energy_wh == {}
 
 
 def test_a_card_without_the_extra(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,14 +184,14 @@ def test_the_most_memory_of_the_block_alone() -> None:
 
 
 def test_memory_where_the_system_keeps_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows know the most memory since the process began alone."""
+    hold(100)
+    counted = most_held("cpu")
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "")
     monkeypatch.setattr(resources, "forget_peak", lambda device: False)
-    monkeypatch.setattr(resources, "EVERY", 0.005)
-    base = resources._resident()
     with Meter() as meter:
-        block = bytearray(b"x") * (200 * MB)
-        time.sleep(0.1)
-        del block
-    assert 1024 * meter.resources.peak_rss_gb - base / MB == pytest.approx(200, rel=0.1)
+        pass
+    assert meter.resources.peak_rss_gb * 1024 * MB > 0.98 * counted
 
 
 def busy(seconds: float) -> None:
@@ -305,24 +220,15 @@ def test_children_count(waited: bool) -> None:
     assert 0.45 < spent.cpu_load * spent.seconds < 0.8
 
 
-def test_a_meter_takes_next_to_nothing(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> None:
-    often = 50
-    monkeypatch.setattr(resources, "EVERY", resources.EVERY / often)
-    zones.add("intel-rapl:0", "package-0", 0)
-    with Meter() as meter:
-        time.sleep(0.6)
-    assert meter.resources.cpu_load / often < 0.005
-
-
 # The whole
 
 
 def test_nothing_is_guessed() -> None:
     with Meter() as meter:
         pass
-    told = json.loads(json.dumps(meter.resources.to_json()))
-    assert told["energy_wh"] is None and told["peak_vram_gb"] is None
-    assert set(told["not_measurable"]) == {"energy_wh.gpu", "energy_wh.cpu", "peak_vram_gb"}
+    found = json.loads(json.dumps(meter.resources.to_json()))
+    assert found["energy_wh"] is None and found["peak_vram_gb"] is None
+    assert set(found["not_measurable"]) == {"energy_wh.gpu", "energy_wh.cpu", "peak_vram_gb"}
     assert "energy not measurable here" in str(meter.resources) and "card" not in str(meter.resources)
     assert meter.resources.each(4)["energy_wh"] is None
 
@@ -335,12 +241,9 @@ def test_torch_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_nothing_is_left_after_an_error(zones: Zones) -> None:
-    zones.add("intel-rapl:0", "package-0", 0)
+def test_nothing_is_left_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), Meter() as meter:
-        assert [thread.daemon for thread in threading.enumerate() if thread.name == "meter"] == [True]
         raise ZeroDivisionError
-    assert not [thread for thread in threading.enumerate() if thread.name == "meter"]
     assert resources._meters == [] and meter.resources is meter.resources
 
 

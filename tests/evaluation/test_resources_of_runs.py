@@ -13,7 +13,7 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import RolloutsFinished, StepFinished, ignore
 from ragr1_lite.core.types import Reward, Trajectory
 from ragr1_lite.data.trajectories import write_records
-from ragr1_lite.evaluation import resources
+from ragr1_lite.evaluation.resources import Meter
 from ragr1_lite.training import grpo, sft
 from ragr1_lite.training.account import SPENT
 from ragr1_lite.training.grpo import rollouts, stage
@@ -25,16 +25,6 @@ WATT_HOURS = 2.0
 
 class Crash(Exception):
     """What stops a run in these tests."""
-
-
-class Counter:
-    """Tells the same energy of each part of a run, however long that takes."""
-
-    def joules(self) -> float:
-        return WATT_HOURS * 3600
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +47,7 @@ def task(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
     monkeypatch.setattr(rollouts, "score", by_parity)
     monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
-    monkeypatch.setattr(resources, "_COUNTERS", {"cpu": Counter})
+    monkeypatch.setattr(Meter, "_energy", lambda self: WATT_HOURS)  # of each part of a run, however long it takes
     task: str = request.param
     return task
 
@@ -96,7 +86,7 @@ def test_a_run_says_what_it_took(task: str, folder: Path) -> None:
     assert result.resources is not None and told["resources"] == result.resources.to_json()
     assert told["steps"] == 4 and "torch" in told["versions"]
     spent = told["resources"]
-    assert spent["energy_wh"] == {"cpu": WATT_HOURS}
+    assert spent["energy_wh"] == {"gpu": WATT_HOURS}
     assert spent["seconds"] == pytest.approx(result.seconds, rel=0.05)
     assert spent["seconds"] >= sum(step["seconds"] for step in tiny.metrics_of(result.run.folder))
     assert 0.1 < spent["cpu_load"] < 4 and 0.1 < spent["peak_rss_gb"] < 8
@@ -115,10 +105,10 @@ def test_a_resumed_run_counts_all_its_parts_and_no_step_twice(task: str, folder:
     run = folder / f"{task}-crashed"
     assert not (run / "summary.json").exists()
     kept = json.loads((run / "checkpoints" / "checkpoint-2" / SPENT).read_text("utf-8"))
-    assert kept["energy_wh"] == {"cpu": WATT_HOURS}
+    assert kept["energy_wh"] == {"gpu": WATT_HOURS}
     result = train(task, folder, "crashed", resume=True)
     spent = summary(result)["resources"]
-    assert spent["energy_wh"] == {"cpu": 2 * WATT_HOURS}
+    assert spent["energy_wh"] == {"gpu": 2 * WATT_HOURS}
     assert spent["seconds"] == pytest.approx(kept["seconds"] + result.seconds, rel=0.05)
     assert "earlier steps" not in spent["not_measurable"]
     assert train(task, folder, "crashed", resume=True).resources is None, "it was finished"
@@ -134,5 +124,5 @@ def test_what_was_not_metered_is_said(task: str, folder: Path) -> None:
         train(task, folder, "unmetered", report=crash)
     (folder / "sft-unmetered" / "checkpoints" / "checkpoint-2" / SPENT).unlink()
     spent = summary(train(task, folder, "unmetered", resume=True))["resources"]
-    assert spent["energy_wh"] == {"cpu": WATT_HOURS}
+    assert spent["energy_wh"] == {"gpu": WATT_HOURS}
     assert spent["not_measurable"]["earlier steps"] == "what came before checkpoint-2 was not metered"

@@ -93,7 +93,7 @@ class Memory:
             import torch
 
             return int(torch.cuda.max_memory_reserved())
-        return most_held("cpu") or 0
+        return most_held("cpu")
 
 
 def small(recipe: Recipe, output: Path) -> Recipe:
