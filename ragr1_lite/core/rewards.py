@@ -1,8 +1,15 @@
-"""Pure scorers of a trajectory. One normaliser for training and evaluation.
+"""Pure scorers of answers and trajectories, the same for training and evaluation.
 
-Exact match and F1 follow SQuAD's published definition (lower case, no punctuation, no articles, single spaces), taken
-over aliases by the maximum, as HotpotQA and RAG-R1 report them. An answer is what the model wrote, never what stands in
-a retrieved text.
+Exact match and F1 follow SQuAD's published definition, taken over aliases by the maximum, as HotpotQA and RAG-R1 report
+them. The official evaluations of SQuAD (1.1) and HotpotQA normalise alike; HotpotQA's F1 counts yes, no and noanswer
+only when equal. :data:`OURS` is HotpotQA's with three differences, which matter to text beyond plain ASCII and to
+answers without a word:
+
+- Unicode is brought to NFKC first, and typographic quotes and dashes are punctuation too;
+- a text of articles alone keeps them, so that the band *The The* has a name;
+- an answer of which nothing is left scores 0, whatever is accepted.
+
+An answer is what the model wrote, never what stands in a retrieved text.
 """
 
 from __future__ import annotations
@@ -12,10 +19,15 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from ragr1_lite.core.types import Passage, Reward, Trajectory, Turn
 
+NormalizerName = Literal["ours", "squad", "hotpotqa"]
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’“”«»–—")
 
 
@@ -29,34 +41,68 @@ def normalize(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", plain).split() or plain.split())
 
 
-def exact_match(answer: str | None, answers: Iterable[str]) -> float:
-    """1.0 when the answer equals an accepted one after normalisation, else 0.0; no answer scores 0.0."""
-    ours = normalize(answer or "")
-    return float(ours != "" and ours in {normalize(gold) for gold in answers})
+def official_normalize(text: str) -> str:
+    """What SQuAD's and HotpotQA's official evaluations make of a text.
 
-
-def f1(answer: str | None, answers: Iterable[str]) -> float:
-    """The best token F1 against an accepted answer; yes / no / noanswer only count when equal, as in HotpotQA."""
-    return 0.0 if answer is None else max((_f1(normalize(answer), normalize(gold)) for gold in answers), default=0.0)
-
-
-def _f1(answer: str, gold: str) -> float:
-    closed = {"yes", "no", "noanswer"}
-    if answer != gold and (answer in closed or gold in closed):
-        return 0.0
-    ours, theirs = answer.split(), gold.split()
-    common = sum((Counter(ours) & Counter(theirs)).values())
-    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
-
-
-def covers(answer: str | None, answers: Iterable[str]) -> float:
-    """1.0 when an accepted answer stands inside the answer, as whole words after normalisation, else 0.0.
-
-    >>> covers("It is Lake Chad.", ["Chad"]), covers("Chadian", ["Chad"])
-    (1.0, 0.0)
+    >>> official_normalize("The  Beatles!"), official_normalize("The The")
+    ('beatles', '')
     """
-    ours = f" {normalize(answer or '')} "
-    return float(any(f" {gold} " in ours for gold in map(normalize, answers) if gold))
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_ASCII_PUNCTUATION)).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Scores an answer from 0 to 1 against the accepted ones, of which the best counts; no answer scores 0.
+
+    Attributes:
+        normalize: Makes the texts that are compared.
+        closed: Answers that have an F1 only when they are equal.
+        empty_matches: Whether two texts of which normalisation leaves nothing are an exact match.
+    """
+
+    normalize: Callable[[str], str]
+    closed: frozenset[str]
+    empty_matches: bool
+
+    def exact_match(self, answer: str | None, answers: Iterable[str]) -> float:
+        """1.0 when the answer equals an accepted one after normalisation."""
+        ours = self.normalize(answer or "")
+        if answer is None or not (ours or self.empty_matches):
+            return 0.0
+        return float(ours in map(self.normalize, answers))
+
+    def f1(self, answer: str | None, answers: Iterable[str]) -> float:
+        """The best token F1 against an accepted answer."""
+        if answer is None:
+            return 0.0
+        ours = self.normalize(answer)
+        return max((self._f1(ours, self.normalize(gold)) for gold in answers), default=0.0)
+
+    def covers(self, answer: str | None, answers: Iterable[str]) -> float:
+        """1.0 when an accepted answer stands inside the answer, as whole words after normalisation.
+
+        >>> OURS.covers("It is Lake Chad.", ["Chad"]), OURS.covers("Chadian", ["Chad"])
+        (1.0, 0.0)
+        """
+        ours = f" {self.normalize(answer or '')} "
+        return float(any(f" {gold} " in ours for gold in map(self.normalize, answers) if gold))
+
+    def _f1(self, ours: str, gold: str) -> float:
+        if ours != gold and (ours in self.closed or gold in self.closed):
+            return 0.0
+        words, theirs = ours.split(), gold.split()
+        common = (Counter(words) & Counter(theirs)).total()
+        return 2 * common / (len(words) + len(theirs)) if common else 0.0
+
+
+_CLOSED = frozenset({"yes", "no", "noanswer"})
+OURS = Scorer(normalize, _CLOSED, empty_matches=False)
+SCORERS: Mapping[NormalizerName, Scorer] = {
+    "ours": OURS,
+    "squad": Scorer(official_normalize, frozenset(), empty_matches=True),
+    "hotpotqa": Scorer(official_normalize, _CLOSED, empty_matches=True),
+}
+exact_match, f1, covers = OURS.exact_match, OURS.f1, OURS.covers
 
 
 def title_recall(titles: Iterable[str], passages: Iterable[Passage]) -> float | None:
@@ -73,16 +119,16 @@ def evidence(trajectory: Trajectory) -> float | None:
 
 def well_formed(trajectory: Trajectory) -> bool:
     """Whether the trajectory ended in an answer and the model thought before every tag it wrote."""
-    return trajectory.stop_reason == "answer" and all(turn.think for turn in _spoken(trajectory))
+    return trajectory.stop_reason == "answer" and all(turn.think for turn in _model_turns(trajectory))
 
 
 def well_formed_turns(trajectory: Trajectory) -> float:
     """The share of the model's turns with a thought and a usable tag; 0.0 where it could not begin."""
-    spoken = _spoken(trajectory)
-    return sum(1 for turn in spoken if turn.think and turn.kind != "invalid") / max(1, len(spoken))
+    turns = _model_turns(trajectory)
+    return sum(1 for turn in turns if turn.think and turn.kind != "invalid") / max(1, len(turns))
 
 
-def _spoken(trajectory: Trajectory) -> tuple[Turn, ...]:
+def _model_turns(trajectory: Trajectory) -> tuple[Turn, ...]:
     """The model's own turns: without the retrieval of ``rag`` mode."""
     sampled = sum(1 for segment in trajectory.segments if segment.source == "model")
     return trajectory.turns[len(trajectory.turns) - sampled :]
@@ -101,7 +147,7 @@ PARTS: Mapping[str, Callable[[Trajectory], float | None]] = {
 """What a reward may be made of, by its name in a recipe; ``None`` where a trajectory has no such part."""
 
 _ALWAYS = ("em", "f1", "format")
-"""Parts that are told with every reward, weighted or not."""
+"""Parts that are reported with every reward, weighted or not."""
 
 
 def score(trajectory: Trajectory, weights: Mapping[str, float]) -> Reward:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.types import Trajectory
 from ragr1_lite.evaluation.evidence import Evidence
-from ragr1_lite.evaluation.normalisers import OURS, Scorer
 
 Cause = Literal["format", "budget", "unsearched", "synthesis", "retrieval"]
 

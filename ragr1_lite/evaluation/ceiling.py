@@ -8,42 +8,22 @@ counted apart, and judged by their gold titles alone.
 
 from __future__ import annotations
 
-import math
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.rewards import normalize, title_recall
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.questions import Question
+from ragr1_lite.evaluation.intervals import Interval, bootstrap, wilson
 
-Z95 = 1.959964
-RESAMPLES = 2000
 CLOSED = frozenset({"yes", "no"})
 _REFERENCE = re.compile(r"#\d+")
 WAYS = ("question", "gold_queries")
 """What is searched: the question itself, or the sub-queries that its set gives for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean of ``n`` figures between 0 and 1, and the bounds of its 95 % interval."""
-
-    n: int
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f}) of {self.n:,}"
-
-    def to_json(self) -> dict[str, float]:
-        """Rounded to four places."""
-        return {"n": self.n, "mean": round(self.mean, 4), "low": round(self.low, 4), "high": round(self.high, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +107,17 @@ def ceiling(searcher: Searcher, questions: Sequence[Question], k: int, *, report
         k: Passages per query; what the gold queries of a question find counts together.
         report: Gets the phase.
     """
-    name, began = "Searching questions and gold queries", time.perf_counter()
     gold = [gold_queries(question) for question in questions]
     queries = [query for one, more in zip(questions, gold, strict=True) for query in (one.example.question, *more)]
-    report(PhaseStarted(name, len(queries), "queries"))
-    found = iter(searcher.search(queries, k))
     searchable = cache(_searchable)
     reaches = []
-    for question, more in zip(questions, gold, strict=True):
-        passages = {"question": next(found)}
-        if more:
-            passages["gold_queries"] = tuple(passage for _ in more for passage in next(found))
-        reaches.append(_reach(question, passages, searchable))
-    report(PhaseFinished(name, time.perf_counter() - began))
+    with phase(report, "Searching questions and gold queries", len(queries), "queries"):
+        found = iter(searcher.search(queries, k))
+        for question, more in zip(questions, gold, strict=True):
+            passages = {"question": next(found)}
+            if more:
+                passages["gold_queries"] = tuple(passage for _ in more for passage in next(found))
+            reaches.append(_reach(question, passages, searchable))
     return Ceiling(k, tuple(reaches))
 
 
@@ -168,33 +146,6 @@ def gold_queries(question: Question) -> tuple[str, ...]:
     else:
         queries = [re.sub(r"\s*\([^)]*\)$", "", title) or title for title in question.example.titles]
     return tuple(dict.fromkeys(queries))
-
-
-def wilson(hits: Sequence[float]) -> Interval:
-    """Wilson's interval of a share.
-
-    Args:
-        hits: 1.0 or 0.0 per question, at least one.
-    """
-    n, share = len(hits), math.fsum(hits) / len(hits)
-    z2 = Z95 * Z95
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Interval(n, share, max(0.0, centre - half), min(1.0, centre + half))
-
-
-def bootstrap(values: Sequence[float]) -> Interval:
-    """The percentile bootstrap's interval of a mean, the same in every run.
-
-    Args:
-        values: One per question, at least one. They take few different values, so a resample is a multinomial draw.
-    """
-    import numpy as np
-
-    different, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
-    draws = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=RESAMPLES)
-    low, high = np.quantile(draws @ different / len(values), (0.025, 0.975))
-    return Interval(len(values), math.fsum(values) / len(values), float(low), float(high))
 
 
 def _reach(question: Question, found: Mapping[str, Sequence[Passage]], searchable: Callable[[str, str], str]) -> Reach:

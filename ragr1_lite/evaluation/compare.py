@@ -10,8 +10,8 @@ from typing import Any
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.rewards import SCORERS, NormalizerName, Scorer
 from ragr1_lite.evaluation.intervals import Difference, paired
-from ragr1_lite.evaluation.normalisers import SCORERS, NormalizerName, Scorer
 from ragr1_lite.evaluation.results import read_results
 
 COMPARED = ("em", "f1", "cover_em", "rounds", "queries")
@@ -43,7 +43,7 @@ class Comparison:
     def better(self) -> str | None:
         """``A`` or ``B``, by exact match; ``None`` where no difference can be told."""
         em = self.differences["em"]
-        return None if not em.told else "B" if em.interval.mean > 0 else "A"
+        return None if not em.significant else "B" if em.interval.mean > 0 else "A"
 
     @property
     def verdict(self) -> str:
@@ -65,12 +65,16 @@ class Comparison:
             {"file": str(file), **{name: round(value, 4) for name, value in figures.items()}}
             for file, figures in zip(self.files, self.figures, strict=True)
         )
-        told = {
-            name: {"difference": round(of.interval.mean, 4), "ci": of.interval.bounds, "p": round(of.p, 4)}
-            for name, of in self.differences.items()
-        }
+        differences = {name: of.to_json("difference") for name, of in self.differences.items()}
         counts = {"questions": self.questions, "only_a": self.alone[0], "only_b": self.alone[1]}
-        return {"a": one, "b": other, **counts, "differences": told, "better": self.better, "verdict": self.verdict}
+        return {
+            "a": one,
+            "b": other,
+            **counts,
+            "differences": differences,
+            "better": self.better,
+            "verdict": self.verdict,
+        }
 
 
 def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Report = ignore) -> Comparison:

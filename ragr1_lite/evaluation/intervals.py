@@ -1,13 +1,15 @@
-"""How sure a figure is, and whether two runs on the same questions differ: seeded, so the same in every run."""
+"""Confidence intervals of a mean, and whether two runs on the same questions differ; seeded, so always the same."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 RESAMPLES = 10_000
 CERTAINTY = 0.95
+_Z95 = 1.959964
 _AT_ONCE = 2**22
 """Numbers drawn together; they bound the memory."""
 _DIGITS = 9
@@ -28,6 +30,13 @@ class Interval:
         """Low and high, rounded to four places."""
         return [round(self.low, 4), round(self.high, 4)]
 
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f}) of {self.n:,}"
+
+    def to_json(self) -> dict[str, float]:
+        """Rounded to four places."""
+        return {"n": self.n, "mean": round(self.mean, 4), "low": round(self.low, 4), "high": round(self.high, 4)}
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -41,9 +50,13 @@ class Difference:
     interval: Interval
     p: float
 
+    def to_json(self, name: str) -> dict[str, Any]:
+        """The mean under ``name``, ``ci`` and ``p``, rounded to four places."""
+        return {name: round(self.interval.mean, 4), "ci": self.interval.bounds, "p": round(self.p, 4)}
+
     @property
-    def told(self) -> bool:
-        """Whether the runs can be told apart: the interval excludes 0, and p agrees.
+    def significant(self) -> bool:
+        """Whether the runs differ: the interval excludes 0, and p agrees.
 
         Of a handful of questions the bootstrap alone is too sure: a single one has an interval without width.
         """
@@ -64,6 +77,19 @@ def bootstrap(values: Sequence[float]) -> Interval:
     means = np.concatenate([draws @ different / len(values) for draws in drawn])
     low, high = np.quantile(means, ((1 - CERTAINTY) / 2, (1 + CERTAINTY) / 2))
     return Interval(len(values), math.fsum(values) / len(values), float(low), float(high))
+
+
+def wilson(hits: Sequence[float]) -> Interval:
+    """Wilson's interval of a share.
+
+    Args:
+        hits: 1.0 or 0.0 per question, at least one.
+    """
+    n, share = len(hits), math.fsum(hits) / len(hits)
+    z2 = _Z95 * _Z95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(n, share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Difference:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.types import Mode, Segment, Source, StopReason, Trajectory
 from ragr1_lite.data.trajectories import parse_turns, to_record
 from ragr1_lite.evaluation.causes import Cause, cause
-from ragr1_lite.evaluation.normalisers import OURS, Scorer
 from ragr1_lite.files.json_lines import BadLine, read_rows
 
 RESULTS_FORM = "Evaluation files are written by `ragr1-lite eval --out`."

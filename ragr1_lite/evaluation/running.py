@@ -12,12 +12,12 @@ from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rewards import OURS, SCORERS, NormalizerName, Scorer
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example, Mode, Sampler, Searcher
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
-from ragr1_lite.evaluation.normalisers import OURS, SCORERS, NormalizerName, Scorer
 from ragr1_lite.evaluation.results import to_row
 from ragr1_lite.evaluation.variants import Arm, Draws, evaluate_arms
 from ragr1_lite.files.journal import Journal

@@ -13,10 +13,10 @@ from typing import Any
 
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, RolloutFinished, ignore
 from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.evaluation.figures import Evaluation
-from ragr1_lite.evaluation.normalisers import OURS, Scorer
 from ragr1_lite.evaluation.resources import Meter, Resources
 from ragr1_lite.evaluation.results import Result, kept, restored, shared
 from ragr1_lite.files.journal import Journal

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ragr1_lite.core.events import PhaseFinished, PhaseStarted
 from ragr1_lite.core.types import Example, Passage
 from ragr1_lite.data.questions import Hop, Question
-from ragr1_lite.evaluation.ceiling import Interval, bootstrap, ceiling, gold_queries, wilson
+from ragr1_lite.evaluation.ceiling import ceiling, gold_queries
+from ragr1_lite.evaluation.intervals import Interval, bootstrap, wilson
 
 PASSAGES = {
     "chad": (Passage("c", "Chad", "A country. Its highest point is Emi Koussi, 3,415 m."),),

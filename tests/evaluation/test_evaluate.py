@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rewards import SCORERS, official_normalize
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Completion, Example, Mode, Passage, Trajectory, Turn
 from ragr1_lite.data.trajectories import read_records, to_record, write_records, write_rows
@@ -25,7 +26,6 @@ from ragr1_lite.evaluation import Evaluation, cause, compare, evaluate, read_res
 from ragr1_lite.evaluation.evidence import Evidence
 from ragr1_lite.evaluation.failures import failures
 from ragr1_lite.evaluation.intervals import bootstrap, paired
-from ragr1_lite.evaluation.normalisers import SCORERS, official_normalize
 from ragr1_lite.evaluation.results import shared
 from ragr1_lite.ui import evaluation_table
 from ragr1_lite.ui.tables import comparison_table
@@ -393,12 +393,12 @@ def test_intervals_are_cheap() -> None:
 
 def test_a_difference_is_told_only_where_there_is_one() -> None:
     same = paired([1.0, 0.0] * 50, [1.0, 0.0] * 50)
-    assert (same.interval.bounds, same.p, same.told) == ([0, 0], 1.0, False)
+    assert (same.interval.bounds, same.p, same.significant) == ([0, 0], 1.0, False)
     better = paired([0.0] * 30 + [1.0] * 70, [1.0] * 25 + [0.0] * 5 + [1.0] * 65 + [0.0] * 5)
-    assert better.told and better.interval.low > 0 and better.p < 0.01
+    assert better.significant and better.interval.low > 0 and better.p < 0.01
     worse = paired([1.0] * 25 + [0.0] * 75, [0.0] * 100)
-    assert worse.told and worse.interval.high < 0
-    assert not paired([0.0] * 12 + [1.0] * 8, [1.0] * 12 + [0.0] * 8).told
+    assert worse.significant and worse.interval.high < 0
+    assert not paired([0.0] * 12 + [1.0] * 8, [1.0] * 12 + [0.0] * 8).significant
 
 
 def test_the_sign_flips_are_the_sign_test_for_exact_match() -> None:
@@ -411,13 +411,13 @@ def test_the_sign_flips_are_the_sign_test_for_exact_match() -> None:
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_a_handful_of_questions_tells_nothing(n: int) -> None:
     found = paired([0.0] * n, [1.0] * n)
-    assert found.interval.low == 1.0 and found.p > 0.05 and not found.told
+    assert found.interval.low == 1.0 and found.p > 0.05 and not found.significant
 
 
 def test_chance_is_not_called_better() -> None:
     generator = random.Random(1)
     runs = [[[float(generator.random() < 0.5) for _ in range(60)] for _ in range(2)] for _ in range(100)]
-    assert sum(paired(*run).told for run in runs) <= 10
+    assert sum(paired(*run).significant for run in runs) <= 10
 
 
 # --- files --------------------------------------------------------------------------------------------------------

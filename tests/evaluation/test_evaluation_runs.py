@@ -15,13 +15,13 @@ from ragr1_lite.assistant import Assistant
 from ragr1_lite.core.errors import ConfigError, DataError, RunError
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished
 from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rewards import OURS
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Completion, Example, SampleRequest
 from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.evaluation import Arm, Draws, Evaluation, evaluate_arms, read_results, run
-from ragr1_lite.evaluation.normalisers import OURS
 from ragr1_lite.evaluation.results import kept, restored, to_row
 from ragr1_lite.evaluation.variants import cut
 from tests.support.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher
