@@ -1,9 +1,7 @@
-"""The embedded world: facts of countries and chemical elements, passages written from them, and questions by rule."""
+"""The embedded world: passages on countries and chemical elements, and questions with gold plans."""
 
 from __future__ import annotations
 
-from ragr1_lite.world.build import Search, WorldQuestion
-from ragr1_lite.world.passages import passages
-from ragr1_lite.world.questions import KINDS, questions
+from ragr1_lite.world.questions import KINDS, SPLITS, Search, WorldQuestion, passages, questions
 
-__all__ = ["KINDS", "Search", "WorldQuestion", "passages", "questions"]
+__all__ = ["KINDS", "SPLITS", "Search", "WorldQuestion", "passages", "questions"]

@@ -1,45 +1,69 @@
-"""The questions of the world: every one of a split, or a balanced draw. The same in every process."""
+"""The passages and questions of the embedded world, read from this folder's files.
+
+``tools/world`` in the repository writes the files. They hold one JSON object a line; a file is read when it is first
+needed. The same draw gives the same questions in every process and on every machine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations
-from typing import Final, TypeVar, cast
+from importlib import resources
+from typing import Any, Final, Literal
 
 from ragr1_lite.core.errors import ConfigError
-from ragr1_lite.world import build
-from ragr1_lite.world.attributes import COUNTRY_ATTRIBUTES, ELEMENT_ATTRIBUTES, KEYS, LISTS, NEIGHBOUR, Attribute
-from ragr1_lite.world.build import WorldQuestion
-from ragr1_lite.world.compare import RIVALS, Rivals
-from ragr1_lite.world.everyday import items
-from ragr1_lite.world.tables import SPLITS, Country, Entity, Split, countries, elements, split_of, stable_hash
+from ragr1_lite.core.gold_plan import GoldPlan, Step
+from ragr1_lite.core.types import Example, Mode, Passage
 
-T = TypeVar("T")
+Split = Literal["train", "dev", "test"]
+SPLITS: Final = ("train", "dev", "test")
 KINDS: Final = ("one-hop", "bridge", "compare-2", "compare-3", "list", "intersection", "everyday")
 
-_PER_ATTRIBUTE: Final[Mapping[Split, int]] = {"train": 250, "dev": 12, "test": 30}
-_LEAST_GAP = 0.03  # Of the larger number; below it a comparison hangs on how the source rounds.
-_LEAST_YEARS = 3
-_COMMON_WORDS: Final = (
-    "am",
-    "as",
-    "at",
-    "be",
-    "by",
-    "do",
-    "he",
-    "in",
-    "is",
-    "it",
-    "me",
-    "my",
-    "no",
-    "so",
-    "to",
-    "us",
-)
-_MOST_NEIGHBOURS: Final = {2: 10, 3: 6}  # By the number of countries asked about: thoughts stay short.
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A query and the ids of the passages that answer it, any one of which is enough; the main one comes first."""
+
+    query: str
+    passages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldQuestion:
+    """A question of the world and how to answer it.
+
+    Attributes:
+        example: Id, question, accepted answers, kind, hops and gold passages' titles.
+        searches: Every gold query in the order of the plans.
+        multi: The plan with parallel queries.
+        single: The plan with one query a round.
+    """
+
+    example: Example
+    searches: tuple[Search, ...]
+    multi: GoldPlan
+    single: GoldPlan
+
+    @property
+    def support(self) -> tuple[str, ...]:
+        """Ids of the passages that hold the facts, one per query."""
+        return tuple(search.passages[0] for search in self.searches)
+
+    def plan(self, mode: Mode) -> GoldPlan:
+        """The gold plan of a mode; without rounds in ``rag`` and ``direct``, where the model does not search."""
+        if mode == "multi":
+            return self.multi
+        return self.single if mode == "single" else replace(self.multi, steps=())
+
+
+@cache
+def passages() -> tuple[Passage, ...]:
+    """Every passage of the world, distractors among them, always in the same order."""
+    return tuple(Passage(**row) for row in _rows("passages"))
 
 
 def questions(
@@ -65,10 +89,22 @@ def questions(
     weights = _weights(kinds, mix)
     if split not in SPLITS:
         raise ConfigError(f"The world has no split {split!r}", f"Choose one of {', '.join(SPLITS)}.")
-    pools = {kind: _shuffled(_pool(cast(Split, split), kind), seed) for kind in KINDS if weights.get(kind, 0) > 0}
+    pools = {kind: _shuffled(pool, seed) for kind, pool in _pools(split).items() if weights.get(kind, 0) > 0}
     sizes = {kind: len(pool) for kind, pool in pools.items()}
     quotas = sizes if limit is None else _quotas(limit, weights, sizes)
     return _shuffled([question for kind, pool in pools.items() for question in pool[: quotas[kind]]], seed)
+
+
+def stable_hash(text: str) -> int:
+    """A 32-bit hash that is the same in every process and on every machine.
+
+    CRC-32 alone is linear: the hashes of "x:a" and "x:b" would differ by the same bits for every x. Two rounds of
+    MurmurHash3's finalizer break that.
+    """
+    value = zlib.crc32(text.encode())
+    for factor in (0x85EBCA6B, 0xC2B2AE35):
+        value = (value ^ (value >> 15)) * factor & 0xFFFFFFFF
+    return value ^ (value >> 16)
 
 
 def _weights(kinds: Sequence[str] | None, mix: Mapping[str, float] | None) -> dict[str, float]:
@@ -97,116 +133,27 @@ def _shuffled(pool: Sequence[WorldQuestion], seed: int) -> list[WorldQuestion]:
 
 
 @cache
-def _pool(split: Split, kind: str) -> tuple[WorldQuestion, ...]:
-    """Every question of a kind in a split."""
-    makers: dict[str, Callable[[Split], Iterator[WorldQuestion]]] = {
-        "one-hop": _one_hops,
-        "bridge": _bridges,
-        "compare-2": lambda split: _comparisons(split, 2),
-        "compare-3": lambda split: _comparisons(split, 3),
-        "list": _lists,
-        "intersection": _intersections,
-        "everyday": _everyday,
-    }
-    return tuple(makers[kind](split))
+def _pools(split: str) -> dict[str, list[WorldQuestion]]:
+    """Every question of a split, by kind."""
+    pools: dict[str, list[WorldQuestion]] = {kind: [] for kind in KINDS}
+    for row in _rows(split):
+        pools[row["kind"]].append(_question(row))
+    return pools
 
 
-def _asked(split: Split, attribute: Attribute) -> list[Entity]:
-    """The entities of the split that have a clean value of the attribute."""
-    rows: Sequence[Entity] = countries() if attribute in COUNTRY_ATTRIBUTES else elements()
-    return [row for row in rows if split_of(row.id) == split and attribute.read(row)]
+def _question(row: Mapping[str, Any]) -> WorldQuestion:
+    answers = tuple(row["answers"])
+    example = Example(row["id"], row["question"], answers, row["kind"], row["hops"], titles=tuple(row["titles"]))
+    searches = tuple(Search(one["query"], tuple(one["passages"])) for one in row["searches"])
+    multi = GoldPlan(_steps(row["multi"]), row["think"], answers[0])
+    single = replace(multi, steps=_steps(row["single"])) if "single" in row else multi
+    return WorldQuestion(example, searches, multi, single)
 
 
-def _one_hops(split: Split) -> Iterator[WorldQuestion]:
-    for attribute in (*COUNTRY_ATTRIBUTES, *ELEMENT_ATTRIBUTES):
-        for entity in _asked(split, attribute):
-            yield build.one_hop(entity, attribute)
+def _steps(rows: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
+    return tuple(Step(row["think"], tuple(row["queries"])) for row in rows)
 
 
-def _bridges(split: Split) -> Iterator[WorldQuestion]:
-    for key in KEYS:
-        for entity in _asked(split, key.attribute):
-            if not _names_one(key.attribute, entity):
-                continue
-            for target in key.targets:
-                if target.read(entity):
-                    yield build.bridge(entity, key, target)
-
-
-@cache
-def _owners(attribute: Attribute) -> dict[str, int]:
-    """How many entities share a value, an alias counted as well."""
-    owners: dict[str, int] = {}
-    for row in (*countries(), *elements()):
-        if isinstance(row, Country) == (attribute in COUNTRY_ATTRIBUTES):
-            for value in set(attribute.read(row)):
-                owners[value] = owners.get(value, 0) + 1
-    return owners
-
-
-def _names_one(attribute: Attribute, entity: Entity) -> bool:
-    """Whether the value describes this entity alone, in words that a search can find."""
-    value = attribute.read(entity)[0]
-    word = value.strip(".").lower()
-    if len(word) == 1 or word in _COMMON_WORDS:
-        return False
-    return _owners(attribute)[value] == 1 and value not in entity.name and entity.name not in value
-
-
-def _comparisons(split: Split, size: int) -> Iterator[WorldQuestion]:
-    for rivals in RIVALS:
-        rows = _asked(split, rivals.attribute)
-        number = {row.id: int(getattr(row, rivals.number)) for row in rows}
-
-        def clear(group: Sequence[Entity], number: Mapping[str, int] = number, rivals: Rivals = rivals) -> bool:
-            values = sorted(number[row.id] for row in group)
-            gaps = zip(values, values[1:], strict=False)
-            if rivals.rule.counted:
-                return all(high - low >= _LEAST_GAP * high for low, high in gaps)
-            return all(high - low >= _LEAST_YEARS for low, high in gaps)
-
-        groups = _groups(rows, size, f"{split}:{rivals.attribute.name}", _PER_ATTRIBUTE[split], clear)
-        for turn, group in enumerate(groups):
-            winner = group[rivals.rule.winner([number[row.id] for row in group])]
-            others = [row for row in group if row is not winner]
-            yield build.compare([*others[: turn % size], winner, *others[turn % size :]], rivals)
-
-
-def _groups(
-    rows: Sequence[T], size: int, key: str, most: int, accept: Callable[[Sequence[T]], bool] = lambda group: True
-) -> Iterator[list[T]]:
-    """Distinct groups of rows, drawn by a hash of the key; fewer than ``most`` where there are not enough."""
-    seen: set[frozenset[int]] = set()
-    for turn in range(50 * most if len(rows) >= size else 0):
-        chosen = [stable_hash(f"{key}:{size}:{turn}:{place}") % len(rows) for place in range(size)]
-        group = [rows[index] for index in chosen]
-        if len({*chosen}) < size or frozenset(chosen) in seen or not accept(group):
-            continue
-        seen.add(frozenset(chosen))
-        yield group
-        if len(seen) == most:
-            return
-
-
-def _lists(split: Split) -> Iterator[WorldQuestion]:
-    for attribute, ask in LISTS:
-        for group in _groups(_asked(split, attribute), 3, f"list:{split}:{attribute.name}", _PER_ATTRIBUTE[split]):
-            yield build.listing(group, attribute, ask)
-
-
-def _intersections(split: Split) -> Iterator[WorldQuestion]:
-    for size, most in _MOST_NEIGHBOURS.items():
-        rows = [row for row in countries() if split_of(row.id) == split and 0 < len(row.borders) <= most]
-        for group in combinations(rows, size):
-            common = set.intersection(*({*row.borders} for row in group))
-            if len(common) == 1:
-                key = " ".join(row.id for row in group)
-                turn = stable_hash(key) % size
-                order = [*group[turn:], *group[:turn]]
-                yield build.intersection(order, NEIGHBOUR, common.pop())
-
-
-def _everyday(split: Split) -> Iterator[WorldQuestion]:
-    for item in items():
-        if split_of(item.id) == split:
-            yield build.everyday(item)
+def _rows(name: str) -> Iterator[dict[str, Any]]:
+    content = resources.files(__package__).joinpath(f"{name}.jsonl.gz").read_bytes()
+    return map(json.loads, gzip.decompress(content).splitlines())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ragr1_lite.world.attributes import AREA, DISCOVERED, HEIGHT, INDEPENDENCE, NUMBER, POPULATION, Attribute
+from tools.world.attributes import AREA, DISCOVERED, HEIGHT, INDEPENDENCE, NUMBER, POPULATION, Attribute
 
 _LETTERS: Final = "ABC"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from ragr1_lite.world.passages import mountain_id, passages, slug
-from ragr1_lite.world.tables import FURTHER_BORDERS, Country, Entity, countries
+from tools.world.passages import mountain_id, passages, slug
+from tools.world.tables import FURTHER_BORDERS, Country, Entity, countries
 
 Answers = tuple[str, ...]
 

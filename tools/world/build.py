@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, product
 
 from ragr1_lite.core.gold_plan import GoldPlan, Step
-from ragr1_lite.core.types import Example, Mode
-from ragr1_lite.world.attributes import Attribute, Key, names_of
-from ragr1_lite.world.compare import Rivals
-from ragr1_lite.world.everyday import Item
-from ragr1_lite.world.passages import capitalized, neighbours_of, series, title_of
-from ragr1_lite.world.tables import Country, Entity, pick
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A query and the passages that answer it, any one of which is enough."""
-
-    query: str
-    passages: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WorldQuestion:
-    """A question of the world and how to answer it.
-
-    Attributes:
-        example: Id, question, accepted answers, kind, hops and gold passages' titles.
-        searches: Every gold query in the order of the plans.
-        multi: The plan with parallel queries.
-        single: The plan with one query a round.
-    """
-
-    example: Example
-    searches: tuple[Search, ...]
-    multi: GoldPlan
-    single: GoldPlan
-
-    @property
-    def support(self) -> tuple[str, ...]:
-        """Ids of the passages that hold the facts, one per query."""
-        return tuple(search.passages[0] for search in self.searches)
-
-    def plan(self, mode: Mode) -> GoldPlan:
-        """The gold plan of a mode; without rounds in ``rag`` and ``direct``, where the model does not search."""
-        if mode == "multi":
-            return self.multi
-        return self.single if mode == "single" else GoldPlan((), self.multi.think, self.multi.answer)
+from ragr1_lite.core.types import Example
+from ragr1_lite.world import Search, WorldQuestion
+from tools.world.attributes import Attribute, Key, names_of
+from tools.world.compare import Rivals
+from tools.world.everyday import Item
+from tools.world.passages import capitalized, neighbours_of, series, title_of
+from tools.world.tables import Country, Entity, pick
 
 
 def one_hop(entity: Entity, attribute: Attribute) -> WorldQuestion:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from ragr1_lite.core.types import Passage
-from ragr1_lite.world import forms
-from ragr1_lite.world.tables import FURTHER_BORDERS, Country, Element, countries, distractors, elements, pick
+from tools.world import forms
+from tools.world.tables import FURTHER_BORDERS, Country, Element, countries, distractors, elements, pick
 
 Words = dict[str, str]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from ragr1_lite.world.tables import pick
+from tools.world.tables import pick
 
 
 @dataclass(frozen=True, slots=True)

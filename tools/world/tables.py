@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
-Split = Literal["train", "dev", "test"]
-SPLITS: Final = ("train", "dev", "test")
+from ragr1_lite.world.questions import Split, stable_hash
+
 FURTHER_BORDERS: Final = frozenset(("Canada", "Denmark", "United Kingdom"))
 """Countries with land borders besides those in the table, through territories or islands overseas."""
 T = TypeVar("T")
@@ -125,18 +124,6 @@ def elements() -> tuple[Element, ...]:
 def distractors() -> tuple[tuple[str, str], ...]:
     """Title and text of passages that answer no question: topics, overviews, names that are easily mixed up."""
     return tuple((row["title"], row["text"]) for row in _rows("distractors.jsonl"))
-
-
-def stable_hash(text: str) -> int:
-    """A 32-bit hash that is the same in every process and on every machine.
-
-    CRC-32 alone is linear: the hashes of "x:a" and "x:b" would differ by the same bits for every x. Two rounds of
-    MurmurHash3's finalizer break that.
-    """
-    value = zlib.crc32(text.encode())
-    for factor in (0x85EBCA6B, 0xC2B2AE35):
-        value = (value ^ (value >> 15)) * factor & 0xFFFFFFFF
-    return value ^ (value >> 16)
 
 
 def pick(options: Sequence[T], key: str) -> T:

@@ -1,0 +1,1 @@
+"""Programs for the project's own use; no part of the package."""
