@@ -45,7 +45,7 @@ def bench_retrieval(
     """
     with session(context) as display:
         import benchmarks
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         sizes = benchmarks.sizes(passages)
         result = benchmarks.retrieval(index, passages=sizes, build=max(sizes) if build else None, report=display)
@@ -63,7 +63,7 @@ def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson 
     """
     with session(context) as display:
         import benchmarks
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         result = benchmarks.sampling(model, report=display)
         if as_json:
@@ -88,7 +88,7 @@ def bench_rollout(
     """
     with session(context) as display:
         from benchmarks.rollout import rollout
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         result = rollout(model, rows=rows, report=display)
         if as_json:
@@ -114,7 +114,7 @@ def bench_eval(
     """
     with session(context) as display:
         from benchmarks.evaluation import evaluation
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         result = evaluation(model, questions=questions, batch_size=batch_size, report=display)
         if as_json:
@@ -139,7 +139,7 @@ def bench_segments(
     """
     with session(context) as display:
         from benchmarks.segments import segments
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         result = segments(trajectories, model, limit=limit, report=display)
         if as_json:

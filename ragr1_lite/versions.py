@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -15,14 +17,18 @@ def tested_versions() -> dict[str, str]:
     return {name: version for name, _, version in pins}
 
 
-def pip_line(names: Iterable[str]) -> str:
-    """The command that installs these packages in their tested versions.
+def pip_line(names: Iterable[str], *flags: str) -> str:
+    """The command that installs these packages, in their tested versions where there are some.
 
-    >>> pip_line(["trl"])
-    'pip install "trl==1.14.2"'
+    It is uv's where this environment has no pip, as those that uv makes.
+
+    >>> pip_line(["trl", "ragr1-lite[gpu]"])
+    'pip install "trl==1.14.2" "ragr1-lite[gpu]"'
     """
+    tool = "uv pip" if find_spec("pip") is None and shutil.which("uv") else "pip"
     versions = tested_versions()
-    return " ".join(["pip install", *(f'"{name}=={versions[name]}"' for name in names)])
+    wanted = (f'"{name}=={versions[name]}"' if name in versions else f'"{name}"' for name in names)
+    return " ".join([tool, "install", *flags, *wanted])
 
 
 def versions() -> dict[str, str]:

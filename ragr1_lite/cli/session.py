@@ -56,7 +56,7 @@ def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
         case KeyboardInterrupt():
             saved = display.checkpoint if resumable else None
             kept = f"The checkpoint of step {saved.step} is kept: go on with --resume." if saved else ""
-            display.failed("Stopped.", kept)
+            display.error(kept, "Stopped.")
             return 130
         case BrokenPipeError():
             _forget(display.stdout)

@@ -1,4 +1,4 @@
-"""A question being answered: thoughts as they come, parallel queries side by side, the answer."""
+"""A question being answered: thoughts as they come, parallel queries in columns, the answer."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ from rich.text import Text
 
 from ragr1_lite.core.events import RolloutFinished, Searched, TextSampled
 from ragr1_lite.core.types import Passage
-from ragr1_lite.ui.display import Display, lively
-from ragr1_lite.ui.speech import NO_ANSWER, figures, read
-from ragr1_lite.ui.text import clean, one_line
+from ragr1_lite.ui.display import Display, live, redraws
+from ragr1_lite.ui.text import clean, one_line, title_of
+from ragr1_lite.ui.turns import NO_ANSWER, costs, last_thought, read_partial
 
 if TYPE_CHECKING:
     from ragr1_lite.assistant import Answer
 
-_NARROWEST = 24
+_QUERY_COLUMNS = 24
 """Columns of a terminal that a query with its documents needs at least."""
-_FIRST_WORDS = 240
+_TEXT_CHARACTERS = 240
+"""Characters of a document that are shown at most."""
+_THOUGHT, _QUERY, _ANSWER = "dim italic", "cyan", "bold"
+_MARK = "› "
+
+Found = Sequence[Sequence[Passage]]
 
 
 class Conversation:
-    """Shows questions being answered; give it as ``report`` of ``Assistant.ask``.
+    """Shows questions being answered, a line for each thought, document and answer.
+
+    Give it as ``report`` of ``Assistant.ask``.
 
     Args:
-        display: Where to draw; it also takes the events that are not of the conversation.
+        display: Where to draw; it also takes the events that do not belong to a rollout.
     """
 
     def __init__(self, display: Display) -> None:
@@ -43,8 +50,7 @@ class Conversation:
     @staticmethod
     def on(display: Display) -> Conversation:
         """The view that fits the display."""
-        pretty = lively(display.out) and not display.plain
-        return PrettyConversation(display) if pretty else PlainConversation(display)
+        return PrettyConversation(display) if redraws(display.out) and not display.plain else Conversation(display)
 
     def __call__(self, event: object) -> None:
         """Draws an event of the one rollout."""
@@ -53,7 +59,7 @@ class Conversation:
                 self._text += text
                 self._stream()
             case Searched(queries=queries, passages=passages):
-                self._turn(read(self._text).think, queries, passages)
+                self._turn(read_partial(self._text).think, queries, passages)
             case RolloutFinished():
                 pass
             case _:
@@ -61,35 +67,33 @@ class Conversation:
                 self.display(event)
 
     def begin(self, question: str, *, echo: bool = True) -> None:
-        """A new question; ``echo`` shows it, unless it was just typed."""
+        """Starts a new question; ``echo`` shows it, unless it was just typed."""
         self.display.close()
         self._text, self._searches = "", 0
         if echo:
-            self._question(question)
+            self._question(one_line(question))
         else:
             self.display.out.print()
         self._stream()
 
     def finish(self, answer: Answer) -> None:
-        """The end of the rollout; shows what was not reported on the way, then the answer."""
+        """Shows the turns that were not reported on the way, then the answer."""
         trajectory = answer.trajectory
         searched = [turn for turn in trajectory.turns if turn.passages]
         for turn in searched[self._searches :]:
             self._turn(turn.think, turn.queries, turn.passages)
         self.stop()
-        last = trajectory.turns[-1] if trajectory.turns and not trajectory.turns[-1].passages else None
-        thought = read(self._text).think or (last.think if last else "")
-        if thought:
-            self._thought(clean(thought))
+        if thought := read_partial(self._text).think or last_thought(trajectory):
+            self._thought(thought)
         if trajectory.answer is None:
-            self._no_answer(NO_ANSWER[trajectory.stop_reason], figures(answer))
+            self._result("No answer", NO_ANSWER[trajectory.stop_reason], costs(answer))
         else:
-            self._answer(clean(trajectory.answer), figures(answer))
+            self._result("Answer", clean(trajectory.answer), costs(answer))
 
     def stop(self) -> None:
         """Stops drawing, as after Ctrl-C."""
 
-    def _turn(self, thought: str, queries: Sequence[str], passages: Sequence[Sequence[Passage]]) -> None:
+    def _turn(self, thought: str, queries: Sequence[str], passages: Found) -> None:
         self.stop()
         if thought:
             self._thought(clean(thought))
@@ -98,48 +102,26 @@ class Conversation:
         self._stream()
 
     def _stream(self) -> None:
-        """The model is about to speak, or has spoken."""
+        """The model is about to write, or has written."""
 
-    def _question(self, question: str) -> None:
-        raise NotImplementedError
-
-    def _thought(self, text: str) -> None:
-        raise NotImplementedError
-
-    def _search(self, queries: Sequence[str], passages: Sequence[Sequence[Passage]]) -> None:
-        raise NotImplementedError
-
-    def _answer(self, text: str, figures: Sequence[str]) -> None:
-        raise NotImplementedError
-
-    def _no_answer(self, reason: str, figures: Sequence[str]) -> None:
-        raise NotImplementedError
-
-
-class PlainConversation(Conversation):
-    """Readable lines, one a thought, document or answer."""
-
-    def _question(self, question: str) -> None:
-        self._line(f"Question: {one_line(question)}")
+    def _question(self, text: str) -> None:
+        self._line(f"Question: {text}")
 
     def _thought(self, text: str) -> None:
         self._line(f"Thought: {one_line(text)}")
 
-    def _search(self, queries: Sequence[str], passages: Sequence[Sequence[Passage]]) -> None:
+    def _search(self, queries: Sequence[str], passages: Found) -> None:
         for query, found in zip(queries, passages, strict=True):
             self._line(f"Search: {one_line(query)}")
             for number, passage in enumerate(found, start=1):
-                self._line(f"  {number}. {_title(passage)} ({passage.score:.2f}): {_beginning(passage)}")
+                text = one_line(passage.text, _TEXT_CHARACTERS)
+                self._line(f"  {number}. {title_of(passage)} ({passage.score:.2f}): {text}")
             if not found:
                 self._line("  nothing found")
 
-    def _answer(self, text: str, figures: Sequence[str]) -> None:
-        self._line(f"Answer: {one_line(text)}")
-        self._line(f"({', '.join(figures)})")
-
-    def _no_answer(self, reason: str, figures: Sequence[str]) -> None:
-        self._line(f"No answer: {reason}")
-        self._line(f"({', '.join(figures)})")
+    def _result(self, title: str, text: str, costs: Sequence[str]) -> None:
+        self._line(f"{title}: {one_line(text)}")
+        self._line(f"({', '.join(costs)})")
 
     def _line(self, text: str) -> None:
         self.display.out.print(Text(text), soft_wrap=True)
@@ -153,62 +135,49 @@ class PrettyConversation(Conversation):
         self._live: Live | None = None
 
     def stop(self) -> None:
-        """Takes away what is still growing."""
+        """Clears the growing turn."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def _stream(self) -> None:
-        if self._live is None:
-            self._live = Live(
-                console=self.display.out,
-                get_renderable=self._growing,
-                refresh_per_second=10,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._live.start()
+        self._live = self._live or live(self.display.out, self._growing, per_second=10)
 
     def _growing(self) -> RenderableType:
         """The turn so far; of a long thought the end."""
-        spoken = read(self._text)
-        if not spoken.think and not spoken.content:
+        turn = read_partial(self._text)
+        if not turn.think and not turn.content:
             return _indented(Spinner("dots", Text("thinking", "dim"), style="cyan"))
         width, height = self.display.out.width - 4, max(3, self.display.out.height - 6)
-        lines = Text(spoken.think, _THOUGHT).wrap(self.display.out, width)[-height:]
+        lines = Text(turn.think, _THOUGHT).wrap(self.display.out, width)[-height:]
         parts: list[RenderableType] = [Text("\n").join(lines)]
-        if spoken.content:
-            style = _QUERY if spoken.action == "search" else _ANSWER
-            parts.append(Text(f"\n{_MARK}{one_line(spoken.content, 2 * width)}", style))
+        if turn.content:
+            style = _QUERY if turn.action == "search" else _ANSWER
+            parts.append(Text(f"\n{_MARK}{one_line(turn.content, 2 * width)}", style))
         return _indented(Group(*parts))
 
-    def _question(self, question: str) -> None:
+    def _question(self, text: str) -> None:
         self.display.out.print()
-        self.display.out.print(_indented(Text(one_line(question), "bold"), left=0))
-        self.display.out.print()
+        self._block(Text(text, "bold"), left=0)
 
     def _thought(self, text: str) -> None:
-        self.display.out.print(_indented(Text(text, _THOUGHT)))
+        self._block(Text(text, _THOUGHT))
+
+    def _search(self, queries: Sequence[str], passages: Found) -> None:
+        self._block(_query_columns(queries, passages, self.display.out.width - 4))
+
+    def _block(self, body: RenderableType, left: int = 2) -> None:
+        self.display.out.print(_indented(body, left))
         self.display.out.print()
 
-    def _search(self, queries: Sequence[str], passages: Sequence[Sequence[Passage]]) -> None:
-        self.display.out.print(_indented(query_columns(queries, passages, self.display.out.width - 4)))
-        self.display.out.print()
-
-    def _answer(self, text: str, figures: Sequence[str]) -> None:
-        self._panel(Text(text, _ANSWER), "Answer", "green", figures)
-
-    def _no_answer(self, reason: str, figures: Sequence[str]) -> None:
-        self._panel(Text(reason), "No answer", "yellow", figures)
-
-    def _panel(self, body: Text, title: str, colour: str, figures: Sequence[str]) -> None:
+    def _result(self, title: str, text: str, costs: Sequence[str]) -> None:
+        style, colour = (_ANSWER, "green") if title == "Answer" else ("", "yellow")
         self.display.out.print(
             Panel(
-                body,
+                Text(text, style),
                 title=Text(title, f"bold {colour}"),
                 title_align="left",
-                subtitle=Text(" · ".join(figures), "dim"),
+                subtitle=Text(" · ".join(costs), "dim"),
                 subtitle_align="right",
                 border_style=colour,
                 box=box.ROUNDED,
@@ -217,14 +186,10 @@ class PrettyConversation(Conversation):
         )
 
 
-_THOUGHT, _QUERY, _ANSWER = "dim italic", "cyan", "bold"
-_MARK = "› "
-
-
-def query_columns(queries: Sequence[str], passages: Sequence[Sequence[Passage]], width: int) -> RenderableType:
-    """A turn's queries side by side, each over its documents; one below the other where the terminal is narrow."""
-    blocks = [_block(query, found) for query, found in zip(queries, passages, strict=True)]
-    if width < _NARROWEST * len(blocks):
+def _query_columns(queries: Sequence[str], passages: Found, width: int) -> RenderableType:
+    """A turn's queries in columns, each over its documents; one below the other where the terminal is narrow."""
+    blocks = [_query_block(query, found) for query, found in zip(queries, passages, strict=True)]
+    if width < _QUERY_COLUMNS * len(blocks):
         return Group(*blocks)
     grid = Table.grid(expand=True, padding=(0, 3, 0, 0), pad_edge=False)
     for _ in blocks:
@@ -233,23 +198,15 @@ def query_columns(queries: Sequence[str], passages: Sequence[Sequence[Passage]],
     return grid
 
 
-def _block(query: str, found: Sequence[Passage]) -> RenderableType:
+def _query_block(query: str, found: Sequence[Passage]) -> RenderableType:
     """One query over its documents: titles with scores, and their first words."""
     documents = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
     documents.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     documents.add_column(justify="right", no_wrap=True)
     for passage in found:
-        documents.add_row(Text(_title(passage)), Text(f"{passage.score:.1f}", "dim"))
-        documents.add_row(Text(_beginning(passage), "dim"), Text())
+        documents.add_row(Text(title_of(passage)), Text(f"{passage.score:.1f}", "dim"))
+        documents.add_row(Text(one_line(passage.text, _TEXT_CHARACTERS), "dim"), Text())
     return Group(Text(f"{_MARK}{one_line(query)}", _QUERY), documents if found else Text("nothing found", "dim italic"))
-
-
-def _title(passage: Passage) -> str:
-    return one_line(passage.title) or one_line(passage.id)
-
-
-def _beginning(passage: Passage) -> str:
-    return one_line(passage.text, _FIRST_WORDS)
 
 
 def _indented(body: RenderableType, left: int = 2) -> Padding:

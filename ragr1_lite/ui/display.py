@@ -15,22 +15,20 @@ from rich.text import Text
 
 from ragr1_lite.core.events import CheckpointSaved, Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, StepFinished
 from ragr1_lite.ui.figures import step_line
-from ragr1_lite.ui.phases import BARELY, Task, sentence
+from ragr1_lite.ui.progress import SHORT, Task, sentence
 from ragr1_lite.ui.text import clean, duration, to_json
 from ragr1_lite.ui.training import ROLLOUTS, TRAINING, UPDATE, TrainingView, begins
 
-_PATIENCE = 5.0
+_LINE_SECONDS = 5.0
 """Seconds between two lines of a phase where nothing can be redrawn."""
 _STEP_LINES = 20
 """Lines of a training run, about, where nothing can be redrawn."""
-_WIDE = 160
+_COLUMNS = 160
 """Columns where no terminal says how many it has."""
 _EACH_STEP = (ROLLOUTS, UPDATE)
-"""Phases that come in each step: they leave no lines."""
-_ABOVE = 2
-"""Lines of a terminal that a training run leaves to what was said before."""
-_BESIDE = 2
-"""Columns that it leaves to the ``^C`` a terminal writes there, which would push it down."""
+"""Phases of every step: they leave no lines."""
+_MARGIN = 2
+"""Lines above a training run; columns right of it for the ``^C`` of a terminal, which would push it down."""
 
 
 class Display:
@@ -67,7 +65,7 @@ class Display:
         self._live: Live | None = None
         self._waiting: deque[object] = deque()
         self._drawing = False
-        self._draws = lively(self.err) and not plain
+        self._draws = redraws(self.err) and not plain
 
     def __call__(self, event: object) -> None:
         """Draws an event; those of single rollouts belong to a :class:`~ragr1_lite.ui.Conversation`.
@@ -85,10 +83,16 @@ class Display:
             self._drawing = False
 
     def _draw(self, event: object) -> None:
-        self._follow(event)
+        if begins(event) and (self._training is None or self._training.is_over(event)):
+            self._training = TrainingView(self._clock)
+            self._redraw()
+        if self._training is not None:
+            self._training.take(event)
         match event:
+            case Notice(text, "info"):
+                self._line(Text.assemble(("· ", "cyan"), (clean(text), "dim")))
             case Notice(text, level):
-                self._notice(text, level)
+                self.err.print(Text.assemble((f"{level.capitalize()}: ", "yellow"), clean(text)))
             case PhaseStarted(name, total, unit) if name != TRAINING:
                 self._tasks[name] = Task(name, total, unit, self._clock())
                 self._redraw()
@@ -127,18 +131,19 @@ class Display:
         self.show_raw(to_json(value) + "\n")
 
     def show_raw(self, text: str) -> None:
-        """Prints a text as it stands, for a file."""
+        """Prints a text unchanged, for a file."""
         self.close()
         self.out.file.write(text)
         self.out.file.flush()
 
-    def error(self, text: str) -> None:
-        """Prints what went wrong."""
-        self.failed("Error:", text)
-
-    def failed(self, what: str, text: str = "") -> None:
-        """Prints a coloured word and what follows it, on stderr, even when quiet."""
+    def error(self, text: str, what: str = "Error:") -> None:
+        """Prints what went wrong on stderr, even when quiet."""
         self.err.print(Text.assemble((what, "bold red"), " ", clean(text)), soft_wrap=True)
+
+    def say(self, text: str, style: str = "") -> None:
+        """Prints a line on stderr, unless quiet."""
+        if not self.quiet:
+            self.err.print(Text(clean(text), style))
 
     def ask_question(self) -> str:
         """A question from the keyboard or, line by line, from a pipe; empty at the end."""
@@ -155,29 +160,10 @@ class Display:
             return ""
         return "" if question.lower() in ("exit", "quit") else question
 
-    def say(self, text: str, style: str = "") -> None:
-        """Prints a line beside the results, unless quiet."""
-        if not self.quiet:
-            self.err.print(Text(clean(text), style))
-
-    def _notice(self, text: str, level: str) -> None:
-        if level == "info":
-            self._line(Text.assemble(("· ", "cyan"), (clean(text), "dim")))
-        else:
-            self.err.print(Text.assemble((f"{level.capitalize()}: ", "yellow"), clean(text)))
-
     def _line(self, line: Text) -> None:
         """A line that stays, unless quiet."""
         if not self.quiet:
             self.err.print(line if self._draws else Text(line.plain), soft_wrap=not self._draws)
-
-    def _follow(self, event: object) -> None:
-        """Tells the view of the training run, which opens with the first event of one."""
-        if begins(event) and (self._training is None or self._training.is_over(event)):
-            self._training = TrainingView(self._clock)
-            self._redraw()
-        if self._training is not None:
-            self._training.take(event)
 
     def _advance(self, event: PhaseAdvanced) -> None:
         task = self._tasks.get(event.name)
@@ -185,15 +171,15 @@ class Display:
             return
         now = self._clock()
         task.advance(event.done, now, detail=event.detail, share=event.share)
-        if not self._draws and now - task.told >= _PATIENCE and event.name not in _EACH_STEP:
-            task.told = now
+        if not self._draws and now - task.reported >= _LINE_SECONDS and event.name not in _EACH_STEP:
+            task.reported = now
             parts = (task.progress, task.times(now), task.detail)
             self._line(Text(f"  {sentence(task.name)}: {', '.join(part for part in parts if part)}"))
 
     def _end(self, name: str, seconds: float) -> None:
         task = self._tasks.pop(name, None)
         self._redraw()
-        if task and seconds >= BARELY and name not in _EACH_STEP:
+        if task and seconds >= SHORT and name not in _EACH_STEP:
             self._done(name, task.progress, duration(seconds))
 
     def _step(self, event: StepFinished) -> None:
@@ -210,55 +196,57 @@ class Display:
         if view is not None and view.steps.done:
             self._done(TRAINING, view.steps.progress, duration(self._clock() - view.steps.began), view.summary)
 
-    def _done(self, name: str, *told: str) -> None:
-        """The line that stays of a piece of work."""
-        rest = "".join(f", {part}" for part in told if part)
+    def _done(self, name: str, *parts: str) -> None:
+        rest = "".join(f", {part}" for part in parts if part)
         self._line(Text.assemble(("✓ ", "green"), sentence(name), (rest, "dim")))
 
     def _redraw(self) -> None:
-        """Starts or stops drawing, as there is something to draw."""
+        """Starts drawing where there is something to draw, stops where there is not."""
         if (self._tasks or self._training) and self._draws and not self.quiet:
-            if self._live is None:
-                self._live = Live(
-                    console=self.err,
-                    get_renderable=self._render,
-                    refresh_per_second=5,
-                    transient=True,
-                    redirect_stdout=False,
-                    redirect_stderr=False,
-                )
-                self._live.start()
+            self._live = self._live or live(self.err, self._render, per_second=5)
         elif self._live is not None:
             self._live.stop()
             self._live = None
 
     def _render(self) -> RenderableType:
+        tasks = list(self._tasks.values())
         if (training := self._training) is not None:
-            return training.render(self.err.width - _BESIDE, self.err.height - _ABOVE, list(self._tasks.values()))
+            return training.render(self.err.width - _MARGIN, self.err.height - _MARGIN, tasks)
         rows: list[RenderableType] = []
-        for task in list(self._tasks.values()):
+        for task in tasks:
             rows.append(task.line(self._clock(), self.err.width))
             if task.detail:
                 rows.append(Text(f"  {task.detail}", "dim", no_wrap=True, overflow="ellipsis"))
         return Group(*rows)
 
 
+def live(on: Console, render: Callable[[], RenderableType], per_second: float) -> Live:
+    """Draws what ``render`` returns, again and again, until it is stopped; then clears it."""
+    drawing = Live(
+        console=on,
+        get_renderable=render,
+        refresh_per_second=per_second,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    drawing.start()
+    return drawing
+
+
 def console(file: IO[str], plain: bool = False) -> Console:
-    """A console that takes nothing it is given for markup; wide where lines are read by programs."""
-    made = _Console(file=file, markup=False, highlight=False, emoji=False, color_system=None if plain else "auto")
-    if not lively(made):
-        made = _Console(file=file, markup=False, highlight=False, emoji=False, color_system=None, width=_WIDE)
-    return made
+    """A console that reads no markup; wide and colourless where a program reads its lines."""
+    options: dict[str, Any] = {"file": file, "markup": False, "highlight": False, "emoji": False}
+    made = _Console(**options, color_system=None if plain else "auto")
+    return made if redraws(made) else _Console(**options, color_system=None, width=_COLUMNS)
 
 
 class _Console(Console):
-    """A console that leaves a closed pipe to the command line."""
-
     def on_broken_pipe(self) -> None:
-        """Rich would leave the program here."""
+        """Leaves a closed pipe to the command line; Rich would exit here."""
         raise BrokenPipeError
 
 
-def lively(console: Console) -> bool:
-    """Whether what was drawn can be drawn anew."""
+def redraws(console: Console) -> bool:
+    """Whether lines can be drawn over."""
     return console.is_terminal and not console.is_dumb_terminal

@@ -1,22 +1,23 @@
-"""The figures of a training step: what belongs together, how each is written, and their course in a few words."""
+"""The figures of a training step: their groups, how each is written, and their course over the steps."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from ragr1_lite.ui.curves import ends
 from ragr1_lite.ui.text import one_line, share
 
 CHARTED = ("reward", "em", "loss", "eval_em")
 """Figures whose course is drawn."""
-_ROWS: dict[str, tuple[str, ...]] = {
+_GROUPS: dict[str, tuple[str, ...]] = {
     "rollouts": ("rounds", "queries", "tokens", "invalid"),
     "groups": ("dead", "signal", "resampled"),
     "update": ("lr", "kl", "entropy", "grad_norm"),
     "pace": ("seconds", "rollout_seconds", "tokens_per_second", "memory_gb"),
 }
-"""Figures that stand together, in their order; those that nobody knows are parts of the reward."""
-_WRITTEN = {
+"""Figures that share a row, in their order; unknown figures are parts of the reward."""
+_FORMATS = {
     "loss": "loss {:.3f}",
     "rounds": "rounds {:.2f}",
     "queries": "queries {:.2f}",
@@ -32,22 +33,60 @@ _WRITTEN = {
     "memory_gb": "{:.1f} GB",
 }
 """How a figure is written where it is not a share."""
-_UNTOLD = {*_ROWS["update"], "tokens", "rollout_seconds"}
-"""Figures that a line has no room for."""
-_LONGEST_NAME = 32
+_NOT_IN_LINES = {*_GROUPS["update"], "tokens", "rollout_seconds"}
+"""Figures for which a line has no room."""
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def told(name: str, value: float) -> str:
-    """A figure and its name.
+class Curve:
+    """A figure over the steps, as means of equally many steps each: few numbers, however long the run.
 
-    >>> told("em", 0.5), told("seconds", 3.21), told("lr", 1e-5)
-    ('em .50', '3.2 s/step', 'lr 1e-05')
+    Args:
+        room: Points that are kept at most; an even number.
     """
-    return _WRITTEN[name].format(value) if name in _WRITTEN else f"{one_line(name, _LONGEST_NAME)} {share(value)}"
+
+    def __init__(self, room: int = 512) -> None:
+        self._room, self._each = room, 1
+        self._means: list[float] = []
+        self._rest: list[float] = []
+
+    def add(self, value: float) -> None:
+        """Adds the next step's figure; NaN and infinities are skipped."""
+        if not math.isfinite(value):
+            return
+        self._rest.append(value)
+        if len(self._rest) == self._each:
+            self._means.append(fmean(self._rest))
+            self._rest.clear()
+        if len(self._means) == self._room:
+            self._means = [fmean(self._means[start : start + 2]) for start in range(0, self._room, 2)]
+            self._each *= 2
+
+    @property
+    def points(self) -> list[float]:
+        """The means, oldest first; the last may be of fewer steps."""
+        means, rest = list(self._means), list(self._rest)  # copies: a display reads while the run goes on
+        return [*means, fmean(rest)] if rest else means
+
+
+def sparkline(points: Sequence[float], width: int) -> str:
+    """Points as blocks between the lowest and the highest; means of neighbours where they are more than ``width``.
+
+    >>> sparkline([0.0, 0.5, 1.0], 10), sparkline([3.0, 1.0, 2.0, 0.0], 2), sparkline([2.0, 2.0], 2)
+    ('▁▅█', '█▁', '▁▁')
+    """
+    if not points or width < 1:
+        return ""
+    count = min(width, len(points))
+    edges = [len(points) * number // count for number in range(count + 1)]
+    means = [fmean(points[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    low, high = min(means), max(means)
+    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BLOCKS[math.floor((mean - low) * scale + 0.5)] for mean in means)
 
 
 def number(name: str, value: float) -> str:
-    """A figure alone.
+    """A charted figure without its name.
 
     >>> number("loss", 0.25), number("em", 0.25)
     ('0.250', '.25')
@@ -56,33 +95,39 @@ def number(name: str, value: float) -> str:
 
 
 def rows(metrics: Mapping[str, float]) -> dict[str, list[str]]:
-    """The figures that are not drawn, by what they are about.
+    """The figures that are not drawn, by group.
 
     >>> rows({"loss": 0.1, "reward": 0.5, "em": 0.5, "politeness": 1.0, "dead": 0.25, "signal": 0.75, "eval_f1": 0.5})
     {'parts': ['politeness 1.00'], 'groups': ['dead .25'], 'eval': ['eval_f1 .50']}
     """
-    named = {"parts": _parts(metrics)} if "reward" in metrics else {"figures": _parts(metrics)}
-    named |= {label: list(names) for label, names in _ROWS.items()}
+    named = {"parts" if "reward" in metrics else "figures": _reward_parts(metrics)}
+    named |= {label: list(names) for label, names in _GROUPS.items()}
     named["eval"] = [name for name in metrics if name.startswith("eval_")]
     shown = _shown(metrics).difference(CHARTED)
-    lines = {label: [told(name, metrics[name]) for name in names if name in shown] for label, names in named.items()}
+    lines = {label: [_named(name, metrics[name]) for name in names if name in shown] for label, names in named.items()}
     return {label: parts for label, parts in lines.items() if parts}
 
 
 def step_line(metrics: Mapping[str, float]) -> str:
-    """A step's figures in a line: seconds, loss, reward and its parts, then what it took.
+    """A step's figures in a line: seconds, loss, reward and its parts, then the groups.
 
     >>> step_line({"loss": 0.4131, "reward": 0.5, "em": 0.5, "lr": 1e-4, "seconds": 3.21})
     '3.2 s/step · loss 0.413 · reward .50 · em .50'
     """
-    order = ["seconds", "loss", "reward", *_parts(metrics), *(name for names in _ROWS.values() for name in names)]
+    order = [
+        "seconds",
+        "loss",
+        "reward",
+        *_reward_parts(metrics),
+        *(name for group in _GROUPS.values() for name in group),
+    ]
     order += [name for name in metrics if name.startswith("eval_")]
-    shown = _shown(metrics)
-    return " · ".join(told(name, metrics[name]) for name in dict.fromkeys(order) if name in shown - _UNTOLD)
+    shown = _shown(metrics) - _NOT_IN_LINES
+    return " · ".join(_named(name, metrics[name]) for name in dict.fromkeys(order) if name in shown)
 
 
 def trend(curves: Mapping[str, Sequence[float]]) -> str:
-    """What loss and reward were over the first and the last tenth of the steps.
+    """Loss and reward, as means of the first and of the last tenth of the steps.
 
     >>> trend({"loss": [2.0, 0.5], "reward": [0.1, 0.7]})
     'loss 2.000 → 0.500, reward .10 → .70'
@@ -90,18 +135,28 @@ def trend(curves: Mapping[str, Sequence[float]]) -> str:
     parts = []
     for name in ("loss", "reward"):
         if points := curves.get(name):
-            first, last = (number(name, value) for value in ends(points))
-            parts.append(f"{name} {first} → {last}")
+            tenth = max(1, len(points) // 10)
+            first, last = fmean(points[:tenth]), fmean(points[-tenth:])
+            parts.append(f"{name} {number(name, first)} → {number(name, last)}")
     return ", ".join(parts)
 
 
-def _parts(metrics: Mapping[str, float]) -> list[str]:
-    """What the reward is made of: exact match first, then all that has no other place."""
-    placed = {name for names in _ROWS.values() for name in names}
+def _named(name: str, value: float) -> str:
+    """A figure with its name.
+
+    >>> _named("em", 0.5), _named("seconds", 3.21), _named("lr", 1e-5)
+    ('em .50', '3.2 s/step', 'lr 1e-05')
+    """
+    return _FORMATS[name].format(value) if name in _FORMATS else f"{one_line(name, 32)} {share(value)}"
+
+
+def _reward_parts(metrics: Mapping[str, float]) -> list[str]:
+    """Exact match first, then every figure of no other group."""
+    placed = {"loss", "reward"}.union(*_GROUPS.values())
     free = [name for name in metrics if name not in placed and not name.startswith("eval_")]
-    return sorted((name for name in free if name not in ("loss", "reward")), key=lambda name: name != "em")
+    return sorted(free, key=lambda name: name != "em")
 
 
 def _shown(metrics: Mapping[str, float]) -> set[str]:
-    """The figures that are worth telling: the share of groups with a signal is what the dead ones leave."""
+    """All but the share of groups with a signal where the share without one is there."""
     return set(metrics) - ({"signal"} if "dead" in metrics else set())

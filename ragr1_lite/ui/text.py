@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from ragr1_lite.core.types import Passage
+
 _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # strings for the terminal: titles, links
@@ -31,6 +33,11 @@ def one_line(text: str, limit: int | None = None) -> str:
         return line
     head = line[: limit - 1]
     return (head.rpartition(" ")[0] or head) + "…"
+
+
+def title_of(passage: Passage, limit: int | None = None) -> str:
+    """A passage's title on one line; its id where it has none."""
+    return one_line(passage.title, limit) or one_line(passage.id, limit)
 
 
 def to_json(value: Any) -> str:
@@ -59,7 +66,7 @@ def share(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as short as it can be said.
+    """A time in as few characters as possible.
 
     >>> duration(0.42), duration(75), duration(3720)
     ('0.4 s', '1:15', '1:02:00')

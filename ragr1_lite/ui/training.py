@@ -1,10 +1,10 @@
-"""A training run as it goes: how far it is, the figures and their course, the last warning, one of its rollouts."""
+"""A training run while it goes: its progress, the figures and their course, the last warning, one of its rollouts."""
 
 from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -14,26 +14,25 @@ from rich.table import Table
 from rich.text import Text
 
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
-from ragr1_lite.ui.curves import Curve, sparkline
-from ragr1_lite.ui.figures import CHARTED, number, rows, trend
-from ragr1_lite.ui.phases import Task, sentence
+from ragr1_lite.ui.figures import CHARTED, Curve, number, rows, sparkline, trend
+from ragr1_lite.ui.progress import Task, sentence
 from ragr1_lite.ui.samples import Sample
 from ragr1_lite.ui.text import one_line, share
 
 TRAINING, ROLLOUTS, UPDATE = "training", "rollouts", "update"
-"""Phases of a run: the whole of it, and what takes turns in each step."""
+"""Phases of a run: the whole of it, and the two that alternate in each step."""
 
 _SAMPLE_SECONDS = 10.0
 """A sample stays at least as long, so that it can be read."""
 _FAILED_EVERY = 3
-"""Of so many samples one is a failed one."""
-_LEAST = 3
+"""Every third sample is a failed rollout."""
+_SAMPLE_LINES = 3
 """Lines a sample needs."""
 _WARNING_LINES = 2
 _LABEL = 10
 """Columns of a row's name."""
 _TWO_CURVES = 64
-"""Columns from which two curves stand side by side."""
+"""Columns from which two curves share a line."""
 _CURVE = 40
 """Columns of the longest curve."""
 _FRAME = 4
@@ -41,39 +40,38 @@ _FRAME = 4
 
 
 def begins(event: object) -> bool:
-    """Whether a training run is going on."""
+    """Whether the event shows that a training run is going on."""
     return isinstance(event, StepFinished | RolloutsFinished) or (
         isinstance(event, PhaseStarted) and event.name in (TRAINING, ROLLOUTS)
     )
 
 
 class TrainingView:
-    """What is known of a training run; :meth:`render` draws it.
+    """The state of a training run; :meth:`render` draws it.
 
     Args:
         clock: Seconds, for tests.
 
     Attributes:
         steps: The run as a whole.
-        metrics: Each figure as it was last reported.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.steps = Task(TRAINING, None, "steps", clock())
-        self.metrics: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
         self._curves = {name: Curve() for name in CHARTED}
         self._best: tuple[float, float, int] | None = None
-        self._since = self.steps.began
+        self._phase_began = self.steps.began
         self._warning = ""
         self._samples = 0
         self._sample: Sample | None = None
         self._sampled = self.steps.began
         self._tallest = 0
-        self._awaited = False
+        self._started = False
 
     def take(self, event: object) -> None:
-        """Learns from an event; those that are not of a training run change nothing."""
+        """Updates the state; events that do not concern a training run change nothing."""
         now = self._clock()
         match event:
             case PhaseStarted(name, total) if name == TRAINING:
@@ -81,20 +79,20 @@ class TrainingView:
             case PhaseAdvanced(name, done) if name == TRAINING:
                 self.steps.done = self.steps.skipped = done  # by an earlier run
             case PhaseStarted() | PhaseFinished():
-                self._since = now
+                self._phase_began = now
             case StepFinished():
                 self._step(event, now)
             case RolloutsFinished():
-                self._since = now
+                self._phase_began = now
                 self._choose(event, now)
             case Notice(text, level) if level != "info":
                 self._warning = f"Step {self.steps.done + 1}: {one_line(text)}"
             case _:
                 return
-        self._awaited = True
+        self._started = True
 
     def is_over(self, event: object) -> bool:
-        """Whether the event is of another run that follows this one."""
+        """Whether the event belongs to another run that follows this one."""
         return (isinstance(event, PhaseStarted) and event.name == TRAINING) or (
             isinstance(event, StepFinished) and event.total != (self.steps.total or event.total)
         )
@@ -106,20 +104,20 @@ class TrainingView:
 
     @property
     def summary(self) -> str:
-        """What the run brought, in a few words."""
-        told = trend({name: curve.points for name, curve in self._curves.items()})
+        """The course of loss and reward, and the best measurement."""
+        course = trend({name: curve.points for name, curve in self._curves.items()})
         best = f"best eval EM {share(self._best[0])} at step {self._best[2]}" if self._best else ""
-        return ", ".join(part for part in (told, best) if part)
+        return ", ".join(part for part in (course, best) if part)
 
     def _step(self, event: StepFinished, now: float) -> None:
-        if not self._awaited:  # the first word of a run is its first step
+        if not self._started:  # the run's first event is its first step
             self.steps.began = now - event.metrics.get("seconds", 0.0)
         if not self.steps.total:
             self.steps.total, self.steps.skipped = event.total, event.step - 1
         self.steps.advance(event.step, now)
-        self._since = now
-        measured = {name: value for name, value in self.metrics.items() if name.startswith("eval_")}
-        self.metrics = measured | dict(event.metrics)
+        self._phase_began = now
+        measured = {name: value for name, value in self._metrics.items() if name.startswith("eval_")}
+        self._metrics = measured | dict(event.metrics)
         for name in CHARTED:
             if name in event.metrics:
                 self._curves[name].add(event.metrics[name])
@@ -129,7 +127,7 @@ class TrainingView:
                 self._best = *figures, event.step
 
     def _choose(self, event: RolloutsFinished, now: float) -> None:
-        """Shows another rollout, if the last one could be read."""
+        """Shows another rollout once the last one could be read."""
         if self._sample is None or now - self._sampled >= _SAMPLE_SECONDS:
             self._samples += 1
             self._sample = Sample.of(event, failed=self._samples % _FAILED_EVERY == 0) or self._sample
@@ -144,17 +142,17 @@ class TrainingView:
         Args:
             width: Columns.
             height: Lines.
-            phases: What is being done for the present step; where that is nothing, it is the update.
+            phases: The running phases of the present step; without one it is the update.
         """
-        inner, metrics = width - _FRAME, self.metrics
+        inner = width - _FRAME
         bars = self._bars(phases, inner)
         room = max(0, height - 2 - bars.row_count)
-        figures = [*self._courses(metrics, inner), *self._rows(metrics, inner)]
+        figures = [*self._charts(inner), *self._rows(inner)]
         lines = [*self._warned(inner), *figures][:room] if figures or self._warning else []
         sample, tall = self._sample, min(room - len(lines) - 1, self._tallest)
-        if sample is not None and tall >= min(_LEAST, self._tallest):
-            told = sample.lines(tall)
-            lines += [Text(), *told, *(Text() for _ in range(tall - len(told)))]
+        if sample is not None and tall >= min(_SAMPLE_LINES, self._tallest):
+            shown = sample.lines(tall)
+            lines += [Text(), *shown, *(Text() for _ in range(tall - len(shown)))]
         return Panel(
             Group(bars, *lines),
             title=Text("Training", "bold cyan"),
@@ -166,15 +164,15 @@ class TrainingView:
         )
 
     def _bars(self, phases: Collection[Task], width: int) -> Table:
-        """The steps, and below what is being done for the present one."""
+        """The steps, and below them the phases of the present one."""
         now = self._clock()
         grid = Table.grid(expand=True, padding=(0, 2, 0, 0), pad_edge=False)
         grid.add_column(no_wrap=True, min_width=_LABEL - 2, max_width=max(_LABEL, width // 5), overflow="ellipsis")
         grid.add_column(ratio=1, min_width=4)
         grid.add_column(no_wrap=True, justify="right")
         grid.add_column(no_wrap=True, justify="right", min_width=14)
-        if not phases and self._sample is not None:  # the update reports nothing and is what follows the rollouts
-            phases = [Task(UPDATE, None, "", self._since)]
+        if not phases and self._sample is not None:  # the update reports nothing and follows the rollouts
+            phases = [Task(UPDATE, None, "", self._phase_began)]
         for task in (self.steps, *phases):
             name = "Steps" if task is self.steps else sentence(task.name)
             of = f"/{task.total:,}" if task.total else ""
@@ -182,29 +180,28 @@ class TrainingView:
             grid.add_row(Text(name), task.bar(now), Text(progress), Text(task.times(now, rate=False), "dim"))
         return grid
 
-    def _courses(self, metrics: Mapping[str, float], width: int) -> Iterator[Text]:
-        """Each charted figure as it is, and its course."""
-        names = [name for name in CHARTED if name in metrics]
+    def _charts(self, width: int) -> Iterator[Text]:
+        """Each charted figure: its value and its course."""
+        names = [name for name in CHARTED if name in self._metrics]
         columns = 2 if width >= _TWO_CURVES and len(names) > 1 else 1
-        each = (width - 2 * (columns - 1)) // columns
+        room = (width - 2 * (columns - 1)) // columns - _LABEL - 7
         for start in range(0, len(names), columns):
             line = Text(no_wrap=True)
             for name in names[start : start + columns]:
                 line.append(f"{name:<{_LABEL}}", "dim")
-                line.append(f"{number(name, metrics[name]):<6} ", "bold")
-                room = each - _LABEL - 7
+                line.append(f"{number(name, self._metrics[name]):<6} ", "bold")
                 course = sparkline(self._curves[name].points, min(room, _CURVE))
                 line.append(f"{course:<{room}}  ", "magenta" if name == "loss" else "cyan")
             line.rstrip()
             yield line
 
-    def _rows(self, metrics: Mapping[str, float], width: int) -> Iterator[Text]:
-        """The other figures, those that belong together in a row."""
-        told = rows(metrics)
+    def _rows(self, width: int) -> Iterator[Text]:
+        """The other figures, a row a group."""
+        groups = rows(self._metrics)
         if self._best:
-            told.setdefault("eval", []).append(f"best {share(self._best[0])} at step {self._best[2]}")
-        for label, parts in told.items():
-            yield from _flow(label, parts, width)
+            groups.setdefault("eval", []).append(f"best {share(self._best[0])} at step {self._best[2]}")
+        for label, parts in groups.items():
+            yield from _wrapped(label, parts, width)
 
     def _warned(self, width: int) -> Iterator[Text]:
         """The last warning, or an empty line in its place."""
@@ -212,8 +209,8 @@ class TrainingView:
             yield Text(line, "yellow", no_wrap=True, overflow="ellipsis")
 
 
-def _flow(label: str, parts: Sequence[str], width: int) -> Iterator[Text]:
-    """A label and the parts beside it, on as many lines as they need."""
+def _wrapped(label: str, parts: Sequence[str], width: int) -> Iterator[Text]:
+    """A label with its parts, on as many lines as they need."""
     lines: list[str] = []
     for part in parts:
         if lines and _LABEL + cell_len(f"{lines[-1]} · {part}") <= width:

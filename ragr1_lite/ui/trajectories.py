@@ -1,6 +1,6 @@
-"""A trajectory as it is trained: what the model says and what it is given, queries beside their documents.
+"""A trajectory as it is trained: what the model writes and what it is given, queries next to their documents.
 
-What is trained has a heavy bar at its left, what is masked a dotted one, so that it shows without colours too.
+Trained text has a heavy bar at its left, masked text a dotted one, so that it shows without colours too.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from rich.table import Table
 from rich.text import Text
 
 from ragr1_lite.core.types import Passage, Source, Turn
-from ragr1_lite.ui.text import clean, count, one_line
+from ragr1_lite.ui.text import clean, count, one_line, title_of
 
 if TYPE_CHECKING:
     from ragr1_lite.data.viewing import Viewed
 
-TRAINED, MASKED = "green", "yellow"
-_BARS = {TRAINED: "┃ ", MASKED: "┊ "}
-_NARROWEST = 72
-"""Columns that queries need beside their documents."""
+_TRAINED, _MASKED = "green", "yellow"
+_BARS = {_TRAINED: "┃ ", _MASKED: "┊ "}
+_SOURCES: dict[Source, str] = {"prompt": "prompt", "model": "model", "env": "information"}
+_TWO_COLUMNS = 72
+"""Columns from which documents stand next to their query, not below it."""
 _RAGGED = 10
 """Columns that a line loses to a word that does not fit, about."""
-_TOLD = ("id", "kind", "question", "answers", "answer", "stop_reason", "turns")
-"""Keys of a line that have a place of their own; others are told as they stand."""
+_PLACED = ("id", "kind", "question", "answers", "answer", "stop_reason", "turns")
+"""Keys of a line that have a place of their own; the others are listed."""
 _STOPPED = {
     "answer": "it answered",
     "invalid": "it wrote neither a search nor an answer",
@@ -38,18 +39,12 @@ _STOPPED = {
 
 
 class _Barred:
-    """Something with a bar down its left side that tells whether it is trained.
-
-    Args:
-        body: What stands beside the bar.
-        style: :data:`TRAINED` or :data:`MASKED`.
-    """
+    """A body with a bar down its left side that shows whether it is trained."""
 
     def __init__(self, body: RenderableType, style: str) -> None:
         self._body, self._style = body, style
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The body's lines, each after the bar."""
         style = console.get_style(self._style)
         bar = Cells(_BARS[self._style], style)
         for line in console.render_lines(self._body, options.update(width=options.max_width - 2), style=style):
@@ -63,14 +58,14 @@ def trajectories_view(viewed: Sequence[Viewed], *, masks: bool = False, tokens: 
 
     Args:
         viewed: The trajectories.
-        masks: Show each as the one sequence it is trained as, prompt and tags whole, not laid out.
-        tokens: Say how many tokens each piece has.
+        masks: Show each as the one sequence that is trained, with the whole prompt and the tags.
+        tokens: Show how many tokens each part has.
     """
     parts: list[RenderableType] = [
         Text.assemble(
-            (f"{_BARS[TRAINED]}trained: what the model says", TRAINED),
+            (f"{_BARS[_TRAINED]}trained: what the model writes", _TRAINED),
             "   ",
-            (f"{_BARS[MASKED]}masked: what it is given", MASKED),
+            (f"{_BARS[_MASKED]}masked: what it is given", _MASKED),
         )
     ]
     for one in viewed:
@@ -82,12 +77,13 @@ def _heading(one: Viewed) -> Iterator[RenderableType]:
     example = one.trajectory.example
     yield Text(one_line(example.question), "bold")
     facts = {"id": example.id, "kind": example.kind, "accepted": " | ".join(example.answers)}
-    facts |= {name: str(value) for name, value in one.row.items() if name not in _TOLD and isinstance(value, str | int)}
+    facts |= {
+        name: str(value) for name, value in one.row.items() if name not in _PLACED and isinstance(value, str | int)
+    }
     yield Text(" · ".join(f"{one_line(name)} {one_line(value)}" for name, value in facts.items() if value), "dim")
 
 
 def _end(one: Viewed) -> Text:
-    """The answer, right or wrong, and why the trajectory ended."""
     answer, reason = one.trajectory.answer, one.trajectory.stop_reason
     why = "" if reason in ("answer", "") else _STOPPED.get(reason, one_line(reason))
     if answer is None:
@@ -100,15 +96,8 @@ def _sequence(one: Viewed, tokens: bool) -> Iterator[RenderableType]:
     """The whole text, segment by segment."""
     for segment, text in zip(one.trajectory.segments, one.texts, strict=True):
         if tokens:
-            yield Text(f"{_NAMES[segment.source]}, {count(len(segment.token_ids), 'token')}", "dim")
-        yield _Barred(Text(clean(text.strip("\n"))), _style(segment.source))
-
-
-_NAMES: dict[Source, str] = {"prompt": "prompt", "model": "model", "env": "information"}
-
-
-def _style(source: Source) -> str:
-    return TRAINED if source == "model" else MASKED
+            yield Text(f"{_SOURCES[segment.source]}, {count(len(segment.token_ids), 'token')}", "dim")
+        yield _Barred(Text(clean(text.strip("\n"))), _TRAINED if segment.source == "model" else _MASKED)
 
 
 def _turns(one: Viewed, tokens: bool) -> Iterator[RenderableType]:
@@ -117,42 +106,42 @@ def _turns(one: Viewed, tokens: bool) -> Iterator[RenderableType]:
 
     lengths = iter([len(segment.token_ids) for segment in one.trajectory.segments])
     yield _head("Prompt", "", [0, next(lengths)] if tokens else [])
-    yield _Barred(_Opening(one_line(one.texts[0]), 1), MASKED)
+    yield _Barred(_Opening(one_line(one.texts[0]), 1), _MASKED)
     for number, (turn, category) in enumerate(zip(one.trajectory.turns, one.categories, strict=True)):
-        said = number >= one.spoken
-        counted = [next(lengths) for _ in range(said + bool(said and turn.passages))]
-        label = f"({category}) {CATEGORIES[category]}" if category else "not understood" if said else "retrieved first"
+        written = number >= one.spoken
+        counted = [next(lengths) for _ in range(written + bool(written and turn.passages))]
+        retrieved = "not understood" if written else "retrieved first"
+        label = f"({category}) {CATEGORIES[category]}" if category else retrieved
         yield _head(f"Turn {number + 1}", label, counted if tokens else [])
         if turn.think:
-            yield _Barred(Text(clean(turn.think)), TRAINED)
+            yield _Barred(Text(clean(turn.think)), _TRAINED)
         if turn.answer is not None:
-            yield _Barred(Text(f"Answer: {one_line(turn.answer)}", "bold"), TRAINED)
+            yield _Barred(Text(f"Answer: {one_line(turn.answer)}", "bold"), _TRAINED)
         if turn.queries:
-            yield _Searches(turn, TRAINED if said else MASKED)
+            yield _Searches(turn, _TRAINED if written else _MASKED)
 
 
 def _head(name: str, label: str, tokens: Sequence[int]) -> Text:
     """A turn's name, its category, and its tokens: first those that are trained, then those that are masked."""
     counted = [f"{number:,} {what}" for number, what in zip(tokens, ("trained", "masked"), strict=False) if number]
-    told = [part for part in (label, f"tokens: {', '.join(counted)}" if counted else "") if part]
-    return Text.assemble((name, "bold"), *((f" · {part}", "dim") for part in told))
+    parts = [part for part in (label, f"tokens: {', '.join(counted)}" if counted else "") if part]
+    return Text.assemble((name, "bold"), *((f" · {part}", "dim") for part in parts))
 
 
 class _Searches:
-    """A turn's queries, each beside its documents, or above them where the width is small."""
+    """A turn's queries, each next to its documents, or above them where the width is small."""
 
     def __init__(self, turn: Turn, style: str) -> None:
         self._turn, self._style = turn, style
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """One row a query."""
         turn = self._turn
         found: Sequence[Sequence[Passage] | None] = turn.passages or [None] * len(turn.queries)
         rows = [
-            (_Barred(Text(f"› {one_line(query)}", "bold"), self._style), _Barred(_documents(passages), MASKED))
+            (_Barred(Text(f"› {one_line(query)}", "bold"), self._style), _Barred(_documents(passages), _MASKED))
             for query, passages in zip(turn.queries, found, strict=True)
         ]
-        if options.max_width < _NARROWEST:
+        if options.max_width < _TWO_COLUMNS:
             yield Group(*(part for row in rows for part in row))
             return
         grid = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
@@ -172,24 +161,17 @@ def _documents(passages: Sequence[Passage] | None) -> RenderableType:
         head = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
         head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         head.add_column(justify="right", no_wrap=True)
-        title = one_line(passage.title) or one_line(passage.id)
-        head.add_row(Text(f"{number}. {title}"), Text(f"{passage.score:.2f}"))
+        head.add_row(Text(f"{number}. {title_of(passage)}"), Text(f"{passage.score:.2f}"))
         parts += [head, Padding(_Opening(one_line(passage.text)), (0, 0, 0, len(f"{number}. ")))]
     return Group(*parts)
 
 
 class _Opening:
-    """The first words of a text, as many as fit on a few lines.
-
-    Args:
-        text: One line of text.
-        lines: How many lines it may take, about.
-    """
+    """The first words of a text of one line, as many as fit on about ``lines`` lines."""
 
     def __init__(self, text: str, lines: int = 2) -> None:
         self._text, self._lines = text, lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The words, cut with an ellipsis; a line more than the first loses some room to a word that did not fit."""
         room = self._lines * options.max_width - _RAGGED * (self._lines - 1)
         yield Text(one_line(self._text, max(room, _RAGGED)), "dim")

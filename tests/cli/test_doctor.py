@@ -14,8 +14,8 @@ from ragr1_lite.cli import doctor
 from ragr1_lite.cli.doctor import Finding
 from ragr1_lite.cli.main import app
 
-WELL = (Finding("python", True, "3.11.7 on Linux"), Finding("gpu", True, "none found"))
-ILL = Finding("trl", False, "\x1b[31m1.15.0\x1b[0m, [red]wrong[/red]", 'pip install "trl==1.14.2"')
+WELL = (Finding("python", "3.11.7 on Linux"), Finding("gpu", "none found"))
+ILL = Finding("trl", "\x1b[31m1.15.0\x1b[0m, [red]wrong[/red]", 'pip install "trl==1.14.2"')
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def run(*arguments: str) -> Any:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Puts findings in the place of a look at this machine; holds whether the hub was to be asked."""
+    """Puts findings in the place of a check of this machine; holds whether the hub was to be asked."""
     seen: list[bool] = []
     monkeypatch.setattr(doctor, "examine", lambda *, online: seen.append(online) or list(WELL))
     return seen
@@ -50,19 +50,19 @@ def test_all_is_well(asked: list[bool]) -> None:
     assert run("--online").exit_code == 0 and asked == [False, True]
 
 
-def test_what_is_broken_comes_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_broken_comes_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "examine", lambda *, online: [*WELL, ILL])
     result = run()
     assert result.exit_code == 1 and "\x1b" not in result.stdout
-    *_, said, mend = result.stdout.splitlines()
+    *_, said, fix = result.stdout.splitlines()
     assert said.split() == ["BAD", "trl", "1.15.0,", "[red]wrong[/red]"]
-    assert mend.strip() == '→ pip install "trl==1.14.2"'
+    assert fix.strip() == '→ pip install "trl==1.14.2"'
 
 
 def test_json(monkeypatch: pytest.MonkeyPatch, asked: list[bool]) -> None:
     found = json.loads(run("--json").stdout)
-    assert found["ok"] and found["findings"][1] == {"name": "gpu", "ok": True, "detail": "none found", "mend": ""}
+    assert found["ok"] and found["findings"][1] == {"name": "gpu", "ok": True, "detail": "none found", "fix": ""}
     monkeypatch.setattr(doctor, "examine", lambda *, online: [*WELL, ILL])
     result = run("--json")
     found = json.loads(result.stdout)
-    assert result.exit_code == 1 and not found["ok"] and found["findings"][-1]["mend"] == ILL.mend
+    assert result.exit_code == 1 and not found["ok"] and found["findings"][-1]["fix"] == ILL.fix

@@ -21,8 +21,8 @@ from ragr1_lite.core.types import Mode, Passage, StopReason, Trajectory, Turn
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.trajectories import no_record, to_record
 from ragr1_lite.data.viewing import Viewed, view
-from ragr1_lite.ui import trajectories_view
 from ragr1_lite.ui.text import clean
+from ragr1_lite.ui.trajectories import trajectories_view
 from tests.support.scripted import ByteTokenizer, ScriptedSearcher, example
 
 HOSTILE = "\x1b[31mred\x1b[0m \x1b]0;title\x07[bold]b[/bold] \u202eright"
@@ -132,7 +132,7 @@ def test_lines_are_chosen_by_id_and_number(tmp_path: Path) -> None:
 # --- what is seen --------------------------------------------------------------------------------------------------
 
 WIDE = """\
-┃ trained: what the model says   ┊ masked: what it is given
+┃ trained: what the model writes   ┊ masked: what it is given
 
 Which is larger, Chad or Mali?
 id q · kind comparison · accepted Chad

@@ -21,7 +21,7 @@ from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.datagen import selection
 from ragr1_lite.datagen.selection import Outcome, Rule, Selection, choose, histogram, measure, select
-from ragr1_lite.ui import histogram as bars
+from ragr1_lite.ui.tables import histogram as bars
 from tests.support.selecting import ScriptedTeacher, by_seed, questions
 
 PASS_RATE = Rule(by="pass-rate", tries=4)

@@ -27,8 +27,7 @@ from ragr1_lite.evaluation.evidence import Evidence
 from ragr1_lite.evaluation.failures import failures
 from ragr1_lite.evaluation.intervals import bootstrap, paired
 from ragr1_lite.evaluation.results import shared
-from ragr1_lite.ui import evaluation_table
-from ragr1_lite.ui.tables import comparison_table
+from ragr1_lite.ui.evaluations import comparison_table, evaluation_table
 from tests.support.scripted import NoSearcher, ScriptedSampler, ScriptedSearcher, example, passage
 
 PAIRS = list(map(json.loads, Path(__file__).with_name("normalisation.jsonl").read_text(encoding="utf-8").splitlines()))

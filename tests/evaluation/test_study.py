@@ -23,7 +23,7 @@ from ragr1_lite.evaluation import read_results
 from ragr1_lite.evaluation.study import STUDIES, Design, Outcome, Variant, run_study, with_arms
 from ragr1_lite.evaluation.study.designs import find_design
 from ragr1_lite.evaluation.study.plot import draw_study
-from ragr1_lite.ui.studies import study_markdown, study_table
+from ragr1_lite.ui.evaluations import study_markdown, study_table
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
 RECIPE = "grpo-smollm2-135m"

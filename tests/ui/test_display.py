@@ -24,20 +24,14 @@ from ragr1_lite.core.events import (
     TextSampled,
 )
 from ragr1_lite.core.types import Example, Passage, Segment, StopReason, Trajectory, Turn
-from ragr1_lite.ui import (
-    Conversation,
-    Display,
-    PlainConversation,
-    PrettyConversation,
-    counts_table,
-    evaluation_table,
-    index_table,
-    search_results,
-)
+from ragr1_lite.ui import Conversation, Display
+from ragr1_lite.ui.conversation import PrettyConversation
 from ragr1_lite.ui.display import console
+from ragr1_lite.ui.evaluations import evaluation_table
 from ragr1_lite.ui.figures import trend
-from ragr1_lite.ui.speech import read
+from ragr1_lite.ui.tables import counts_table, index_table, search_results
 from ragr1_lite.ui.text import clean, one_line, to_json
+from ragr1_lite.ui.turns import read_partial
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\u202eright\x00"
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -61,7 +55,7 @@ def answered(*turns: Turn, stop: StopReason = "answer") -> Answer:
     return Answer(Trajectory(example, (Segment("prompt", ()),), turns, stop), 3.42, 0.0123)
 
 
-def spoken(turn: Turn) -> str:
+def as_written(turn: Turn) -> str:
     action = f"<search>{', '.join(turn.queries)}</search>" if turn.queries else f"<answer>{turn.answer}</answer>"
     return f"<think>{turn.think}</think>{action}"
 
@@ -103,7 +97,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def play(view: Conversation, *turns: Turn, chunk: int = 3) -> None:
     for turn in turns:
-        text = spoken(turn)
+        text = as_written(turn)
         for start in range(0, len(text), chunk):
             view(TextSampled(0, text[start : start + chunk]))
         if turn.queries:
@@ -113,7 +107,7 @@ def play(view: Conversation, *turns: Turn, chunk: int = 3) -> None:
 # --- text ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["text", "speech", "curves", "figures"])
+@pytest.mark.parametrize("module", ["text", "turns", "figures"])
 def test_examples_in_docstrings(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"ragr1_lite.ui.{module}"))
     assert result.attempted and not result.failed
@@ -141,20 +135,20 @@ def test_json_is_one_line_without_controls_and_reads_back() -> None:
 
 
 def test_no_beginning_of_a_turn_shows_a_tag() -> None:
-    text = spoken(SEARCH)
+    text = as_written(SEARCH)
     for end in range(len(text) + 1):
-        shown = read(text[:end])
+        shown = read_partial(text[:end])
         assert "<" not in shown.think + shown.content, text[:end]
-    assert read(text) == (SEARCH.think, "search", "highest point of Chad, highest point of Niger")
+    assert read_partial(text) == (SEARCH.think, "search", "highest point of Chad, highest point of Niger")
 
 
 def test_a_thought_may_hold_a_less_than() -> None:
-    assert read("<think>3 < 4 and a<b").think == "3 < 4 and a<b"
-    assert read("no tags at all").think == "no tags at all"
+    assert read_partial("<think>3 < 4 and a<b").think == "3 < 4 and a<b"
+    assert read_partial("no tags at all").think == "no tags at all"
 
 
 def test_text_after_the_closing_tag_is_not_shown() -> None:
-    assert read("<think>x</think><answer>Chad</answer>\nand more").content == "Chad"
+    assert read_partial("<think>x</think><answer>Chad</answer>\nand more").content == "Chad"
 
 
 # --- pretty -------------------------------------------------------------------------------------------------------
@@ -272,7 +266,7 @@ def test_other_events_reach_the_display() -> None:
 def test_plain_view(terminal: bool) -> None:
     display = Display(out=console(io.StringIO(), plain=True), err=recorder(), plain=terminal)
     view = Conversation.on(display)
-    assert isinstance(view, PlainConversation)
+    assert type(view) is Conversation
     view.begin("Which has the higher highest point, Chad or Niger?")
     play(view, SEARCH, ANSWER)
     view.finish(answered(SEARCH, ANSWER))

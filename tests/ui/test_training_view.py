@@ -20,9 +20,8 @@ from ragr1_lite.core.events import (
 )
 from ragr1_lite.core.types import Example, Passage, Reward, Segment, StopReason, Trajectory, Turn
 from ragr1_lite.ui import Display
-from ragr1_lite.ui.curves import Curve, sparkline
-from ragr1_lite.ui.figures import step_line
-from ragr1_lite.ui.phases import Task
+from ragr1_lite.ui.figures import Curve, sparkline, step_line
+from ragr1_lite.ui.progress import Task
 from ragr1_lite.ui.samples import Sample
 from ragr1_lite.ui.training import TRAINING, TrainingView
 

@@ -33,7 +33,7 @@ def compare(
     """
     with session(context) as display:
         from ragr1_lite import evaluation
-        from ragr1_lite.ui.tables import comparison_table
+        from ragr1_lite.ui.evaluations import comparison_table
 
         found = evaluation.compare(a, b, normalizer=normalizer, report=display)
         if as_json:

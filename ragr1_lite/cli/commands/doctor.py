@@ -1,4 +1,4 @@
-"""What this machine is fit for."""
+"""Checking this machine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ app = group()
 @app.command("doctor", epilog=examples("ragr1-lite doctor", "ragr1-lite doctor --online --json"))
 def diagnose(
     context: typer.Context,
-    online: Annotated[bool, typer.Option("--online", help="Ask the model hub for a sign of life, too.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Ask the model hub whether it answers, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at what training needs: packages, card, memory, disk, model caches. Nothing is changed.
+    """Check what training needs: packages, card, memory, disk, model caches. Nothing is changed.
 
-    Exit code 1 where something needed is broken; what is merely absent, such as a card, is no fault.
+    Exit code 1 where something needed is broken; something optional that is absent, such as a card, is no fault.
 
-    JSON: {"ok", "findings": [{"name", "ok", "detail", "mend"} ...]}; a mend is empty where nothing is to be mended.
+    JSON: {"ok", "findings": [{"name", "ok", "detail", "fix"} ...]}; a fix is empty where nothing is broken.
     """
     with session(context) as display:
-        from dataclasses import asdict
-
         from ragr1_lite.cli.doctor import examine
-        from ragr1_lite.ui import findings_table
+        from ragr1_lite.ui.tables import findings_table
 
-        findings = examine(online=online)
-        ok = all(finding.ok for finding in findings)
+        findings = [finding.to_json() for finding in examine(online=online)]
+        ok = all(finding["ok"] for finding in findings)
         if as_json:
-            display.show_json({"ok": ok, "findings": [asdict(finding) for finding in findings]})
+            display.show_json({"ok": ok, "findings": findings})
         else:
             display.show(findings_table(findings))
         if not ok:

@@ -92,8 +92,7 @@ def evaluate(
     with session(context) as display:
         from ragr1_lite.data.benchmarks import BENCHMARKS
         from ragr1_lite.evaluation import run
-        from ragr1_lite.ui import evaluation_table
-        from ragr1_lite.ui.tables import published_line
+        from ragr1_lite.ui.evaluations import evaluation_table, published_line
 
         modes = cast("list[Mode]", list(dict.fromkeys(mode or ["multi"])))
         evaluations = run(

@@ -48,7 +48,7 @@ def index_build(
     with session(context) as display:
         from ragr1_lite.retrieval import build_index, index_passages, read_corpus
         from ragr1_lite.retrieval.bm25.build import TITLE_WEIGHT
-        from ragr1_lite.ui import saved_index
+        from ragr1_lite.ui.tables import saved_index
 
         passages = read_corpus(corpus, report=display)
         if "://" in out:
@@ -81,7 +81,7 @@ def index_search(
         from dataclasses import asdict
 
         from ragr1_lite.retrieval import open_searcher
-        from ragr1_lite.ui import search_results
+        from ragr1_lite.ui.tables import search_results
 
         asked = [*(queries or ()), *(_lines(queries_file) if queries_file else ())]
         if not asked:
@@ -143,7 +143,7 @@ def index_ceiling(
         from ragr1_lite.data.questions import read_questions
         from ragr1_lite.evaluation.ceiling import ceiling
         from ragr1_lite.retrieval import open_searcher
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         asked = read_questions(questions, report=display)
         result = ceiling(open_searcher(index, display), asked, k, report=display)
@@ -163,7 +163,7 @@ def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = Fal
         from dataclasses import asdict
 
         from ragr1_lite.retrieval.bm25.store import open_manifest
-        from ragr1_lite.ui import index_table
+        from ragr1_lite.ui.tables import index_table
 
         info = open_manifest(index)
         if as_json:
@@ -177,6 +177,6 @@ def index_verify(context: typer.Context, index: IndexFolder) -> None:
     """Check every file of an index against its checksum."""
     with session(context) as display:
         from ragr1_lite.retrieval import verify_index
-        from ragr1_lite.ui import saved_index
+        from ragr1_lite.ui.tables import saved_index
 
         display.show(f"Whole: {saved_index(verify_index(index, display))}")

@@ -44,7 +44,7 @@ def plan(
     with session(context) as display:
         from ragr1_lite.config import load_recipe
         from ragr1_lite.training import planning
-        from ragr1_lite.ui import pairs_table
+        from ragr1_lite.ui.tables import pairs_table
 
         settings = load_recipe(recipe, overrides or ())
         if probe:

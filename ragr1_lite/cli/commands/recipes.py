@@ -26,7 +26,7 @@ def recipes_list(context: typer.Context, as_json: AsJson = False) -> None:
     """
     with session(context) as display:
         from ragr1_lite.cli.catalog import entries
-        from ragr1_lite.ui import records_table
+        from ragr1_lite.ui.tables import records_table
 
         if as_json:
             display.show_json({"recipes": [entry.to_json() for entry in entries()]})

@@ -76,7 +76,7 @@ def study(
             overwrite=overwrite,
             report=display,
         )
-        from ragr1_lite.ui.studies import study_markdown, study_table
+        from ragr1_lite.ui.evaluations import study_markdown, study_table
 
         if out is not None:
             from ragr1_lite.evaluation.study.plot import draw_study

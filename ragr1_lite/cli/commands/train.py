@@ -124,7 +124,8 @@ def start(
         from ragr1_lite.assistant import Assistant
         from ragr1_lite.cli import quickstart
         from ragr1_lite.config import load_recipe
-        from ragr1_lite.ui import Conversation, evaluation_table
+        from ragr1_lite.ui import Conversation
+        from ragr1_lite.ui.evaluations import evaluation_table
 
         result = quickstart.run(seed=seed, folder=folder, report=display)
         if as_json:

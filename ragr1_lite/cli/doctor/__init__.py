@@ -1,22 +1,23 @@
-"""What this machine is fit for, and what is broken on it: ``ragr1-lite doctor``.
+"""What is broken on this machine, and how to fix it: ``ragr1-lite doctor``.
 
-Nothing is changed, and nothing is asked of the network unless it is wanted.
+Nothing is changed, and nothing is sent over the network unless asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from ragr1_lite.cli.doctor import machine, packages, storage
-from ragr1_lite.cli.doctor.finding import Finding, told
+from ragr1_lite.cli.doctor.finding import Finding, error_line
 
 __all__ = ["Finding", "examine"]
 
-Look = Callable[[], Iterable[Finding]]
+Check = Callable[[], Finding | Iterable[Finding]]
 
 
-def looks(*, online: bool) -> dict[str, Look]:
-    """The looks by their names, in the order in which they are told."""
+def checks(*, online: bool) -> dict[str, Check]:
+    """The checks by name, in the order of their report."""
     return {
         "python": packages.python,
         "packages": packages.pinned,
@@ -32,25 +33,26 @@ def looks(*, online: bool) -> dict[str, Look]:
         "working folder": storage.working_folder,
         "model cache": storage.model_cache,
         "hub cache": storage.hub_cache,
-        "hub": lambda: storage.hub(online=online),
+        "hub": partial(storage.hub, online=online),
     }
 
 
 def examine(*, online: bool = False) -> list[Finding]:
-    """Looks at everything that training, searching and answering need.
+    """Checks everything that training, searching and answering need.
 
     Args:
-        online: Ask the model hub for a sign of life; without it nothing is sent anywhere.
+        online: Ask the model hub whether it answers; without it nothing is sent anywhere.
 
     Returns:
-        At least one finding per look. A look that fails is a finding, too.
+        At least one finding per check. A check that fails is a finding, too.
     """
-    return [finding for name, look in looks(online=online).items() for finding in _safely(name, look)]
+    return [finding for name, check in checks(online=online).items() for finding in _safely(name, check)]
 
 
-def _safely(name: str, look: Look) -> list[Finding]:
+def _safely(name: str, check: Check) -> list[Finding]:
     try:
-        return list(look())
+        found = check()
+        return [found] if isinstance(found, Finding) else list(found)
     except Exception as error:  # a broken package raises anything
-        mend = "Mend what it names; a fresh environment with `pip install ragr1-lite` is the surest."
-        return [Finding(name, False, f"cannot be looked at: {told(error)}", mend)]
+        fix = "Repair what it names; a fresh environment with `pip install ragr1-lite` is the surest."
+        return [Finding(name, f"cannot be checked: {error_line(error)}", fix)]

@@ -1,28 +1,36 @@
-"""What a look at one thing found."""
+"""What a check found."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import ModuleType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: What it is.
-        ok: False where something needed is broken. What is merely absent is no fault: its detail says what follows.
-        detail: What was found.
-        mend: How to mend it; empty when it is ok.
+        name: What was checked.
+        detail: What was found. Where something optional is absent, it says what follows.
+        fix: How to repair it, where something needed is broken; else empty.
     """
 
     name: str
-    ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing needed is broken."""
+        return not self.fix
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name", "ok", "detail", "fix"}``."""
+        return {"name": self.name, "ok": self.ok} | asdict(self)
 
 
 def load(name: str, *, without: str | None = None) -> ModuleType:
@@ -30,7 +38,7 @@ def load(name: str, *, without: str | None = None) -> ModuleType:
 
     Args:
         name: Its name.
-        without: Another package that is to seem missing meanwhile, unless it was imported before.
+        without: Another package that seems missing meanwhile, unless it was imported before.
 
     Raises:
         Exception: Whatever it raises.
@@ -44,7 +52,7 @@ def load(name: str, *, without: str | None = None) -> ModuleType:
         del sys.modules[without]
 
 
-def told(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An error in one line, with its kind."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0].rstrip('.')}"[:200] if lines else type(error).__name__

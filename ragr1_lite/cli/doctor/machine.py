@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,76 +20,64 @@ FOUR_BITS = (6, 0)
 """The first for which bitsandbytes has 4-bit kernels (Pascal)."""
 
 
-def gpus() -> Iterator[Finding]:
+def gpus() -> list[Finding]:
     """Each card: its memory, and what it and this build of PyTorch can calculate."""
     if not has_card():
-        yield Finding("gpu", True, "none found: training runs on the CPU, where smollm2-135m is the size to train")
-        return
+        return [Finding("gpu", "none found: training runs on the CPU, where smollm2-135m is the size to train")]
     cuda = load("torch").cuda
-    for number in range(cuda.device_count()):
-        yield _gpu(cuda, number)
+    return [_gpu(cuda, number) for number in range(cuda.device_count())]
 
 
-def threads() -> Iterator[Finding]:
+def threads() -> Finding:
     """Cores, and how many threads were asked for."""
     cores, asked = _cores(), os.environ.get("OMP_NUM_THREADS")
     detail = f"{cores} core{'s' if cores > 1 else ''}, OMP_NUM_THREADS {'is ' + asked if asked else 'not set'}"
     if not asked:
-        yield Finding("threads", True, f"{detail}: all are used where that is faster than one")
-    elif not asked.isdecimal() or int(asked) < 1:
-        yield Finding("threads", False, f"{detail}, which is no number of threads", "Set it to one, or unset it.")
-    elif int(asked) > cores:
-        mend = f"export OMP_NUM_THREADS={cores}, or unset it."
-        yield Finding("threads", False, f"{detail}: threads that wait for each other are slow", mend)
-    else:
-        yield Finding("threads", True, detail)
+        return Finding("threads", f"{detail}: all are used where that is faster than one")
+    if not asked.isdecimal() or int(asked) < 1:
+        return Finding("threads", f"{detail}, which is no number of threads", "Set it to one, or unset it.")
+    if int(asked) > cores:
+        fix = f"export OMP_NUM_THREADS={cores}, or unset it."
+        return Finding("threads", f"{detail}: threads that wait for each other are slow", fix)
+    return Finding("threads", detail)
 
 
-def memory() -> Iterator[Finding]:
-    """The machine's memory, or what this container may take of it."""
+def memory() -> Finding:
+    """The memory of the machine or of this container."""
     free, total = _memory()
-    if not total:
-        yield Finding("memory", True, "this system does not tell")
-        return
-    detail = f"{free / GIB:.1f} GB free of {total / GIB:.1f}"
-    if free < FREE_MEMORY:
-        yield Finding("memory", False, detail, "Close other programs, or give this container more.")
-    else:
-        yield Finding("memory", True, detail)
+    fix = "Close other programs, or give this container more." if free < FREE_MEMORY else ""
+    return Finding("memory", f"{free / GIB:.1f} GB free of {total / GIB:.1f}", fix)
 
 
-def energy() -> Iterator[Finding]:
-    """Which counters of energy can be read; runs go without them."""
-    has_card()  # imports PyTorch, which tells whether there is one to meter
-    told = (f"{part}: {why or 'metered'}" for part, why in energy_meters().items())
-    yield Finding("energy", True, "; ".join(told))
+def energy() -> Finding:
+    """Which energy counters can be read; runs go without them."""
+    has_card()  # imports PyTorch, which knows whether there is one to meter
+    return Finding("energy", "; ".join(f"{part}: {why or 'metered'}" for part, why in energy_meters().items()))
 
 
 def _gpu(cuda: Any, number: int) -> Finding:
-    """One card."""
     name, capability = f"gpu {number}", cuda.get_device_capability(number)
     free, total = cuda.mem_get_info(number)
     detail = f"{cuda.get_device_name(number)}, {free / GIB:.1f} GB free of {total / GIB:.1f}"
     detail += f", compute capability {capability[0]}.{capability[1]}"
     if not _has_kernels(cuda.get_arch_list(), capability):
-        mend = "Install a build of PyTorch for this card: an older CUDA for an old one, a newer for a new one."
-        return Finding(name, False, f"{detail}: this PyTorch has no code for it", mend)
+        fix = "Install a build of PyTorch for this card: an older CUDA for an old one, a newer for a new one."
+        return Finding(name, f"{detail}: this PyTorch has no code for it", fix)
     if capability < FOUR_BITS:
-        return Finding(name, True, f"{detail}: too old for 4 bits, set model.dtype=fp32")
+        return Finding(name, f"{detail}: too old for 4 bits, set model.dtype=fp32")
     if capability < BF16:
-        return Finding(name, True, f"{detail}: 4 bits; bf16 is emulated, which is slow")
-    return Finding(name, True, f"{detail}: 4 bits and bf16")
+        return Finding(name, f"{detail}: 4 bits; bf16 is emulated, which is slow")
+    return Finding(name, f"{detail}: 4 bits and bf16")
 
 
 def _has_kernels(architectures: list[str], capability: tuple[int, int]) -> bool:
     """Whether code for ``sm_80`` and the like runs on a card: of its generation, or as PTX of an earlier one."""
     for name in architectures:
         kind, _, digits = name.partition("_")
-        known = int("".join(filter(str.isdigit, digits)) or 0)
-        major, minor = divmod(known, 10)
-        if kind == "sm" and major == capability[0] and minor <= capability[1]:
+        known = divmod(int("".join(filter(str.isdigit, digits)) or 0), 10)
+        if kind == "sm" and known[0] == capability[0] and known <= capability:
             return True
-        if kind == "compute" and (major, minor) <= capability:
+        if kind == "compute" and known <= capability:
             return True
     return not architectures
 
@@ -100,23 +88,14 @@ def _cores() -> int:
 
 
 def _memory() -> tuple[int, int]:
-    """Bytes free and in all; zeros where the system does not tell."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 0, 0
-    free = _number("/proc/meminfo", "MemAvailable:") * 1024 or total
-    limit = _number("/sys/fs/cgroup/memory.max")
-    if 0 < limit < total:
-        total, free = limit, min(free, limit - _number("/sys/fs/cgroup/memory.current"))
+    """Bytes free and in all."""
+    import psutil
+
+    machine = psutil.virtual_memory()
+    free, total = machine.available, machine.total
+    with suppress(OSError, ValueError):  # no container, or "max"
+        files = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+        limit, used = (int(file.read_text(encoding="utf-8")) for file in files)
+        if limit < total:
+            free, total = min(free, limit - used), limit
     return free, total
-
-
-def _number(path: str, key: str = "") -> int:
-    """The number after a key in one of the system's files; 0 where there is none."""
-    try:
-        words = Path(path).read_text(encoding="utf-8").split()
-    except OSError:
-        return 0
-    after = words[words.index(key) + 1 :] if key in words else [] if key else words
-    return int(after[0]) if after and after[0].isdecimal() else 0

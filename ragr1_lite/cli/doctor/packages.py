@@ -1,4 +1,4 @@
-"""Python and the packages: there, importable, of versions that work together."""
+"""Python and the packages: installed, importable, of versions that work together."""
 
 from __future__ import annotations
 
@@ -6,129 +6,110 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ragr1_lite.cli.doctor.finding import Finding, load, told
+from ragr1_lite.cli.doctor.finding import Finding, error_line, load
 from ragr1_lite.versions import pip_line, tested_versions
 
-OLDEST_PYTHON = (3, 11)
-_ASIDE = ("torch", "bitsandbytes", "numba")
-"""Packages with a finding of their own."""
+_OWN_CHECK = ("torch", "bitsandbytes", "numba")
+"""Packages with a check of their own."""
 
 
-def python() -> Iterator[Finding]:
+def python() -> Finding:
     """The interpreter."""
-    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info >= OLDEST_PYTHON:
-        yield Finding("python", True, detail)
-    else:
-        oldest = ".".join(map(str, OLDEST_PYTHON))
-        yield Finding("python", False, f"{detail}, older than {oldest}", f"Install Python {oldest} or newer.")
+    return Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def pinned() -> Iterator[Finding]:
-    """The packages this one needs: missing, outside their ranges, or others than those everything was tested with."""
+def pinned() -> Finding:
+    """The required packages: missing, outside their ranges, or of other versions than the tested ones."""
     tested = {canonicalize_name(name): version for name, version in tested_versions().items()}
-    missing, wrong, other, total = [], [], [], 0
-    for need in _needs():
-        name, total = canonicalize_name(need.name), total + 1
+    missing, wrong, other, needs = [], {}, [], _needs()
+    for need in needs:
         version = installed(need.name)
         if version is None:
             missing.append(need.name)
         elif version not in need.specifier:
-            wrong.append((need.name, f"{need.name} {version} (needs {need.specifier})"))
-        elif (expected := tested.get(name)) and Version(version).public != expected:
+            wrong[need.name] = f"{need.name} {version} (needs {need.specifier})"
+        elif (expected := tested.get(canonicalize_name(need.name))) and Version(version).public != expected:
             other.append(f"{need.name} {version} (tested {expected})")
     if missing or wrong:
-        said = [f"missing: {', '.join(missing)}"] if missing else []
-        said += [f"of versions that do not work here: {', '.join(text for _, text in wrong)}"] if wrong else []
-        yield Finding("packages", False, "; ".join(said), _install(missing + [name for name, _ in wrong]))
-    elif other:
-        yield Finding("packages", True, f"{total} in their ranges; other versions than tested: {', '.join(other)}")
-    else:
-        yield Finding("packages", True, f"{total} in the tested versions")
+        problems = [f"missing: {', '.join(missing)}"] if missing else []
+        problems += [f"of versions that do not work here: {', '.join(wrong.values())}"] if wrong else []
+        return Finding("packages", "; ".join(problems), _install([*missing, *wrong]))
+    if other:
+        return Finding("packages", f"{len(needs)} in their ranges; other versions than tested: {', '.join(other)}")
+    return Finding("packages", f"{len(needs)} in the tested versions")
 
 
-def torch() -> Iterator[Finding]:
+def torch() -> Finding:
     """PyTorch, and whether it is a build for this machine's card."""
     if installed("torch") is None:
-        yield Finding("torch", False, "not installed", _install(["torch"]))
-        return
+        return Finding("torch", "not installed", _install(["torch"]))
     try:
         module = load("torch")
     except Exception as error:  # a library of its own that is missing is an OSError
-        yield Finding("torch", False, f"cannot be imported: {told(error)}", _install(["torch"], again=True))
-        return
+        return Finding("torch", f"cannot be imported: {error_line(error)}", _reinstall("torch"))
     cuda = module.version.cuda
     detail = f"{module.__version__}, {f'built for CUDA {cuda}' if cuda else 'without CUDA'}"
-    cards = 0 if module.cuda.is_available() else _cards_of_driver()
+    if module.cuda.is_available() or not _driver_has_card():
+        return Finding("torch", detail)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if cards and hidden is not None and hidden.strip() in ("", "-1"):
-        yield Finding("torch", True, f"{detail}; the NVIDIA card is hidden by CUDA_VISIBLE_DEVICES={hidden}")
-    elif cards and not cuda:
-        mend = f"Install a build with CUDA: {_install(['torch'], again=True)}"
-        yield Finding("torch", False, f"{detail}, although there is an NVIDIA card", mend)
-    elif cards:
-        mend = "Update the NVIDIA driver, or install a build of PyTorch for an older CUDA."
-        yield Finding("torch", False, f"{detail}, which does not work with this machine's NVIDIA driver", mend)
-    else:
-        yield Finding("torch", True, detail)
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return Finding("torch", f"{detail}; the NVIDIA card is hidden by CUDA_VISIBLE_DEVICES={hidden}")
+    if cuda:
+        fix = "Update the NVIDIA driver, or install a build of PyTorch for an older CUDA."
+        return Finding("torch", f"{detail}, which does not work with this machine's NVIDIA driver", fix)
+    fix = f"Install a build with CUDA: {_reinstall('torch')}"
+    return Finding("torch", f"{detail}, although there is an NVIDIA card", fix)
 
 
-def bitsandbytes() -> Iterator[Finding]:
+def bitsandbytes() -> Finding:
     """Quantization to 4 bits: whether its compiled library is in use."""
     name, version = "bitsandbytes", installed("bitsandbytes")
     if version is None:
-        yield Finding(name, True, "not installed: no 4-bit weights, so a model takes four times the memory")
-        return
+        return Finding(name, "not installed: no 4-bit weights, so a model takes four times the memory")
     try:
         library = load("bitsandbytes.cextension", without="kernels").lib  # it would fetch one from the hub
     except Exception as error:
-        yield Finding(name, False, f"{version}, cannot be imported: {told(error)}", _install([name], again=True))
-        return
-    card, kind = has_card(), type(library).__name__
-    if "Mock" in kind or (card and not library.compiled_with_cuda):
-        detail = f"{version}, its library for {'this CUDA' if card else 'this CPU'} does not load"
-        if card:
-            mend = f"Run python -m bitsandbytes, which says why; often {_install([name], again=True)} mends it."
-            yield Finding(name, False, detail, mend)
-        else:
-            yield Finding(name, True, f"{detail}: 4-bit weights are slow here")
-    else:
-        yield Finding(name, True, f"{version}, its library for {'CUDA' if card else 'the CPU'} loads")
+        return Finding(name, f"{version}, cannot be imported: {error_line(error)}", _reinstall(name))
+    card, mock = has_card(), "Mock" in type(library).__name__
+    if card and (mock or not library.compiled_with_cuda):
+        fix = f"Run python -m bitsandbytes for the reason; often this is enough: {_reinstall(name)}"
+        return Finding(name, f"{version}, its library for this CUDA does not load", fix)
+    if mock:
+        return Finding(name, f"{version}, its library for this CPU does not load: 4-bit weights are slow here")
+    return Finding(name, f"{version}, its library for {'CUDA' if card else 'the CPU'} loads")
 
 
-def numba() -> Iterator[Finding]:
+def numba() -> Finding:
     """Compiled search."""
     version = installed("numba")
     without = "bm25s searches instead: equal results, slower on large indexes"
     if version is None:
-        yield Finding("numba", True, f"not installed: {without}")
-    elif os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        yield Finding("numba", True, f"{version}, switched off by NUMBA_DISABLE_JIT: {without}")
-    else:
-        yield Finding("numba", True, version)
+        return Finding("numba", f"not installed: {without}")
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return Finding("numba", f"{version}, switched off by NUMBA_DISABLE_JIT: {without}")
+    return Finding("numba", version)
 
 
-def unsloth() -> Iterator[Finding]:
-    """The faster loader and trainer of cards."""
-    yield _of_cards("unsloth", "transformers and peft train instead, more slowly", "pip install 'ragr1-lite[gpu]'")
+def unsloth() -> Finding:
+    """The faster loader and trainer for cards."""
+    return _for_cards("unsloth", "transformers and peft train instead, more slowly", "ragr1-lite[gpu]")
 
 
-def vllm() -> Iterator[Finding]:
-    """The faster sampler of cards."""
-    yield _of_cards("vllm", "our own sampler makes the rollouts", "pip install vllm")
+def vllm() -> Finding:
+    """The faster sampler for cards."""
+    return _for_cards("vllm", "our own sampler makes the rollouts", "vllm")
 
 
 def installed(name: str) -> str | None:
-    """A package's version; None where it is not installed. Nothing is imported."""
+    """A package's version, without importing it; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -143,37 +124,39 @@ def has_card() -> bool:
         return False
 
 
-def _of_cards(name: str, instead: str, install: str) -> Finding:
+def _for_cards(name: str, instead: str, requirement: str) -> Finding:
     """An extra that runs on NVIDIA cards alone; unsloth cannot even be imported without one."""
     version, card = installed(name), has_card()
     if version is None:
-        return Finding(name, True, f"not installed: {f'{instead} ({install} adds it)' if card else 'no card here'}")
-    return Finding(name, True, version if card else f"{version}, not used: it needs an NVIDIA card")
+        return Finding(name, f"not installed: {f'{instead}; {pip_line([requirement])}' if card else 'no card here'}")
+    return Finding(name, version if card else f"{version}, not used: it needs an NVIDIA card")
 
 
 def _needs() -> list[Requirement]:
-    """The requirements of this package without its extras, those aside that have a finding of their own."""
+    """The requirements of this package without its extras and without those that have a check of their own."""
     try:
         lines: Sequence[str] = importlib.metadata.requires("ragr1-lite") or ()
     except importlib.metadata.PackageNotFoundError:  # a checkout
         source = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
         lines = tomllib.loads(source)["project"]["dependencies"]
-    needs = map(Requirement, lines)
-    wanted = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-    return [need for need in wanted if need.name not in _ASIDE]
+    needs = [need for need in map(Requirement, lines) if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return [need for need in needs if need.name not in _OWN_CHECK]
 
 
-def _install(names: Sequence[str], *, again: bool = False) -> str:
-    """The line that installs these packages in their tested versions, over themselves where they are broken."""
+def _install(names: Sequence[str], *flags: str) -> str:
+    """The command that installs these packages in their tested versions."""
     spelled = {canonicalize_name(name): name for name in tested_versions()}
-    line = pip_line([spelled[canonicalize_name(name)] for name in names])
-    return line.replace("install", "install --force-reinstall --no-deps", 1) if again else line
+    return pip_line([spelled[canonicalize_name(name)] for name in names], *flags)
 
 
-def _cards_of_driver() -> int:
-    """NVIDIA cards that the driver knows, whatever PyTorch says."""
+def _reinstall(name: str) -> str:
+    return _install([name], "--force-reinstall", "--no-deps")
+
+
+def _driver_has_card() -> bool:
+    """Whether the NVIDIA driver knows a card, whatever PyTorch reports."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=3, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+        return False
+    return any(line.startswith("GPU ") for line in done.stdout.splitlines())

@@ -11,8 +11,8 @@ from ragr1_lite.assistant import Answer, Assistant
 from ragr1_lite.core.errors import RagR1Error
 from ragr1_lite.core.events import Notice, Report, RolloutFinished, Searched, TextSampled
 from ragr1_lite.core.types import Mode, Passage
-from ragr1_lite.ui.speech import NO_ANSWER, figures, read
-from ragr1_lite.ui.text import clean, one_line, to_json
+from ragr1_lite.ui.text import clean, one_line, title_of, to_json
+from ragr1_lite.ui.turns import NO_ANSWER, costs, last_thought, read_partial
 
 LONGEST = 8
 """Questions that may wait, the one that is being answered included."""
@@ -110,11 +110,11 @@ class _Teller:
         match event:
             case TextSampled(text=text):
                 self._text += text
-                self._say("text", read(self._text)._asdict())
+                self._say("text", read_partial(self._text)._asdict())
             case Searched(queries=queries, passages=passages):
                 found = [[_shown(passage) for passage in one] for one in passages]
                 queries = tuple(one_line(query) for query in queries)
-                self._say("search", {"think": read(self._text).think, "queries": queries, "passages": found})
+                self._say("search", {"think": read_partial(self._text).think, "queries": queries, "passages": found})
                 self._text = ""
             case RolloutFinished():
                 pass
@@ -123,15 +123,13 @@ class _Teller:
 
 
 def _shown(passage: Passage) -> dict[str, Any]:
-    title = one_line(passage.title) or one_line(passage.id)
-    return {"title": title, "score": round(passage.score, 2), "text": clean(passage.text)}
+    return {"title": title_of(passage), "score": round(passage.score, 2), "text": clean(passage.text)}
 
 
 def _answered(answer: Answer) -> dict[str, Any]:
     trajectory = answer.trajectory
-    last = trajectory.turns[-1] if trajectory.turns and not trajectory.turns[-1].passages else None
     return answer.to_json() | {
-        "think": clean(last.think) if last else "",
+        "think": last_thought(trajectory),
         "reason": NO_ANSWER[trajectory.stop_reason],
-        "figures": figures(answer),
+        "figures": costs(answer),
     }

@@ -18,7 +18,7 @@ def data_benchmarks(context: typer.Context, as_json: AsJson = False) -> None:
     """
     with session(context) as display:
         from ragr1_lite.data.benchmarks import BENCHMARKS
-        from ragr1_lite.ui.tables import benchmarks_table
+        from ragr1_lite.ui.evaluations import benchmarks_table
 
         if as_json:
             display.show_json([one.to_json() for one in BENCHMARKS.values()])

@@ -94,7 +94,7 @@ def data_generate(
         from ragr1_lite.datagen.endpoint import Connection
         from ragr1_lite.datagen.generate import Sampling, generate
         from ragr1_lite.datagen.rejection import Criteria
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         counts = generate(
             questions,

@@ -40,7 +40,7 @@ def data_inspect(
     """
     with session(context) as display:
         from ragr1_lite.data.questions import Summary, described, read_set
-        from ragr1_lite.ui import counts_table, pairs_table
+        from ragr1_lite.ui.tables import counts_table, pairs_table
 
         summary = Summary.of(read_set(questions, report=display), samples=samples, seed=seed)
         if as_json:

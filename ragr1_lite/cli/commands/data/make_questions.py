@@ -78,7 +78,7 @@ def data_make_questions(
     with session(context) as display:
         from ragr1_lite.datagen.endpoint import Connection
         from ragr1_lite.datagen.questions import make_questions
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         counts = make_questions(
             index,

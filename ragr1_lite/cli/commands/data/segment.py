@@ -55,7 +55,7 @@ def data_segment(
     """
     with session(context) as display:
         from ragr1_lite.data.targets import CATEGORIES, segment
-        from ragr1_lite.ui import counts_table
+        from ragr1_lite.ui.tables import counts_table
 
         counts = segment(
             trajectories,

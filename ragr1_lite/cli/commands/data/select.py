@@ -97,7 +97,7 @@ def data_select(
     with session(context) as display:
         from ragr1_lite.datagen.endpoint import Connection
         from ragr1_lite.datagen.selection import Rule, run
-        from ragr1_lite.ui import counts_table, histogram
+        from ragr1_lite.ui.tables import counts_table, histogram
 
         selection = run(
             questions,

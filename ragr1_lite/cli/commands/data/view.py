@@ -47,7 +47,7 @@ def data_view(
     """
     with session(context, plain=plain) as display:
         from ragr1_lite.data.viewing import view
-        from ragr1_lite.ui import trajectories_view
+        from ragr1_lite.ui.trajectories import trajectories_view
 
         most = _FIRST if limit is None and id is None else limit
         viewed = view(file, id=id, limit=most, model=model, mode=mode, report=display)

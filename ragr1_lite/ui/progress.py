@@ -1,4 +1,4 @@
-"""A piece of work that advances: how much is done, how long it took, what is left."""
+"""The progress of a phase of work: how much is done, how long it took, how long the rest will take."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from rich.text import Text
 
 from ragr1_lite.ui.text import duration, one_line
 
-BARELY = 0.5
-"""Phases of fewer seconds pass without a word."""
+SHORT = 0.5
+"""Phases of fewer seconds leave no line."""
 _MANY = 100
-"""Units a second from which their rate is worth telling."""
-_ROOMY = 80
-"""Columns from which a bar has room for the rate."""
+"""Units a second from which their rate is shown."""
+_WIDE = 80
+"""Columns from which a line has room for the rate."""
 
 
 @dataclass(slots=True)
 class Task:
-    """A piece of work.
+    """A phase of work; times are in the clock's seconds.
 
     Attributes:
         name: What it is.
         total: Its units, where they are known.
         unit: What they are called.
-        began: When, in the clock's seconds.
+        began: When.
         done: Units done.
         skipped: Units that were done before, as in a resumed run.
         detail: What is being done now.
-        share: The share that is behind, where the total is not known.
+        share: The share that is done, where the total is not known.
         moved: When it last advanced.
-        told: When a line was last printed of it.
+        reported: When a line about it was last printed.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Task:
     detail: str = ""
     share: float | None = None
     moved: float = field(init=False)
-    told: float = field(init=False)
+    reported: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.moved = self.told = self.began
+        self.moved = self.reported = self.began
 
     def advance(self, done: int, now: float, *, detail: str = "", share: float | None = None) -> None:
-        """Some units more, counted from the start."""
+        """Sets the units done, counted from the start."""
         self.done, self.moved, self.detail, self.share = done, now, one_line(detail), share
 
     @property
@@ -62,20 +62,20 @@ class Task:
         return f"{self.done:,}{of} {self.unit}".rstrip()
 
     def times(self, now: float, *, rate: bool = True) -> str:
-        """Time spent and, once they can be told, time left and, with ``rate``, units a second where they are many."""
+        """Time spent, time left where it can be estimated, and with ``rate`` units a second where they are many."""
         spent, here = now - self.began, self.done - self.skipped
         share = here / (self.total - self.skipped) if self.total else self.share
-        told = [duration(spent)]
+        parts = [duration(spent)]
         if share and here > 0 and share < 1:
-            # from when it last advanced, lest it grow while a long unit is being done
+            # Counted from the last advance: it must not grow during one long unit.
             left = (self.moved - self.began) / share * (1 - share) - (now - self.moved)
-            told += [f"{duration(left)} left"] if left > 0 else []
-        if rate and spent >= BARELY and here / spent >= _MANY:
-            told.append(f"{here / spent:,.0f}/s")
-        return " · ".join(told)
+            parts += [f"{duration(left)} left"] if left > 0 else []
+        if rate and spent >= SHORT and here / spent >= _MANY:
+            parts.append(f"{here / spent:,.0f}/s")
+        return " · ".join(parts)
 
     def bar(self, now: float, width: int | None = None) -> ProgressBar:
-        """What is done as a bar; one that moves where that is not known."""
+        """The share done as a bar; a pulsing one where it is not known."""
         return ProgressBar(
             total=self.total or 1,
             completed=self.done if self.total else self.share or 0,
@@ -94,12 +94,12 @@ class Task:
         grid.add_column(overflow="ellipsis")
         for _ in range(3):
             grid.add_column(no_wrap=True)
-        times = Text(self.times(now, rate=width >= _ROOMY), "dim")
+        times = Text(self.times(now, rate=width >= _WIDE), "dim")
         grid.add_row(Text(sentence(self.name)), self.bar(now, min(24, max(8, width // 5))), Text(self.progress), times)
         return grid
 
 
 def sentence(name: str) -> str:
-    """A phase's name as the beginning of a line."""
+    """A phase's name with a capital, for the beginning of a line."""
     name = one_line(name)
     return name[:1].upper() + name[1:]

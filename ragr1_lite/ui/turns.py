@@ -1,11 +1,11 @@
-"""What a model says, understood while it still grows, and what an answer cost; every view of a question shows these."""
+"""A model's turn, read while the model still writes it, and what an answer cost."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ragr1_lite.core.types import StopReason
+from ragr1_lite.core.types import StopReason, Trajectory
 from ragr1_lite.ui.text import clean, count
 
 if TYPE_CHECKING:
@@ -14,33 +14,31 @@ if TYPE_CHECKING:
 NO_ANSWER: dict[StopReason, str] = {
     "answer": "",
     "invalid": "The model wrote neither a search nor an answer.",
-    "length": "The model thought for longer than it may in one go.",
+    "length": "The model's thought was longer than one turn may be.",
     "budget": "The model still wanted to search when its rounds were used up.",
-    "context": "There was no room left for what the search found.",
+    "context": "There was no room left for the search results.",
 }
 """Why a question has no answer."""
 
 _TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "answer") for slash in ("", "/"))
 _TAG = re.compile("|".join(_TAGS))
 _ACTION = re.compile(r"<(search|answer)>")
-_INSTANT = 0.1
-"""Seconds below which a time is told in milliseconds."""
 
 
-class Spoken(NamedTuple):
-    """What a turn says so far, without tags; ``action`` is ``search``, ``answer`` or empty."""
+class PartialTurn(NamedTuple):
+    """A turn so far, without tags; ``action`` is ``search``, ``answer`` or empty."""
 
     think: str
     action: str = ""
     content: str = ""
 
 
-def read(text: str) -> Spoken:
-    """Understands a turn that may still be growing; a tag that has only begun is not shown.
+def read_partial(text: str) -> PartialTurn:
+    """Reads a turn that may still be growing; an unfinished tag at the end is left out.
 
-    >>> read("<think>Two facts.</think><search>area of Ch")
-    Spoken(think='Two facts.', action='search', content='area of Ch')
-    >>> read("<think>Two facts.</thi").think
+    >>> read_partial("<think>Two facts.</think><search>area of Ch")
+    PartialTurn(think='Two facts.', action='search', content='area of Ch')
+    >>> read_partial("<think>Two facts.</thi").think
     'Two facts.'
     """
     begun = text.rfind("<")
@@ -48,13 +46,19 @@ def read(text: str) -> Spoken:
         text = text[:begun]
     action = _ACTION.search(text)
     if action is None:
-        return Spoken(_without_tags(text))
+        return PartialTurn(_without_tags(text))
     content = text[action.end() :].partition(f"</{action[1]}>")[0]
-    return Spoken(_without_tags(text[: action.start()]), action[1], _without_tags(content))
+    return PartialTurn(_without_tags(text[: action.start()]), action[1], _without_tags(content))
 
 
-def figures(answer: Answer) -> list[str]:
-    """What an answer cost: rounds, queries, and the time, told apart where there was a search."""
+def last_thought(trajectory: Trajectory) -> str:
+    """The thought before the answer; empty where the last turn searched."""
+    last = trajectory.turns[-1] if trajectory.turns else None
+    return clean(last.think) if last and not last.passages else ""
+
+
+def costs(answer: Answer) -> list[str]:
+    """Rounds, queries, and the time; its parts where there was a search."""
     trajectory = answer.trajectory
     time = f"{answer.seconds:.1f} s"
     if trajectory.rounds:
@@ -63,12 +67,12 @@ def figures(answer: Answer) -> list[str]:
 
 
 def _short(seconds: float) -> str:
-    """A time of which a search in process takes very little.
+    """A time; a search in this process takes well below a second.
 
     >>> _short(3.42), _short(0.0123), _short(0.0002)
     ('3.4 s', '12 ms', '<1 ms')
     """
-    if seconds >= _INSTANT:
+    if seconds >= 0.1:
         return f"{seconds:.1f} s"
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "<1 ms"
 
