@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.types import Mode, Passage, Turn
@@ -37,8 +37,8 @@ _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 _ACTION = re.compile(r"<(search|answer)>(.*?)</(search|answer)>", re.DOTALL)
 _QUERY = re.compile(r'(?:(?<!\w)"[^"\n]*"|[^,\n])+')
 
-Shorten = Callable[[str, int], str]
-"""``shorten(text, tokens)`` returns the longest beginning of ``text`` that fits into ``tokens`` tokens."""
+_ESCAPED = re.compile(r"(?:[^\\]+|\\u.{4}|\\[^u])*", re.DOTALL)
+"""The beginning of a JSON string's content, up to an escape that is cut in two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +126,37 @@ class Protocol:
     def render_information(
         self,
         queries: Sequence[str],
-        passages: Sequence[Sequence[Passage]],
-        *,
-        shorten: Shorten,
-        document_tokens: int,
+        documents: Sequence[str],
     ) -> str:
         """The environment's answer to one search, protocol tags in it made harmless.
 
         Args:
             queries: The turn's queries.
-            passages: One sequence per query, in the same order.
-            shorten: Cuts a text to a number of tokens.
-            document_tokens: Tokens of documents allowed per query.
+            documents: One text of :func:`render_documents` per query, in the same order.
 
         Returns:
             ``<information>`` with JSON ``{"query": [...], "documents": ["Doc 1: …", ...]}`` in ``multi`` mode (UTF-8,
             no ASCII escapes), with the plain document list otherwise, and a line break on either side.
         """
-        documents = [shorten(render_documents(found), document_tokens) for found in passages]
         if self.mode == "multi":
-            block = {"query": [disarm(query) for query in queries], "documents": documents}
+            block = {"query": [disarm(query) for query in queries], "documents": list(documents)}
             return f"\n<information>{json.dumps(block, ensure_ascii=False)}</information>\n"
         return f"\n<information>{documents[0]}</information>\n"
+
+    def cut(self, documents: str, shorten: Callable[[str], str]) -> str:
+        """The longest beginning of a text of documents that fits as it is written: in ``multi`` mode with JSON escapes.
+
+        Args:
+            documents: From :func:`render_documents`.
+            shorten: Returns the beginning of a text that fits.
+        """
+        if self.mode != "multi":
+            return shorten(documents)
+        written = json.dumps(documents, ensure_ascii=False)[1:-1]
+        kept = _ESCAPED.match(shorten(written))
+        assert kept is not None
+        text: str = json.loads(f'"{kept[0]}"')
+        return text
 
 
 def render_queries(queries: Sequence[str]) -> str:
@@ -170,10 +179,34 @@ def render_documents(passages: Sequence[Passage]) -> str:
     """``Doc 1: Title. Text Doc 2: …`` with protocol tags made harmless; a line that says so when there are none."""
     if not passages:
         return "No documents found."
-    return " ".join(
-        " ".join(f"Doc {number}: {passage.title + '. ' if passage.title else ''}{passage.text}".split())
-        for number, passage in enumerate(map(disarmed, passages), start=1)
-    )
+    return " ".join(head + text for head, text in _documents(passages))
+
+
+def shown(passages: Sequence[Passage], documents: str) -> tuple[Passage, ...]:
+    """What a beginning of :func:`render_documents` shows of the passages: those with no text in it are left out.
+
+    >>> [passage.text for passage in shown([Passage("1", "A", "One."), Passage("2", "B", "Two.")], "Doc 1: A. On")]
+    ['On']
+    """
+    seen, start = [], 0
+    for passage, (head, text) in zip(passages, _documents(passages), strict=True):
+        start += len(head)
+        if len(documents) >= start + len(text):
+            seen.append(passage)
+        elif visible := documents[start:]:
+            seen.append(replace(passage, text=visible))
+        start += len(text) + 1
+    return tuple(seen)
+
+
+def _documents(passages: Sequence[Passage]) -> list[tuple[str, str]]:
+    """Each passage as the model reads it: its number and title, then its text."""
+    pairs = []
+    for number, passage in enumerate(map(disarmed, passages), start=1):
+        text = " ".join(passage.text.split())
+        head = " ".join(f"Doc {number}: {passage.title}{'.' if passage.title else ''}".split())
+        pairs.append((f"{head} " if text else head, text))
+    return pairs
 
 
 def disarm(text: str) -> str:

@@ -112,9 +112,8 @@ def title_recall(titles: Iterable[str], passages: Iterable[Passage]) -> float | 
 
 
 def evidence(trajectory: Trajectory) -> float | None:
-    """The share of the question's gold passages that were retrieved; ``None`` where its set names none."""
-    found = (passage for turn in trajectory.turns for some in turn.passages for passage in some)
-    return title_recall(trajectory.example.titles, found)
+    """The share of the question's gold passages that the model saw; ``None`` where its set names none."""
+    return title_recall(trajectory.example.titles, trajectory.shown)
 
 
 def well_formed(trajectory: Trajectory) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ragr1_lite.core.events import Report, RolloutFinished, Searched, ignore
-from ragr1_lite.core.protocol import STOP, Protocol, render_documents
+from ragr1_lite.core.protocol import STOP, Protocol, render_documents, shown
 from ragr1_lite.core.types import (
     Completion,
     Example,
@@ -147,7 +148,7 @@ def _open(
             share = min(limits.document_tokens, limits.total_document_tokens, room)
             documents = _shorten(tokenizer, render_documents(passages), share)
             prompts[row.index] = tokenizer.render_chat(protocol.render_prompt(question, documents))
-            row.turns.append(Turn("search", queries=(question,), passages=(passages,)))
+            row.turns.append(_searched(Turn("search", queries=(question,)), (passages,), [documents]))
             report(Searched(row.index, (question,), (passages,)))
     for row, prompt in zip(rows, prompts, strict=True):
         row.append("prompt", prompt)
@@ -182,45 +183,55 @@ def _search(
     for row in rows:
         turn = row.turns[-1]
         passages = tuple(next(results) for _ in turn.queries)
-        block = _information(row, turn.queries, passages, tokenizer, protocol, limits)
+        documents = list(map(render_documents, passages))
+        block = _information(row, turn.queries, documents, tokenizer, protocol, limits)
         if block is None:
             row.stop_reason = "context"
             continue
-        row.turns[-1] = Turn(turn.kind, turn.think, turn.queries, turn.answer, passages)
-        row.append("env", block)
+        row.turns[-1] = _searched(turn, passages, block.documents)
+        row.append("env", block.token_ids)
         report(Searched(row.index, turn.queries, passages))
+
+
+def _searched(turn: Turn, passages: tuple[tuple[Passage, ...], ...], documents: Sequence[str]) -> Turn:
+    """The turn with what it found and with what was shown of that, which is a text of documents per query."""
+    seen = tuple(map(shown, passages, documents))
+    return replace(turn, passages=passages, cut=None if seen == passages else seen)
+
+
+class _Block(NamedTuple):
+    """An information block and the documents in it, one text per query."""
+
+    token_ids: list[int]
+    documents: list[str]
 
 
 def _information(
     row: _Row,
     queries: Sequence[str],
-    passages: Sequence[Sequence[Passage]],
+    documents: Sequence[str],
     tokenizer: Tokenizer,
     protocol: Protocol,
     limits: Limits,
-) -> list[int] | None:
-    """Ids of the information block within every budget; ``None`` when not even an empty one fits."""
+) -> _Block | None:
+    """The information block within every budget; ``None`` when not even an empty one fits."""
 
-    def encode(document_tokens: int) -> list[int]:
-        return tokenizer.encode(
-            protocol.render_information(
-                queries,
-                passages,
-                shorten=lambda text, tokens: _shorten(tokenizer, text, tokens),
-                document_tokens=document_tokens,
-            )
-        )
+    def block_of(document_tokens: int) -> _Block:
+        kept = [protocol.cut(text, lambda text: _shorten(tokenizer, text, document_tokens)) for text in documents]
+        return _Block(tokenizer.encode(protocol.render_information(queries, kept)), kept)
 
     room = limits.max_length - len(row.token_ids) - limits.max_new_tokens
     share = min(limits.document_tokens, row.document_tokens_left // len(queries))
-    block = encode(share)
-    if len(block) > room:
-        frame = len(encode(0))
+    block = block_of(share)
+    if len(block.token_ids) > room:
+        frame = len(block_of(0).token_ids)
         share = min(share, (room - frame) // len(queries) - _SEAM)
-        block = encode(share) if share > 0 else []
-        if not block or len(block) > room:
+        if share <= 0:
             return None
-    row.document_tokens_left -= min(len(block), share * len(queries))
+        block = block_of(share)
+        if len(block.token_ids) > room:
+            return None
+    row.document_tokens_left -= min(len(block.token_ids), share * len(queries))
     return block
 
 
@@ -229,4 +240,6 @@ def _shorten(tokenizer: Tokenizer, text: str, tokens: int) -> str:
     if len(text.encode()) <= tokens:
         return text
     token_ids = tokenizer.encode(text)
-    return text if len(token_ids) <= tokens else tokenizer.decode(token_ids[: max(tokens, 0)]).rstrip("\ufffd")
+    if len(token_ids) <= tokens:
+        return text
+    return text[: len(tokenizer.decode(token_ids[: max(tokens, 0)]).rstrip("\ufffd"))]

@@ -77,7 +77,8 @@ class Turn:
         think: The thought before the tag, without its own tags.
         queries: The queries of a search, at least one; empty otherwise.
         answer: The answer's text; ``None`` unless ``kind`` is ``answer``.
-        passages: One tuple of passages per query, in the queries' order.
+        passages: What was found: one tuple of passages per query, in the queries' order.
+        cut: What the model saw of them where the token budget had no room for all; ``None`` where it saw them whole.
     """
 
     kind: TurnKind
@@ -85,6 +86,12 @@ class Turn:
     queries: tuple[str, ...] = ()
     answer: str | None = None
     passages: tuple[tuple[Passage, ...], ...] = ()
+    cut: tuple[tuple[Passage, ...], ...] | None = None
+
+    @property
+    def shown(self) -> tuple[tuple[Passage, ...], ...]:
+        """What the model saw, per query: the last passage may end early, those without any text left are missing."""
+        return self.passages if self.cut is None else self.cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,16 @@ class Trajectory:
     def answer(self) -> str | None:
         """The model's answer; ``None`` when it gave none."""
         return self.turns[-1].answer if self.turns else None
+
+    @property
+    def found(self) -> tuple[Passage, ...]:
+        """Every passage that the searcher returned."""
+        return tuple(passage for turn in self.turns for passages in turn.passages for passage in passages)
+
+    @property
+    def shown(self) -> tuple[Passage, ...]:
+        """Every passage that the model saw, as far as it saw it."""
+        return tuple(passage for turn in self.turns for passages in turn.shown for passage in passages)
 
     @property
     def rounds(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.evidence import cut_away
 from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.rollout import Limits, run_rollouts
@@ -76,8 +77,9 @@ def gold_trajectories(
 ) -> list[Trajectory]:
     """Composes one trajectory per example and its plan.
 
-    Left out are those that break off (no room) and those of which a search was not understood as planned, such as
-    three queries where the protocol allows two: their answer would rest on documents that never came.
+    Left out are those that break off (no room), those of which a search was not understood as planned, such as three
+    queries where the protocol allows two, and those whose evidence the token budget cut away: their answer would rest
+    on documents that the model never sees.
 
     Returns:
         The trajectories that end in their answer, in the examples' order.
@@ -89,4 +91,5 @@ def gold_trajectories(
 
 def _as_planned(trajectory: Trajectory, plan: GoldPlan) -> bool:
     queries = [len(turn.queries) for turn in trajectory.turns[-len(plan.steps) - 1 : -1]]
-    return trajectory.stop_reason == "answer" and queries == [len(step.queries) for step in plan.steps]
+    answered = trajectory.stop_reason == "answer" and queries == [len(step.queries) for step in plan.steps]
+    return answered and not cut_away(trajectory)

@@ -1,14 +1,16 @@
 """Trajectory files: JSON lines, plain or compressed.
 
 A line (a *record*) is a question, ``{"id", "question", "answers", "kind"}`` and where known ``gold_titles``, and the
-turns with their passages; it holds text and no ids, so that it fits every tokenizer.
+turns with their passages; it holds text and no ids, so that it fits every tokenizer. Where the token budget cut a
+passage, ``shown`` is what the model saw of its text, empty where that was nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,20 @@ def to_record(trajectory: Trajectory) -> dict[str, Any]:
                 "kind": turn.kind,
                 "think": turn.think,
                 "queries": list(turn.queries),
-                "passages": [[asdict(passage) for passage in found] for found in turn.passages],
+                "passages": [_found_rows(*pair) for pair in zip(turn.passages, turn.shown, strict=True)],
             }
             for turn in trajectory.turns
         ],
     }
+
+
+def _found_rows(found: Sequence[Passage], shown: Sequence[Passage]) -> list[dict[str, Any]]:
+    """What one query found, with what was shown of it where that was less."""
+    rows = [asdict(passage) for passage in found]
+    for row, passage, seen in zip_longest(rows, found, shown):
+        if seen != passage:
+            row["shown"] = seen.text if seen else ""
+    return rows
 
 
 def no_record(example: Example) -> dict[str, Any]:
@@ -134,7 +145,8 @@ def _turn(row: Mapping[str, Any], answer: str | None) -> Turn:
     queries, found = _each(row, "queries", str), _each(row, "passages", list)
     if not queries or len(found) not in (0, len(queries)):
         raise _no_trajectory("`passages` are not as many as `queries`")
-    return Turn("search", think, tuple(queries), passages=tuple(map(_found, found)))
+    passages, shown = tuple(map(_found, found)), tuple(map(_shown, found))
+    return Turn("search", think, tuple(queries), passages=passages, cut=None if shown == passages else shown)
 
 
 def _example(row: Mapping[str, Any], number: int) -> Example:
@@ -155,6 +167,13 @@ def _example(row: Mapping[str, Any], number: int) -> Example:
 def _found(rows: list[Any]) -> tuple[Passage, ...]:
     """What one query found."""
     return tuple(map(_passage, _all(rows, "passages", dict)))
+
+
+def _shown(rows: list[Any]) -> tuple[Passage, ...]:
+    """What the model saw of what one query found."""
+    texts = [_get(row, "shown", str, None) for row in rows]
+    pairs = zip(_found(rows), texts, strict=True)
+    return tuple(one if text is None else replace(one, text=text) for one, text in pairs if text != "")
 
 
 def _passage(row: Mapping[str, Any]) -> Passage:

@@ -25,7 +25,7 @@ class Viewed:
 
     Attributes:
         row: The line.
-        trajectory: What it says. Its segments hold the documents whole, before any budget.
+        trajectory: What it says. Its segments hold of the documents what the model saw.
         texts: The text of each segment, without chat template and end token.
     """
 
@@ -123,15 +123,18 @@ def _parts(
     example: Example, given: Sequence[Turn], spoken: Sequence[Turn], protocol: Protocol
 ) -> Iterator[tuple[Source, str]]:
     """The text of each segment; of a turn that was not understood the file keeps the thought alone."""
-    documents = render_documents(given[0].passages[0]) if given and given[0].passages else ""
+    documents = _documents(given[0])[0] if given and given[0].passages else ""
     yield "prompt", protocol.render_prompt(example.question, documents)
     for turn in spoken:
         said = render_turn(turn.think, queries=turn.queries, answer=turn.answer)
         yield "model", said.removesuffix("<search></search>")
         if turn.passages:
-            yield (
-                "env",
-                protocol.render_information(
-                    turn.queries, turn.passages, shorten=lambda text, tokens: text, document_tokens=0
-                ),
-            )
+            yield "env", protocol.render_information(turn.queries, _documents(turn))
+
+
+def _documents(turn: Turn) -> list[str]:
+    """What the model read, a text per query; an empty one where the token budget had no room for what was found."""
+    return [
+        render_documents(shown) if shown or not found else ""
+        for found, shown in zip(turn.passages, turn.shown, strict=True)
+    ]

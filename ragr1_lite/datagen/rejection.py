@@ -104,11 +104,11 @@ def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
 
     Yes, no, and what stands in the question cannot be looked for: there, something must have been found.
     """
-    passages = [passage for turn in trajectory.turns for found in turn.passages for passage in found]
+    passages = trajectory.shown
     if not any(turn.kind == "search" for turn in trajectory.turns):
         return None
     if not passages:
-        return NOTHING_FOUND
+        return UNSUPPORTED if trajectory.found else NOTHING_FOUND
     example, answer = trajectory.example, trajectory.answer or ""
     if normalize(answer) in _CLOSED or stands_in(answer, example.question):
         return None

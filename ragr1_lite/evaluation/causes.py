@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.types import Trajectory
-from ragr1_lite.evaluation.evidence import Evidence
 
 Cause = Literal["format", "budget", "unsearched", "synthesis", "retrieval"]
 
@@ -17,7 +17,7 @@ def cause(trajectory: Trajectory, scorer: Scorer = OURS) -> Cause | None:
     - ``format``: the model wrote no usable tag, or was cut while it wrote.
     - ``budget``: it still searched in its last generation, or the sequence was full.
     - ``unsearched``: nothing was ever retrieved for it.
-    - ``synthesis``: what was retrieved holds the answer; see :mod:`ragr1_lite.evaluation.evidence`.
+    - ``synthesis``: what the model saw of the passages holds the answer; see :mod:`ragr1_lite.core.evidence`.
     - ``retrieval``: everything else; the answer was never before the model's eyes, or it cannot be said whether it was.
     """
     if scorer.exact_match(trajectory.answer, trajectory.example.answers) == 1.0:
@@ -28,5 +28,4 @@ def cause(trajectory: Trajectory, scorer: Scorer = OURS) -> Cause | None:
         return "budget"
     if not trajectory.rounds:
         return "unsearched"
-    found = [passage for turn in trajectory.turns for passages in turn.passages for passage in passages]
-    return "synthesis" if Evidence.of(trajectory.example).complete_in(found) else "retrieval"
+    return "synthesis" if Evidence.of(trajectory.example).complete_in(trajectory.shown) else "retrieval"

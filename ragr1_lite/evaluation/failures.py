@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
+from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.types import Trajectory, Turn
-from ragr1_lite.evaluation.evidence import Evidence
 
 
 def failures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
@@ -37,7 +37,7 @@ def _best_shares(trajectory: Trajectory) -> Iterator[float]:
     for turn in trajectory.turns:
         if len(turn.passages) < 2:
             continue
-        bearing = [{one.id for one in found if evidence.borne_by(one)} for found in turn.passages]
+        bearing = [{one.id for one in found if evidence.held_by(one)} for found in turn.passages]
         if every := set[str]().union(*bearing):
             yield max(map(len, bearing)) / len(every)
 

@@ -37,9 +37,9 @@ soup = st.lists(
 
 
 def information(queries: list[str], found: list[list[Passage]], mode: Mode = "multi", tokens: int = 10**6) -> str:
-    return Protocol(mode).render_information(
-        queries, found, shorten=lambda text, limit: text[:limit], document_tokens=tokens
-    )
+    protocol = Protocol(mode)
+    texts = [protocol.cut(render_documents(passages), lambda text: text[:tokens]) for passages in found]
+    return protocol.render_information(queries, texts)
 
 
 def documents(block: str) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from ragr1_lite.core.rewards import (
     well_formed_turns,
 )
 from ragr1_lite.core.rollout import Limits, run_rollouts
-from ragr1_lite.core.types import Example, Mode, Passage, Trajectory
+from ragr1_lite.core.types import Example, Mode, Passage, Trajectory, Turn
 from tests.support.scripted import NoSearcher, ScriptedSampler, ScriptedSearcher, example, passage
 
 SEARCH = "<think>I need facts.</think><search>chad, mali</search>"
@@ -239,6 +239,14 @@ def test_evidence_is_the_share_of_gold_titles_in_all_rounds_and_queries() -> Non
     assert evidence(rolled(SEARCH, ANSWER, asked=replace(asked, titles=("Oman",)), **found)) == 0.0
     given = rolled(ANSWER, asked=asked, mode="rag", **{asked.question: [passage("emi koussi")]})
     assert evidence(given) == pytest.approx(1 / 3)
+
+
+def test_evidence_counts_only_passages_that_were_shown() -> None:
+    gold = Passage("1", "Chad", "Chad is a country in Africa.")
+    cut = replace(gold, text="Chad is")
+    for shown, share in (((cut,), 1.0), ((), 0.0)):
+        turns = (Turn("search", "t", ("q",), passages=((gold,),), cut=(shown,)), Turn("answer", "t", answer="x"))
+        assert evidence(Trajectory(Example("1", "Q?", ("x",), titles=("Chad",)), (), turns, "answer")) == share
 
 
 def test_a_question_without_gold_titles_has_no_evidence() -> None:

@@ -240,6 +240,43 @@ def test_trap_4_documents_are_cut_per_query() -> None:
     assert mali == "Doc 1: Mali. All about mali."
 
 
+def test_the_document_budget_counts_json_escapes() -> None:
+    quotes = Passage("1", "Quotes", '"\\' * 400, 1.0)
+    for tokens in range(50, 60):
+        [trajectory] = run(
+            ScriptedSampler([SEARCH, ANSWER]),
+            ScriptedSearcher(default=[quotes]),
+            limits=replace(LIMITS, document_tokens=tokens),
+        )
+        for text in documents(trajectory)[0]:
+            written = json.dumps(text, ensure_ascii=False)[1:-1]
+            assert tokens - 1 <= len(written) <= tokens
+
+
+def test_a_turn_records_what_was_shown_of_its_passages() -> None:
+    searcher = ScriptedSearcher({"chad": LONG}, default=[passage("mali")])
+    limits = replace(LIMITS, k=3, document_tokens=50, total_document_tokens=100)
+    [trajectory] = run(ScriptedSampler([SEARCH, SEARCH, ANSWER]), searcher, limits=limits)
+    first, second, _ = trajectory.turns
+    [[chad, mali], [nothing, _]] = documents(trajectory)
+    assert first.passages == second.passages == (tuple(LONG), (passage("mali"),))
+    assert first.shown == ((replace(LONG[0], text=chad.removeprefix("Doc 1: Title 0. ")),), (passage("mali"),))
+    assert mali.endswith(passage("mali").text) and nothing == ""
+    assert second.shown == ((), ())
+    assert trajectory.shown == (*first.shown[0], passage("mali"))
+    assert len(trajectory.found) == 8
+    [whole] = run(ScriptedSampler([SEARCH, ANSWER]))
+    assert whole.turns[0].cut is None and whole.shown == whole.found
+
+
+def test_rag_mode_records_what_was_shown() -> None:
+    limits = replace(LIMITS, document_tokens=60)
+    [trajectory] = run(ScriptedSampler([ANSWER]), ScriptedSearcher(default=LONG), mode="rag", limits=limits)
+    [shown] = trajectory.shown
+    prompt = ByteTokenizer().decode(trajectory.prompt_ids)
+    assert f"Doc 1: Title 0. {shown.text}\n" in prompt and len(shown.text) < 60
+
+
 def test_trap_4_documents_are_cut_per_trajectory_and_shared_fairly() -> None:
     limits = replace(LIMITS, document_tokens=300, total_document_tokens=500)
     [trajectory] = run(ScriptedSampler([SEARCH, SEARCH, SEARCH, ANSWER]), ScriptedSearcher(default=LONG), limits=limits)
@@ -310,7 +347,8 @@ def test_trap_4_every_budget_holds_and_nothing_said_is_cut(
     assert len(trajectory.token_ids) <= limits.max_length or not sampled
     assert len(sampled) <= limits.max_rounds + 1
     if mode == "multi":
-        sizes = [[len(text.encode()) for text in texts] for texts in documents(trajectory)]
+        written = [[json.dumps(text, ensure_ascii=False)[1:-1] for text in texts] for texts in documents(trajectory)]
+        sizes = [[len(text.encode()) for text in texts] for texts in written]
         assert all(size <= limits.document_tokens for round in sizes for size in round)
         assert sum(map(sum, sizes)) <= limits.total_document_tokens
     without_room = trajectory.stop_reason == "context" and len(sampled) > 0

@@ -83,6 +83,28 @@ def test_plans_that_cannot_be_followed_are_left_out(plan: GoldPlan, mode: Mode, 
     assert [one.answer for one in compose([KNOWN, plan, KNOWN], mode, limits, searcher)] == ["Paris", "Paris"]
 
 
+def test_trajectories_whose_evidence_was_cut_away_are_left_out() -> None:
+    long = Passage("1", "Chad", "It is a country. " * 20 + "Its capital is N'Djamena.")
+    plan = GoldPlan((Step("t", ("chad",)),), "t", "N'Djamena")
+    for titles, answer, tokens, kept in [
+        ((), "N'Djamena", 1000, True),
+        ((), "N'Djamena", 100, False),
+        ((), "yes", 100, True),
+        (("Chad",), "yes", 100, True),
+        (("Chad",), "yes", 10, False),
+    ]:
+        asked = Example("1", "What is it?", (answer,), titles=titles)
+        trajectories = gold_trajectories(
+            [asked],
+            [replace(plan, answer=answer)],
+            ByteTokenizer(),
+            ScriptedSearcher(default=[long]),
+            protocol=Protocol(),
+            limits=replace(LIMITS, document_tokens=tokens),
+        )
+        assert len(trajectories) == kept, (titles, answer, tokens)
+
+
 def test_single_mode_plain_documents() -> None:
     [trajectory] = compose([TWO], "single")
     assert said(trajectory, "env")[1] == "\n<information>Doc 1: Her Birth. All about her birth.</information>\n"

@@ -16,7 +16,7 @@ from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Mode, Passage, Trajectory
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.data.sets import replay
-from ragr1_lite.data.trajectories import read_records, write_records
+from ragr1_lite.data.trajectories import parse_turns, read_records, write_records
 from tests.support.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher, example, passage
 
 LIMITS = Limits(max_rounds=4, max_new_tokens=500, max_length=8000)
@@ -114,6 +114,24 @@ def test_records_are_utf_8_json_without_ids(tmp_path: Path) -> None:
     assert record["turns"][0]["passages"][0][0]["title"] == "Café “x”"
     assert "é" in line
     assert "token" not in line
+
+
+def test_records_keep_what_was_shown(tmp_path: Path) -> None:
+    searcher = ScriptedSearcher(default=[passage("Chad", "wörd " * 90), passage("Mali")])
+    limits = replace(LIMITS, document_tokens=100)
+    [trajectory] = run_rollouts([example()], ScriptedSampler(LINES[1:]), searcher, protocol=Protocol(), limits=limits)
+    write_records(tmp_path / "t.jsonl", [trajectory])
+    row = json.loads((tmp_path / "t.jsonl").read_text(encoding="utf-8"))
+    [first, second] = row["turns"][0]["passages"][0]
+    assert first["text"] == "wörd " * 90 and first["shown"].startswith("wörd wörd") and len(first["shown"]) < 100
+    assert second["shown"] == ""
+    assert parse_turns(row, 0) == (trajectory.example, trajectory.turns)
+    for found in row["turns"][0]["passages"][0]:
+        del found["shown"]
+    _, [old, _] = parse_turns(row, 0)
+    assert old.shown == old.passages == trajectory.turns[0].passages, "older files do not say it"
+    [record] = read_records(tmp_path / "t.jsonl")
+    assert record.passages == (trajectory.turns[0].passages,), "replayed under other budgets, more may be seen"
 
 
 def test_gold_titles_are_kept_under_the_key_of_question_files(tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def shown(viewed: list[Viewed], width: int = 80, *, colour: bool = False, **how:
 # --- what a line says ----------------------------------------------------------------------------------------------
 
 
+def test_documents_are_viewed_as_far_as_the_model_saw_them(tmp_path: Path) -> None:
+    found = (Passage("1", "Chad", "Chad is a country."), Passage("2", "Mali", "Mali is another."))
+    cut = (replace(found[0], text="Chad is"),)
+    turn = Turn("search", "t", ("a", "b"), passages=(found, found), cut=(cut, ()))
+    [viewed] = view(saved(tmp_path, failed("budget", turn)))
+    assert '"documents": ["Doc 1: Chad. Chad is", ""]' in viewed.texts[-1]
+
+
 @pytest.mark.parametrize(("mode", "plan"), [("multi", PLAN), ("single", GoldPlan(PLAN.steps[1:], "So.", "Chad"))])
 def test_segments_are_those_that_are_trained(tmp_path: Path, mode: Mode, plan: GoldPlan) -> None:
     trained = gold(plan, mode)

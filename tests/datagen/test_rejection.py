@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -127,6 +128,17 @@ def test_in_single_mode_commas_belong_to_the_query() -> None:
 def test_support(answer: str, answers: tuple[str, ...], question: str, kept: bool) -> None:
     reason = judged(SEARCH, say(answer), answers=answers, question=question, criteria=Criteria("f1", 0.5))
     assert reason == (None if kept else rejection.UNSUPPORTED)
+
+
+@pytest.mark.parametrize("answer", ["N'Djamena", "yes"])
+def test_what_the_budget_cut_away_supports_nothing(answer: str) -> None:
+    def reason(tokens: int) -> str | None:
+        limits = replace(LIMITS, document_tokens=tokens)
+        return judged(SEARCH, say(answer), answers=(answer,), limits=limits)
+
+    assert reason(5000) is None
+    assert reason(5) == rejection.UNSUPPORTED
+    assert (reason(20) is None) == (answer == "yes")
 
 
 @pytest.mark.parametrize("answer", ["yes", "Chad"])

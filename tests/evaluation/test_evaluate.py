@@ -8,6 +8,7 @@ import random
 import string
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ import pytest
 from rich.console import Console
 
 from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import SCORERS, official_normalize
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Completion, Example, Mode, Passage, Trajectory, Turn
-from ragr1_lite.data.trajectories import read_records, to_record, write_records, write_rows
+from ragr1_lite.data.trajectories import parse_turns, read_records, to_record, write_records, write_rows
 from ragr1_lite.data.viewing import view
 from ragr1_lite.evaluation import Evaluation, cause, compare, evaluate, read_results, to_row
-from ragr1_lite.evaluation.evidence import Evidence
 from ragr1_lite.evaluation.failures import failures
 from ragr1_lite.evaluation.intervals import bootstrap, paired
 from ragr1_lite.evaluation.results import shared
@@ -267,6 +268,16 @@ def test_each_error_has_its_cause(asked: Example, lines: list[Any], found: list[
     assert cause(rolled(*lines, asked=asked, texts=found)) == why
 
 
+def test_an_answer_that_the_model_never_saw_is_a_failure_of_retrieval() -> None:
+    """Read back from its file, too."""
+    one = rolled(SEARCH, WRONG, asked=AREA, texts=[HOLDS])
+    [*search, last] = one.turns
+    hidden = replace(one, turns=(*(replace(turn, cut=((), ())) for turn in search), last))
+    assert (cause(one), cause(hidden)) == ("synthesis", "retrieval")
+    example, turns = parse_turns(to_record(hidden), 0)
+    assert cause(Trajectory(example, (), turns, "answer")) == "retrieval"
+
+
 def test_a_full_sequence_is_a_budget() -> None:
     (one,) = run_rollouts(
         [example()], ScriptedSampler([SEARCH]), ScriptedSearcher(), protocol=Protocol(), limits=Limits(max_length=300)
@@ -289,8 +300,8 @@ def test_causes_sum_to_the_errors() -> None:
 
 def test_evidence_does_not_run_from_title_into_text() -> None:
     asked = Example("1", "Who?", ("Emi Koussi",))
-    assert not Evidence.of(asked).borne_by(Passage("1", "About Emi", "Koussi is high."))
-    assert Evidence.of(asked).borne_by(Passage("1", "Emi-Koussi", "The emi koussi."))
+    assert not Evidence.of(asked).held_by(Passage("1", "About Emi", "Koussi is high."))
+    assert Evidence.of(asked).held_by(Passage("1", "Emi-Koussi", "The emi koussi."))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +317,7 @@ def test_evidence_does_not_run_from_title_into_text() -> None:
     ],
 )
 def test_short_answers_stand_as_they_are_written(answer: str, text: str, stands: bool) -> None:
-    assert Evidence.of(Example("1", "Which?", (answer, "it"))).borne_by(Passage("1", "", f"It is so. {text}")) == stands
+    assert Evidence.of(Example("1", "Which?", (answer, "it"))).held_by(Passage("1", "", f"It is so. {text}")) == stands
 
 
 # --- failure signatures -------------------------------------------------------------------------------------------

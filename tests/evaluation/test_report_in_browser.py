@@ -168,7 +168,7 @@ def test_a_trajectory_is_drawn(page: Any) -> None:
     ],
 )
 def test_what_is_marked(page: Any, answers: list[str], text: str, expected: list[str]) -> None:
-    """As in ragr1_lite.evaluation.evidence, so that the marks and the cause agree."""
+    """As in ragr1_lite.core.evidence, so that the marks and the cause agree."""
     script = "([answers, text]) => marked(text, finder(answers)).flatMap((one) => one.tagName ? [one.textContent] : [])"
     assert page.evaluate(script, [answers, text]) == expected
 

@@ -37,7 +37,7 @@ def _question(row: Mapping[str, Any], tries: int) -> dict[str, Any]:
 
 
 class _Passages:
-    """Every passage once, by its number."""
+    """Every passage once, as far as the model saw it, by its number."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, str], int] = {}
@@ -49,7 +49,8 @@ class _Passages:
 
     def found(self, passage: Mapping[str, Any]) -> list[float]:
         """Its number, a new one where it was not seen before, and its score."""
-        number = self._numbers.setdefault((passage["title"], passage["text"]), len(self._numbers))
+        text = passage.get("shown", passage["text"])
+        number = self._numbers.setdefault((passage["title"], text), len(self._numbers))
         return [number, round(passage.get("score") or 0.0, _SCORE_DIGITS)]
 
 

@@ -1,10 +1,9 @@
-"""Which retrieved passages hold the answer, and whether all that were retrieved do.
+"""Which passages hold the answer, and whether several together do.
 
 An answer stands in a passage when it stands in its title or text as whole words, both normalised as exact match is;
 one of three letters or fewer, such as *S* or *.to*, when it stands there as it is written, since normalised it stands
 in too many texts. For the same reason such a short alias is not looked for. Of an answer that lists several things each
-may stand in another passage. It may stand there by chance, and a passage is looked at whole, though the model may have
-been shown its beginning alone.
+may stand in another passage. It may stand there by chance.
 
 Yes, no and an option that the question names cannot be looked for: there a passage counts by its title, if the set
 names the gold passages.
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragr1_lite.core.rewards import covers, normalize, title_recall
-from ragr1_lite.core.types import Example, Passage
+from ragr1_lite.core.types import Example, Passage, Trajectory
 
 _CLOSED = frozenset({"yes", "no"})
 _SHORT = 3
@@ -51,7 +50,7 @@ class Evidence:
         wordy = (tuple(part for part in parts if normalize(part)) for parts in ways)
         return cls(tuple(dict.fromkeys(parts for parts in wordy if parts)))
 
-    def borne_by(self, passage: Passage) -> bool:
+    def held_by(self, passage: Passage) -> bool:
         """Whether the passage holds the answer, or a thing that the answer lists."""
         if self.titles:
             return bool(title_recall(self.titles, [passage]))
@@ -64,6 +63,17 @@ class Evidence:
             return title_recall(self.titles, passages) == 1
         texts = [_Text.of(passage) for passage in passages]
         return any(all(any(text.holds(part) for text in texts) for part in parts) for parts in self.spellings)
+
+
+def cut_away(trajectory: Trajectory) -> bool:
+    """Whether evidence was found and then lost to the token budget: the answer, or a gold passage."""
+    if all(turn.cut is None for turn in trajectory.turns):
+        return False
+    found, seen, evidence = trajectory.found, trajectory.shown, Evidence.of(trajectory.example)
+    if evidence.complete_in(found) and not evidence.complete_in(seen):
+        return True
+    titles = trajectory.example.titles
+    return bool(titles) and title_recall(titles, seen) != title_recall(titles, found)
 
 
 @dataclass(frozen=True, slots=True)
