@@ -7,7 +7,6 @@ passage, ``shown`` is what the model saw of its text, empty where that was nothi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
@@ -19,7 +18,7 @@ from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.types import Example, Passage, Trajectory, Turn
 from ragr1_lite.files.json_lines import BadLine, read_rows
-from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.files.writing import json_text, write_atomic
 
 RECORD_FORM = "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`."
 
@@ -46,7 +45,7 @@ def write_records(path: Path, trajectories: Iterable[Trajectory]) -> None:
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes objects as JSON, one a line, atomically."""
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def to_record(trajectory: Trajectory) -> dict[str, Any]:

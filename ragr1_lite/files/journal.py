@@ -11,7 +11,7 @@ from typing import Any
 
 from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.files.writing import writing
+from ragr1_lite.files.writing import json_text, writing
 
 Rows = list[dict[str, Any]]
 
@@ -111,8 +111,7 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line, ensure_ascii=False) + "\n"
         with writing(self._path), self._path.open("ab") as file:
-            file.write(text.encode())
+            file.write(f"{json_text(line)}\n".encode())
             file.flush()
             os.fsync(file.fileno())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ragr1_lite.core.errors import RagR1Error, StorageError
 
@@ -31,6 +34,26 @@ def write_atomic(path: Path, text: str) -> None:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON; a number that is not finite, for which JSON has no word, is null.
+
+    >>> json_text({"loss": float("nan")})
+    '{"loss": null}'
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

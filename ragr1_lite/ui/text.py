@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from ragr1_lite.core.types import Passage
+from ragr1_lite.files.writing import json_text
 
 _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
@@ -42,8 +42,7 @@ def title_of(passage: Passage, limit: int | None = None) -> str:
 
 def to_json(value: Any) -> str:
     """JSON on one line, UTF-8, with control characters escaped even where JSON would allow them as they are."""
-    text = json.dumps(value, ensure_ascii=False)
-    return _CONTROL.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
+    return _CONTROL.sub(lambda character: f"\\u{ord(character[0]):04x}", json_text(value))
 
 
 def count(number: float, noun: str) -> str:

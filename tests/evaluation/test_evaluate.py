@@ -466,6 +466,23 @@ def test_a_row_says_everything_of_its_question(tmp_path: Path) -> None:
     assert first["seconds"] / second["seconds"] == pytest.approx(one.sampled_tokens / other.sampled_tokens, rel=0.5)
 
 
+def test_a_score_that_is_not_finite_is_null(tmp_path: Path) -> None:
+    class Odd(ScriptedSearcher):
+        def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+            scores = (float("nan"), float("inf"), 1.5)
+            return [
+                tuple(replace(one, score=score) for one, score in zip(found * 3, scores, strict=False))
+                for found in super().search(queries, 1)
+            ]
+
+    sampler = ScriptedSampler([SEARCH, ANSWER])
+    found = evaluate([example()], sampler, Odd(), protocol=Protocol(), limits=Limits(), label="odd")
+    path = saved(tmp_path / "x.jsonl", found)
+    [row] = [json.loads(line, parse_constant=pytest.fail) for line in path.read_text("utf-8").splitlines()]
+    assert [one["score"] for one in row["turns"][0]["passages"][0]] == [None, None, 1.5]
+    assert len(read_results(path)) == 1
+
+
 def test_the_file_is_a_trajectory_file_still(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.jsonl", evaluated(q1=[SEARCH, WRONG], q2=[ANSWER], q3=["?"]))
     assert [record.example.id for record in read_records(path)] == ["q1", "q2"]

@@ -232,6 +232,28 @@ def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
             assert len(re.findall(r"(?<!\\)\|", head)) == rule.count("|")
 
 
+def test_numbers_that_are_not_finite_leave_a_whole_page(tmp_path: Path) -> None:
+    """Old runs wrote NaN, today's write null: neither is in the page's JSON, and no step is lost."""
+    odd = row("1", "Chad")
+    odd["turns"][0]["passages"][0][0]["score"] = float("nan")
+    odd["turns"][0]["passages"][1][0]["score"] = float("inf")
+    steps: list[dict[str, Any]] = [
+        {"step": 1, "loss": float("nan"), "seconds": None, "memory_gb": 1.0},
+        {"step": 2, "loss": 0.5, "seconds": 2.0, "memory_gb": float("inf")},
+        {"step": 3, "loss": None, "seconds": 2.0, "memory_gb": 1.0},
+    ]
+    sources = [run(tmp_path / "run", *steps), saved(tmp_path / "odd.jsonl", odd)]
+    write_report(sources, tmp_path / "out.html")
+    page = (tmp_path / "out.html").read_text("utf-8")
+    assert data_of(page)["questions"][0]["tries"][0]["turns"][0]["found"] == [[[0, 0.0]], [[1, 0.0], [0, 0.0]]]
+    drawn = [json.loads(one, parse_constant=pytest.fail) for one in re.findall(r"data-points='([^']*)'", page)]
+    assert [one["lines"] for one in drawn] == [{"loss": [None, 0.5, None]}, {"seconds": [None, 2.0, 2.0]}]
+    [training] = read_sources(sources).trainings
+    assert len(training.steps) == 3
+    assert {one["name"]: one["last"] for one in courses(training.steps)} == {"loss": "0.5", "seconds": "2"}
+    assert resources(training) == {"Steps": "3", "Time in steps": "0 min 04 s", "Peak memory": "1.0 GB"}
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = saved(tmp_path / "a.jsonl", row("1", "Chad"))
     with pytest.raises(StorageError, match="cannot be written"):

@@ -135,7 +135,7 @@ def test_keys(page: Any) -> None:
 
 
 def test_a_trajectory_is_drawn(page: Any) -> None:
-    """Before beside after; a turn's queries side by side over their documents; answers marked as whole words only."""
+    """Before next to after; a turn's queries side by side over their documents; answers marked as whole words only."""
     page.click("#row-6")
     tries = page.locator(".try")
     assert tries.locator("h4").all_inner_texts() == ["before", "after"]
@@ -153,7 +153,7 @@ def test_a_trajectory_is_drawn(page: Any) -> None:
         for part in (".said", ".found")
     )
     assert trained != masked
-    page.select_option("#beside", "nothing")
+    page.select_option("#compared", "nothing")
     assert page.locator(".try").count() == 1
 
 

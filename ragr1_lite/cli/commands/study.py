@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -80,9 +79,9 @@ def study(
 
         if out is not None:
             from ragr1_lite.evaluation.study.plot import draw_study
-            from ragr1_lite.files.writing import write_atomic
+            from ragr1_lite.files.writing import json_text, write_atomic
 
-            write_atomic(out / "study.json", json.dumps(outcome.to_json(), indent=2, ensure_ascii=False) + "\n")
+            write_atomic(out / "study.json", json_text(outcome.to_json(), indent=2) + "\n")
             write_atomic(out / "table.md", study_markdown(outcome))
             draw_study(outcome, out / "plot.svg")
         if as_json:

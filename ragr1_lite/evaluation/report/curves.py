@@ -27,7 +27,7 @@ _PANELS: dict[str, tuple[str, ...]] = {
     "Gradient": ("grad_norm",),
     "Seconds": ("seconds", "rollout_seconds"),
 }
-"""What stands in one plot; figures that have no place are parts of the reward."""
+"""What is drawn together; figures that are not named here are parts of the reward."""
 _UNDRAWN = {"step", "lr", "signal", "tokens_per_second", "memory_gb"}
 _SERIES = 5
 """Colours the page has for lines; a sixth line has the first one's again."""
@@ -46,12 +46,9 @@ _COLOURS = {"muted": "#010101", "line": "#020202"} | {f"series-{n}": f"#0303{n:0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A figure over the steps.
+    """A figure over the steps, by its name in the metrics; ``colour`` is the page's variable.
 
-    Attributes:
-        name: As in the metrics.
-        colour: The page's variable.
-        last: The mean of the last window.
+    Its ``last`` is the mean of the last window.
     """
 
     name: str
@@ -61,14 +58,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawn panel.
-
-    Attributes:
-        title: What it shows.
-        lines: In it.
-        svg: The drawing, for an HTML page.
-        points: What the page needs to tell the values under the pointer.
-    """
+    """A drawn panel: ``svg`` is for an HTML page, which shows the values under the pointer by ``points``."""
 
     title: str
     lines: tuple[Line, ...]
@@ -77,7 +67,7 @@ class Plot:
 
 
 def plots(steps: Sequence[Mapping[str, float]]) -> list[Plot]:
-    """Draws what the steps tell, one plot a theme.
+    """Draws the figures of the steps, one plot a theme.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -90,7 +80,7 @@ def plots(steps: Sequence[Mapping[str, float]]) -> list[Plot]:
 
 
 def panels(steps: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
-    """The names of the figures that stand together.
+    """The names of the figures that are drawn together.
 
     >>> panels([{"step": 1, "loss": 0.5, "em": 0.2, "reward": 0.3, "politeness": 1.0, "lr": 0.1}])
     {'Reward': ['reward'], 'Exact match': ['em'], 'Parts of the reward': ['politeness'], 'Loss': ['loss']}
@@ -129,11 +119,11 @@ def _plot(title: str, names: Sequence[str], steps: Sequence[Mapping[str, float]]
 def _draw(axes: Axes, place: int, name: str, steps: Sequence[Mapping[str, float]], window: int) -> Line:
     """A figure's line: of a long run the single steps faintly, and over them their running mean."""
     colour = f"series-{place % _SERIES}"
-    told = [(step["step"], step[name]) for step in steps if name in step]
-    at, values = [step for step, _ in told], [value for _, value in told]
+    points = [(step["step"], step[name]) for step in steps if name in step]
+    at, values = [step for step, _ in points], [value for _, value in points]
     style: dict[str, Any] = {"color": _COLOURS[colour], "solid_capstyle": "round"}
     # A figure that comes every few steps is dots, which nothing smooths.
-    if len(told) < len(steps) or len(told) == 1:
+    if len(points) < len(steps) or len(points) == 1:
         axes.plot(at, values, linewidth=1.0, marker="o", markersize=2.6, **style)
         return Line(name, colour, values[-1])
     if window > 1:
@@ -155,7 +145,6 @@ def running_mean(values: Sequence[float], window: int) -> Iterator[float]:
 
 
 def _dress(axes: Axes) -> None:
-    """Few lines and few numbers."""
     from matplotlib.ticker import MaxNLocator
 
     for side in ("top", "left", "right"):
@@ -170,11 +159,11 @@ def _dress(axes: Axes) -> None:
 
 
 _LEFT_OUT = re.compile(r'<!--.*?-->|<style.*?</style>|(?<=<g) id="[^"]*"|font-\w+: [^;"]*; ?', re.DOTALL)
-"""What would reach into the rest of the page, and what the page decides itself."""
+"""What would change the rest of the page, and what the page decides itself."""
 
 
 def _for_page(svg: str) -> str:
-    """The drawing as a part of a page, in the page's colours and fonts; it names no other place."""
+    """The drawing as a part of a page, in the page's colours and fonts, without links."""
     inner = svg.partition("<svg")[2].partition(">")[2]
     drawing = re.sub(r"\s*\n\s*", "\n", _LEFT_OUT.sub("", inner))
     for name, colour in _COLOURS.items():
@@ -183,5 +172,4 @@ def _for_page(svg: str) -> str:
 
 
 def _rounded(value: float | None) -> float | None:
-    """A value for the page: few digits, and nothing where it is no number."""
     return float(f"{value:.{_DIGITS}g}") if value is not None and math.isfinite(value) else None

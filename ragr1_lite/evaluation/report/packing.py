@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ragr1_lite.evaluation.report.reading import Evaluated
 
-_TOLD = ("answer", "stop_reason", "cause", "seconds", "em", "f1", "rounds", "queries", "segments")
+_KEPT = ("answer", "stop_reason", "cause", "seconds", "em", "f1", "rounds", "queries", "segments")
 _SCORE_DIGITS = 2
 
 
@@ -32,8 +33,8 @@ def pack(evaluations: Sequence[Evaluated]) -> dict[str, Any]:
 
 
 def _question(row: Mapping[str, Any], tries: int) -> dict[str, Any]:
-    told = {"id": row["id"], "question": row["question"], "answers": row["answers"], "kind": row.get("kind") or ""}
-    return {**told, "titles": row.get("gold_titles") or [], "tries": [None] * tries}
+    known = {"id": row["id"], "question": row["question"], "answers": row["answers"], "kind": row.get("kind") or ""}
+    return {**known, "titles": row.get("gold_titles") or [], "tries": [None] * tries}
 
 
 class _Passages:
@@ -51,12 +52,16 @@ class _Passages:
         """Its number, a new one where it was not seen before, and its score."""
         text = passage.get("shown", passage["text"])
         number = self._numbers.setdefault((passage["title"], text), len(self._numbers))
-        return [number, round(passage.get("score") or 0.0, _SCORE_DIGITS)]
+        return [number, _rounded(passage.get("score"))]
+
+
+def _rounded(score: float | None) -> float:
+    return round(score, _SCORE_DIGITS) if score is not None and math.isfinite(score) else 0.0
 
 
 def _try(row: Mapping[str, Any], table: _Passages) -> dict[str, Any]:
-    told = {name: row[name] for name in _TOLD if row[name] is not None}
-    return {**told, "turns": [_turn(turn, table) for turn in row["turns"]]}
+    known = {name: row[name] for name in _KEPT if row[name] is not None}
+    return {**known, "turns": [_turn(turn, table) for turn in row["turns"]]}
 
 
 def _turn(turn: Mapping[str, Any], table: _Passages) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from ragr1_lite.evaluation.report.curves import plots
 from ragr1_lite.evaluation.report.packing import pack
 from ragr1_lite.evaluation.report.reading import Sources, read_sources
 from ragr1_lite.evaluation.report.tables import INTERVALS, causes, courses, evaluation_rows, kinds, resources
-from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.files.writing import json_text, write_atomic
 
 Format = Literal["html", "md"]
 
@@ -34,7 +33,7 @@ def write_report(
 
     Args:
         runs: Run folders, for their curves, and evaluation files, for their figures and trajectories; of two
-            evaluations of the same questions the first is what the second is held against.
+            evaluations of the same questions the second is compared with the first.
         out: The file to write.
         format: A page with everything, or Markdown with the tables.
         title: Of the page; by default the runs' names.
@@ -92,7 +91,7 @@ def _rendered(sources: Sources, format: Format, title: str) -> str:
 
 
 def _parts(sources: Sources, loader: Any) -> dict[str, Any]:
-    """What only a page has: drawings, trajectories, style and script, the latter known to the browser by its hash."""
+    """What only a page has: drawings, trajectories, style and script, which the browser runs by its hash alone."""
     assets = {name: loader.get_source(None, name)[0] for name in ("page.css", "plots.js", "browser.js")}
     script = assets["plots.js"] + assets["browser.js"]
     return {
@@ -106,8 +105,7 @@ def _parts(sources: Sources, loader: Any) -> dict[str, Any]:
 
 def _packed(value: Mapping[str, Any]) -> str:
     """JSON, compressed, in letters that mean nothing to HTML."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(json_text(value).encode(), mtime=0)).decode()
 
 
 def _cell(text: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ class Training:
     Attributes:
         name: Its folder's.
         steps: The figures of each step that was taken, ``step`` among them.
-        summary: What its ``summary.json`` says, its ``resources`` as such; empty without one.
-        recipe: Its ``recipe.yaml`` as it stands; empty without one.
+        summary: Its ``summary.json``, with :class:`Resources`; empty without one.
+        recipe: Its ``recipe.yaml``; empty without one.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The rows of an evaluation file that were made in one mode, one a question, as they stand in it."""
+    """The rows of an evaluation file that are of one mode and sample, one a question."""
 
     name: str
     rows: tuple[Mapping[str, Any], ...]
@@ -45,7 +46,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything that was named, in its order."""
+    """Everything that was named, in this order."""
 
     trainings: tuple[Training, ...]
     evaluations: tuple[Evaluated, ...]
@@ -79,22 +80,22 @@ def _training(folder: Path, report: Report) -> Training:
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        told = dict(json.loads(path.read_text(encoding="utf-8")))
-        if spent := told.get("resources"):
-            told["resources"] = Resources.from_json(spent)
-        return told
+        summary = dict(json.loads(path.read_text(encoding="utf-8")))
+        if spent := summary.get("resources"):
+            summary["resources"] = Resources.from_json(spent)
+        return summary
     except (ValueError, TypeError, KeyError, AttributeError):
         raise RunError(f"{path} cannot be read", "It is not needed: delete it and try again.") from None
 
 
 def _step(row: dict[str, Any], number: int) -> dict[str, float]:
-    """The figures of a step.
+    """The figures of a step; null, which stands for what JSON has no word for, is read as not a number.
 
     Raises:
         BadLine: It has no number, or a figure is none.
     """
-    figures = {name: value for name, value in row.items() if isinstance(value, int | float)}
-    if len(figures) < len(row) or "step" not in row:
+    figures = {name: math.nan if value is None else value for name, value in row.items()}
+    if not all(isinstance(value, int | float) for value in figures.values()) or row.get("step") is None:
         raise BadLine("is no step of a training run")
     return figures
 
@@ -106,6 +107,6 @@ def _evaluations(path: Path, report: Report) -> Iterator[Evaluated]:
         parts.setdefault((row["mode"], row.get("sample", 0)), []).append(row)
     modes, samples = {mode for mode, _ in parts}, {sample for _, sample in parts}
     for (mode, sample), rows in parts.items():
-        told = [path.name.partition(".")[0]]
-        told += [mode] * (len(modes) > 1) + [f"sample {sample + 1}"] * (len(samples) > 1)
-        yield Evaluated(" · ".join(told), tuple(rows))
+        names = [path.name.partition(".")[0]]
+        names += [mode] * (len(modes) > 1) + [f"sample {sample + 1}"] * (len(samples) > 1)
+        yield Evaluated(" · ".join(names), tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ def evaluation_rows(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
     Returns:
         ``name``, ``number``, ``n``, and ``figures``: by its heading each figure's ``value`` and its ``interval``, which
-        is empty where it is told without one.
+        is empty where it has none.
     """
     return [
         {"name": one.name, "number": number, "n": len(one.rows), "figures": dict(_figures(one))}
@@ -48,8 +49,8 @@ def evaluation_rows(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
 def _figures(evaluation: Evaluated) -> Iterator[tuple[str, dict[str, str]]]:
     for name, heading in _SHARES.items():
         interval = bootstrap([row[name] for row in evaluation.rows])
-        told = f"{_share(interval.low)}–{_share(interval.high)}"
-        yield heading, {"value": _share(interval.mean), "interval": told}
+        bounds = f"{_share(interval.low)}–{_share(interval.high)}"
+        yield heading, {"value": _share(interval.mean), "interval": bounds}
     for name, (heading, form) in _MEANS.items():
         yield heading, {"value": form.format(statistics.fmean(row[name] for row in evaluation.rows)), "interval": ""}
 
@@ -66,62 +67,65 @@ def _match(evaluation: Evaluated, kind: str) -> str:
 
 
 def causes(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Why answers were wrong: for each evaluation with wrong answers the causes, the most frequent first.
+    """Why answers were wrong, for each evaluation with wrong answers.
 
     Returns:
-        ``name``, ``number`` of the evaluation, how many were ``wrong``, and ``causes``: each with ``cause``, ``n`` and
-        its ``meaning``.
+        ``name``, ``number`` of the evaluation, how many were ``wrong``, and ``causes``, the most frequent first: each
+        with ``cause``, ``n`` and its ``meaning``.
     """
-    told = []
+    found = []
     for number, one in enumerate(evaluations):
         counted = Counter(row["cause"] for row in one.rows if row["cause"])
         parts = [{"cause": cause, "n": n, "meaning": MEANINGS[cause]} for cause, n in counted.most_common()]
-        told.append({"name": one.name, "number": number, "wrong": counted.total(), "causes": parts})
-    return [one for one in told if one["wrong"]]
+        if parts:
+            found.append({"name": one.name, "number": number, "wrong": counted.total(), "causes": parts})
+    return found
 
 
 def courses(steps: Sequence[Mapping[str, float]]) -> list[dict[str, str]]:
-    """What each drawn figure was over the first and the last tenth of the steps in which it was told."""
-    told = []
+    """What each drawn figure was over the first and the last tenth of the steps that have it."""
+    rows = []
     for name in (name for names in panels(steps).values() for name in names):
-        values = [step[name] for step in steps if name in step]
-        some = max(1, len(values) // _TENTHS)
-        first, last = statistics.fmean(values[:some]), statistics.fmean(values[-some:])
-        told.append({"name": name, "first": f"{first:.3g}", "last": f"{last:.3g}"})
-    return told
+        if values := _values(steps, name):
+            some = max(1, len(values) // _TENTHS)
+            first, last = statistics.fmean(values[:some]), statistics.fmean(values[-some:])
+            rows.append({"name": name, "first": f"{first:.3g}", "last": f"{last:.3g}"})
+    return rows
+
+
+def _values(steps: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    """A figure of the steps that have it."""
+    return [value for step in steps if (value := step.get(name)) is not None and math.isfinite(value)]
 
 
 def resources(training: Training) -> dict[str, str]:
-    """What a run took: as its metrics tell it, then as its summary does."""
+    """What a run took: by its metrics, then by its summary."""
     steps = training.steps
-    told = {"Steps": f"{len(steps):,}"}
-    if seconds := [step["seconds"] for step in steps if "seconds" in step]:
-        told["Time in steps"] = _time(sum(seconds))
-    if speeds := [step["tokens_per_second"] for step in steps if "tokens_per_second" in step]:
-        told["Sampled tokens per second"] = f"{statistics.median(speeds):,.0f}"
-    if peaks := [step["memory_gb"] for step in steps if "memory_gb" in step]:
-        told["Peak memory"] = f"{max(peaks):.1f} GB"
-    if measured := training.summary.get("resources"):
-        told |= _metered(measured)
-    return told
+    rows = {"Steps": f"{len(steps):,}"}
+    if seconds := _values(steps, "seconds"):
+        rows["Time in steps"] = _time(sum(seconds))
+    if speeds := _values(steps, "tokens_per_second"):
+        rows["Sampled tokens per second"] = f"{statistics.median(speeds):,.0f}"
+    if peaks := _values(steps, "memory_gb"):
+        rows["Peak memory"] = f"{max(peaks):.1f} GB"
+    return rows | (_metered(spent) if (spent := training.summary.get("resources")) else {})
 
 
 _CARD, _ENERGY = "Memory on the card", "Energy, {part}"
 
 
 def _metered(spent: Resources) -> dict[str, str]:
-    """What the whole run took, and what could not be measured."""
-    told = {
+    rows = {
         "Time": _time(spent.seconds),
         "Cores busy": f"{spent.cpu_load:.1f}",
         "Peak memory": f"{spent.peak_rss_gb:.1f} GB",
     }
     if spent.peak_vram_gb is not None:
-        told[_CARD] = f"{spent.peak_vram_gb:.1f} GB"
-    told |= {_ENERGY.format(part=part): f"{used:.3g} Wh" for part, used in spent.energy_wh.items()}
+        rows[_CARD] = f"{spent.peak_vram_gb:.1f} GB"
+    rows |= {_ENERGY.format(part=part): f"{used:.3g} Wh" for part, used in spent.energy_wh.items()}
     names = {"peak_vram_gb": _CARD} | {f"energy_wh.{part}": _ENERGY.format(part=part) for part in ("gpu", "cpu")}
     missing = {names.get(name, name.capitalize()): why for name, why in spent.missing.items()}
-    return told | {name: f"not measurable here ({why})" for name, why in missing.items()}
+    return rows | {name: f"not measurable here ({why})" for name, why in missing.items()}
 
 
 def _time(seconds: float) -> str:
@@ -131,5 +135,4 @@ def _time(seconds: float) -> str:
 
 
 def _share(value: float) -> str:
-    """A share as papers print it."""
     return f"{value:.2f}".removeprefix("0")

@@ -62,7 +62,7 @@ class Trajectories {
   }
 
   get shown() { return Number(byId("shown").value); }
-  get beside() { return Number(byId("beside").value); }
+  get compared() { return Number(byId("compared").value); }
 
   fill() {
     const { evaluations, questions } = this.data, last = evaluations.length - 1;
@@ -71,7 +71,7 @@ class Trajectories {
       byId(id).value = value;
     };
     options("shown", [...evaluations.entries()], last);
-    options("beside", [[-1, "nothing"], ...evaluations.entries()], last ? 0 : -1);
+    options("compared", [[-1, "nothing"], ...evaluations.entries()], last ? 0 : -1);
     document.querySelectorAll(".of").forEach((one) => { one.hidden = !last; one.style.display = last ? "" : "none"; });
     const causes = questions.flatMap((one) => one.tries.map((some) => some?.cause)).filter(Boolean);
     const kinds = questions.map((one) => one.kind).filter(Boolean);
@@ -84,7 +84,7 @@ class Trajectories {
   }
 
   verdicts() {
-    const two = this.beside >= 0 && this.beside !== this.shown;
+    const two = this.compared >= 0 && this.compared !== this.shown;
     const names = ["all", "right", "wrong", ...(two ? ["gained", "lost"] : [])];
     const hints = { gained: "Right, where the other was wrong", lost: "Wrong, where the other was right" };
     if (!names.includes(this.verdict)) this.verdict = "all";
@@ -100,7 +100,7 @@ class Trajectories {
   }
 
   listen() {
-    for (const id of ["cause", "kind", "shown", "beside"]) byId(id).addEventListener("change", () => this.changed());
+    for (const id of ["cause", "kind", "shown", "compared"]) byId(id).addEventListener("change", () => this.changed());
     byId("text").addEventListener("input", () => this.changed());
     byId("list").addEventListener("scroll", () => this.draw());
     new ResizeObserver(() => this.draw()).observe(byId("list"));
@@ -110,7 +110,7 @@ class Trajectories {
 
   because({ evaluation, cause }) {
     byId("shown").value = evaluation;
-    if (this.beside === this.shown) byId("beside").value = -1;
+    if (this.compared === this.shown) byId("compared").value = -1;
     [byId("text").value, byId("kind").value, byId("cause").value, this.verdict] = ["", "", cause, "all"];
     this.changed();
     byId("trajectories").scrollIntoView();
@@ -129,19 +129,19 @@ class Trajectories {
     this.chosen = this.data.questions.filter((one) => {
       const shown = one.tries[this.shown];
       return shown && (!cause || shown.cause === cause) && (!kind || one.kind === kind)
-        && this.judged(shown, one.tries[this.beside]) && (!words || this.holds(one, shown, words, holding));
+        && this.judged(shown, one.tries[this.compared]) && (!words || this.holds(one, shown, words, holding));
     });
     byId("count").textContent = `${this.chosen.length.toLocaleString("en")} of ${this.data.questions.length.toLocaleString("en")}`;
     byId("rows").style.height = `${this.chosen.length * ROW}px`;
     this.go(Math.max(0, this.chosen.indexOf(kept)));
   }
 
-  judged(shown, beside) {
+  judged(shown, compared) {
     switch (this.verdict) {
       case "right": return right(shown);
       case "wrong": return !right(shown);
-      case "gained": return right(shown) && beside && !right(beside);
-      case "lost": return !right(shown) && beside && right(beside);
+      case "gained": return right(shown) && compared && !right(compared);
+      case "lost": return !right(shown) && compared && right(compared);
       default: return true;
     }
   }
@@ -192,9 +192,9 @@ class Trajectories {
     return row;
   }
 
-  /* What stands beside comes first: before, then after. */
+  /* What is compared comes first: before, then after. */
   pair(one) {
-    const numbers = [...new Set([this.beside, this.shown])].filter((number) => number >= 0);
+    const numbers = [...new Set([this.compared, this.shown])].filter((number) => number >= 0);
     return numbers.map((number) => [this.data.evaluations[number], one.tries[number]]);
   }
 
@@ -262,8 +262,8 @@ function strip(segments) {
     bar.title = `${tokens} tokens (${names[source]})`;
     return bar;
   });
-  const told = (kind, number, what) => make("span", "", make("i", kind), `${number.toLocaleString("en")} tokens ${what}`);
-  return [make("div", "strip", ...bars), make("div", "legend", told("model", total(true), "trained"), told("", total(false), "masked"))];
+  const entry = (kind, number, what) => make("span", "", make("i", kind), `${number.toLocaleString("en")} tokens ${what}`);
+  return [make("div", "strip", ...bars), make("div", "legend", entry("model", total(true), "trained"), entry("", total(false), "masked"))];
 }
 
 function drawTurn(turn, place, counts, answer, one, wanted, passages) {

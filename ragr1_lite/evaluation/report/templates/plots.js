@@ -21,8 +21,8 @@ function watch(figure) {
     const place = nearest(steps, range[0] + share * (range[1] - range[0]));
     const x = left + (steps[place] - range[0]) / (range[1] - range[0]) * (right - left);
     pointer.setAttribute("d", `M${x} 4V${svg.viewBox.baseVal.height - 18}`);
-    const told = Object.entries(lines).filter(([, all]) => all[place] !== null);
-    values.textContent = [`step ${steps[place]}`, ...told.map(([name, all]) => `${name} ${all[place]}`)].join("\n");
+    const known = Object.entries(lines).filter(([, all]) => all[place] !== null);
+    values.textContent = [`step ${steps[place]}`, ...known.map(([name, all]) => `${name} ${all[place]}`)].join("\n");
     values.hidden = false;
     values.style.left = `${Math.min(event.clientX + 14, innerWidth - values.offsetWidth - 8)}px`;
     values.style.top = `${Math.max(8, event.clientY - values.offsetHeight - 10)}px`;
