@@ -15,8 +15,7 @@ from ragr1_lite.core.events import Notice
 from ragr1_lite.core.rewards import normalize
 from ragr1_lite.core.types import Passage
 from ragr1_lite.datagen.gold.values import Quantity, forms, read_date, read_quantity
-from ragr1_lite.datagen.questions.facts import Fact, read_facts
-from ragr1_lite.datagen.questions.grounding import ground
+from ragr1_lite.datagen.questions.facts import Fact, ground, read_facts
 from ragr1_lite.datagen.questions.structured import facts_of
 from ragr1_lite.retrieval import Bm25Searcher
 
@@ -238,7 +237,7 @@ def test_a_fact_gets_the_title_of_the_passage_that_says_so() -> None:
         ([Fact("Oakvale", "mayor", "Bo Lind")], "fact: no passage says so"),
         ([Fact("Marn", "mayor", "Ada Quill")], "fact: no passage says so"),
         ([Fact("Oakvale", "mayor", one, "Oakvale") for one in ("Ada", "Bo")], "fact: more than one answer"),
-        ([Fact("Rook", "height", "12 m", "Rook")], "fact: several passages bear the subject's name"),
+        ([Fact("Rook", "height", "12 m", "Rook")], "fact: several passages with the subject's name"),
         ([Fact("Rook (a", "height", "12 m", "Rook")], "fact: a name that cannot be asked by"),
     ],
 )

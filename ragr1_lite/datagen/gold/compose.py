@@ -13,12 +13,9 @@ from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.types import Searcher
 from ragr1_lite.data.questions import Question
-from ragr1_lite.datagen.gold.facts import NO_WAY, UNWRITABLE, Fact, Rejected
+from ragr1_lite.datagen.gold.facts import UNWRITABLE, Rejected, required_facts
 from ragr1_lite.datagen.gold.growth import Growth
-from ragr1_lite.datagen.gold.hops import of_hops
 from ragr1_lite.datagen.gold.thoughts import write_plan
-from ragr1_lite.datagen.gold.titles import of_titles
-from ragr1_lite.datagen.gold.triples import of_triples
 
 _PHASE = "Composing"
 _T = TypeVar("_T")
@@ -26,13 +23,7 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class Composed:
-    """What became of a question.
-
-    Attributes:
-        question: The question.
-        plan: Its plan; ``None`` where there is none.
-        reason: Why there is none, one of a few fixed phrases; ``None`` where there is one.
-    """
+    """A question and its plan, or the reason why it has none, one of a few fixed phrases."""
 
     question: Question
     plan: GoldPlan | None = None
@@ -57,9 +48,9 @@ def compose_plans(
     Args:
         questions: With hops, triples or titles.
         searcher: Answers the queries; each round of all questions is one call.
-        mode: Whether a search may hold several queries.
+        mode: Whether a search may hold several queries, up to ``max_queries``.
         k: Passages per query.
-        max_queries: Most queries in a search.
+        max_queries: See ``mode``.
         report: Receives the phase and its progress.
 
     Returns:
@@ -98,22 +89,10 @@ def _grow(
 
 
 def _begin(question: Question, width: int) -> Growth:
-    return Growth(question, _facts(question), width)
-
-
-def _facts(question: Question) -> tuple[Fact, ...]:
-    """What the set says has to be found out, from the most telling of what it says."""
-    if question.hops:
-        return of_hops(question)
-    if question.triples:
-        return of_triples(question)
-    if question.example.titles:
-        return of_titles(question)
-    raise Rejected(NO_WAY)
+    return Growth(question, required_facts(question), width)
 
 
 def _attempt(one: Composed, step: Callable[[], _T]) -> _T | None:
-    """A step's result; where it rejects the question, the reason is kept."""
     try:
         return step()
     except Rejected as rejected:
@@ -122,7 +101,7 @@ def _attempt(one: Composed, step: Callable[[], _T]) -> _T | None:
 
 
 def _write(growth: Growth, protocol: Protocol) -> GoldPlan:
-    """The grown question's plan, if the protocol reads each of its turns back as it was meant."""
+    """The plan, if the protocol reads each of its turns back unchanged."""
     plan = write_plan(growth.question, growth.facts, growth.rounds)
     searches = [protocol.parse_turn(render_turn(step.think, queries=step.queries)).queries for step in plan.steps]
     last = protocol.parse_turn(render_turn(plan.think, answer=plan.answer))

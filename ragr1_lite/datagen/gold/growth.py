@@ -11,18 +11,12 @@ from ragr1_lite.datagen.gold.facts import NOT_FOUND, NOT_SUPPORTED, UNKNOWN, Fac
 from ragr1_lite.datagen.gold.text import clean, keywords, plain, same, stands_in, whole, words
 
 _Ask = tuple[tuple[Fact, ...], list[str]]
-"""What is wanted, and the ways to ask for it."""
+"""The wanted facts, and the ways to ask for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A fact and what says it.
-
-    Attributes:
-        fact: The fact.
-        passage: The gold passage.
-        sentence: The sentence of it; empty where the passage itself was looked for.
-    """
+    """A fact, the gold passage with it, and its sentence there; empty where the passage itself was looked for."""
 
     fact: Fact
     passage: Passage
@@ -31,13 +25,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One search.
-
-    Attributes:
-        wanted: The facts it was to find; empty where the question itself was asked.
-        queries: What was asked.
-        found: What it found, facts among it that were not asked for.
-    """
+    """One search: the facts it was for, none where the question itself was asked; and all that it found."""
 
     wanted: tuple[Fact, ...]
     queries: tuple[str, ...]
@@ -46,14 +34,7 @@ class Round:
 
 @dataclass(slots=True)
 class Growth:
-    """A question under way.
-
-    Attributes:
-        question: The question.
-        facts: What is to be found out.
-        width: Most queries in a round.
-        rounds: What was searched and found so far.
-    """
+    """The searches of a question so far, with at most ``width`` queries in a round."""
 
     question: Question
     facts: Sequence[Fact]
@@ -69,10 +50,10 @@ class Growth:
         return len(self._found) == len(self.facts)
 
     def asks(self) -> list[str]:
-        """Every query that this round may ask: the ways to ask for one fact, then those for the next.
+        """The queries of the next round: all ways to ask for one fact, then those for the next.
 
         Raises:
-            Rejected: There is nothing that could be asked.
+            Rejected: Nothing can be asked.
         """
         known = "\n".join([self.question.example.question, *(whole(one.passage) for one in self._found.values())])
         ready = [fact for at, fact in enumerate(self.facts) if at not in self._found and self._ready(fact)]
@@ -85,7 +66,7 @@ class Growth:
         return [text for _, texts in self._asking for text in texts]
 
     def take(self, results: Iterable[tuple[Passage, ...]]) -> None:
-        """Takes what the queries of :meth:`asks` retrieved and keeps, of each fact's ways, the first that found it.
+        """Takes what the queries of :meth:`asks` retrieved; of each fact's ways, the first that found it is kept.
 
         Raises:
             Rejected: No way found a fact.
@@ -116,7 +97,7 @@ class Growth:
         return bool(words(text)) and text.casefold() not in {q.casefold() for one in self.rounds for q in one.queries}
 
     def _opening(self) -> list[str]:
-        """What the question asks, where no gold passage's name is known: once at first and once with what was found."""
+        """The question as queries, where no gold passage is known by name: once at first, once after a first find."""
         begun = bool(self.rounds)
         if any(fact.values for fact in self.facts) or any(not one.wanted for one in self.rounds[begun:]):
             raise Rejected(UNKNOWN)
@@ -127,19 +108,19 @@ class Growth:
         return list(dict.fromkeys(texts))
 
     def _rest(self, asked: str) -> str:
-        """What the passages found leave open, with the last one's name."""
+        """The question's words that the found passages do not hold, after the last passage's name."""
         found = [one.passage for one in self._found.values()]
         there = set(words(" ".join(map(whole, found))).split())
         rest = [word for word in keywords(asked).split() if not set(words(word).split()) & there]
         return clean(" ".join([plain(found[-1].title), *rest]))
 
     def _golden(self, passages: Iterable[Passage]) -> list[Passage]:
-        """The gold ones of some passages; all of them where the set names none."""
+        """The gold passages among some; all of them where the set names none."""
         titles = self.question.example.titles
         return [one for one in passages if not titles or any(same(one.title, title) for title in titles)]
 
     def _free(self, passages: Iterable[Passage]) -> list[Passage]:
-        """The passages that say nothing yet, where the set names at least one for each fact."""
+        """The passages without a found fact, where the set names at least one passage for each fact."""
         if len(self.question.example.titles) < len(self.facts):
             return list(passages)
         taken = {one.passage.id for one in self._found.values()}
@@ -159,9 +140,9 @@ def _about(fact: Fact, passages: Iterable[Passage]) -> bool:
 
 
 def _find(fact: Fact, passages: Iterable[Passage]) -> Found | None:
-    """The fact in the first passage that says it, in that of its own title first."""
+    """The fact in the first passage that holds it, its own title's first."""
     for passage in sorted(passages, key=lambda passage: not same(passage.title, fact.title)):
-        sentence = fact.spoken_in(passage)
+        sentence = fact.sentence_in(passage)
         if sentence is not None:
             return Found(fact, passage, sentence)
     return None

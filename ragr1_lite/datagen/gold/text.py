@@ -1,4 +1,4 @@
-"""What stands in a text: whole words, accents, hyphens and articles aside; and sentences short enough to quote."""
+"""What stands in a text, by whole words without accents, hyphens and articles; and sentences short enough to quote."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from ragr1_lite.core.protocol import disarm
 from ragr1_lite.core.rewards import normalize
 from ragr1_lite.core.types import Passage
 
-LONGEST_QUOTE = 32
+_LONGEST_QUOTE = 32
 """Words of a sentence that a thought may quote."""
-
 _STEM = 5
-"""Letters by which two words are taken for forms of one, where sentences are only chosen by it."""
+"""Letters by which two words count as forms of one, where a sentence is chosen."""
 
 _JOINTS = re.compile(r"[-‐‑–—/]")
 _GENITIVE = re.compile(r"['’]s\b", re.IGNORECASE)
@@ -44,7 +43,7 @@ def _split(text: str) -> str:
 
 
 def stands_in(value: str, text: str) -> bool:
-    """Whether a value's words stand in a text, all of them in a row; short capitals as such, so that US is not "us".
+    """Whether a value's words stand in a text in a row; short capitals only as capitals, so that US is not "us".
 
     >>> stands_in("U.S.", "He told us."), stands_in("U.S.", "Most US airports do.")
     (False, True)
@@ -56,7 +55,7 @@ def stands_in(value: str, text: str) -> bool:
 
 
 def trusted(answers: Sequence[str]) -> list[str]:
-    """The accepted answers that support anything by standing in a text: not "it", an alias of Italy's."""
+    """The accepted answers that are evidence where they stand in a text: not "it", an alias of Italy's."""
     return [one for at, one in enumerate(answers) if at == 0 or len(words(one)) > 3]
 
 
@@ -66,13 +65,13 @@ def same(one: str, other: str) -> bool:
 
 
 def content(text: str) -> list[str]:
-    """The words that carry meaning, each once, in order; all words where none does."""
+    """The words of a text that are no stop words, each once, in order; all words where every one is."""
     split = words(text).split()
     return list(dict.fromkeys(one for one in split if one not in _STOP)) or split
 
 
 def share(text: str, other: str) -> float:
-    """Which share of a text's meaningful words stands in another text, from 0 to 1."""
+    """The share of a text's :func:`content` words that stand in another text, from 0 to 1."""
     wanted, there = content(text), set(words(other).split())
     return sum(one in there for one in wanted) / len(wanted) if wanted else 0.0
 
@@ -93,7 +92,7 @@ def whole(passage: Passage) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; initials, common abbreviations and what stands in brackets end none.
+    """The sentences of a text; initials, common abbreviations and brackets end none.
 
     >>> sentences("B. Reeves Eason (pron. Eeson) died. Mr. Lee was born in 1956.")
     ['B. Reeves Eason (pron. Eeson) died.', 'Mr. Lee was born in 1956.']
@@ -107,27 +106,21 @@ def sentences(text: str) -> list[str]:
     return whole
 
 
-def cut(sentence: str, value: str) -> str:
-    """At most :data:`LONGEST_QUOTE` words of a sentence, those around a value that stands in it; else its first."""
+def _cut(sentence: str, value: str) -> str:
+    """At most :data:`_LONGEST_QUOTE` words of a sentence, those around a value that stands in it; else its first."""
     split = sentence.split()
-    if len(split) <= LONGEST_QUOTE:
+    if len(split) <= _LONGEST_QUOTE:
         return sentence
-    first, last = _where(split, value)
-    begin = max(0, min(first - 2, last - LONGEST_QUOTE)) if last > LONGEST_QUOTE else 0
-    end = max(begin + LONGEST_QUOTE, last)
+    last = next((end for end in range(1, len(split) + 1) if stands_in(value, " ".join(split[:end]))), 0)
+    first = next((at for at in range(last - 1, -1, -1) if stands_in(value, " ".join(split[at:last]))), 0)
+    begin = max(0, min(first - 2, last - _LONGEST_QUOTE)) if last > _LONGEST_QUOTE else 0
+    end = max(begin + _LONGEST_QUOTE, last)
     return ("… " if begin else "") + " ".join(split[begin:end]) + (" …" if end < len(split) else "")
 
 
-def _where(split: Sequence[str], value: str) -> tuple[int, int]:
-    """The words of a split text, from and to, in which a value stands; none at the beginning where it does not."""
-    last = next((end for end in range(1, len(split) + 1) if stands_in(value, " ".join(split[:end]))), 0)
-    first = next((at for at in range(last - 1, -1, -1) if stands_in(value, " ".join(split[at:last]))), 0)
-    return first, last
-
-
 def quote(passage: Passage, sentence: str, value: str = "") -> str:
-    """A sentence under its passage's title, ready for a thought: protocol tags in it are harmless."""
-    text = cut(sentence, value)
+    """A sentence under its passage's title, its protocol tags disarmed."""
+    text = _cut(sentence, value)
     end = "" if text.endswith((".", "!", "?", "…", '."', ".)")) else "."
     return disarm(f"{plain(passage.title)}: {text}{end}" if passage.title else f"{text}{end}")
 
@@ -139,7 +132,7 @@ def join(parts: Iterable[str]) -> str:
 
 
 def closest(passage: Passage, about: str, wanted: Callable[[str], bool]) -> str:
-    """The sentence of a passage that is wanted, and of several the one closest in words to a question."""
+    """The wanted sentence of a passage; of several, the one closest in words to a question."""
     asked = {word[:_STEM] for word in content(about)} - {word[:_STEM] for word in content(passage.title)}
 
     def closeness(sentence: str) -> tuple[bool, int]:
@@ -149,7 +142,7 @@ def closest(passage: Passage, about: str, wanted: Callable[[str], bool]) -> str:
 
 
 def keywords(question: str) -> str:
-    """The words of a question that one searches for.
+    """A question without its stop words, as a query.
 
     >>> keywords("What is the usual snowfall in Washington, D.C.?")
     'usual snowfall Washington D.C.'

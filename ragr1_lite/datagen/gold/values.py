@@ -1,18 +1,34 @@
-"""Dates and quantities as they are written, so that they can be compared and recognised in other forms."""
+"""Dates and quantities, in every form that evidence, passages and answers write them in."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from ragr1_lite.datagen.gold.dates import Date, date
+Date = tuple[int, int, int]
+"""Year, month and day; 0 where it is not given."""
 
-MONTHS = "January February March April May June July August September October November December".split()
-_MONTH = "|".join(MONTHS)
+_MONTHS = "January February March April May June July August September October November December".split()
+_MONTH = "|".join(_MONTHS)
 DATE = rf"(?:(?:{_MONTH}) \d{{1,2}}, \d{{4}}|\d{{1,2}} (?:{_MONTH}) \d{{4}}|\d{{4}}-\d\d-\d\d)"
 """A pattern of whole dates: ``October 5, 1987``, ``5 October 1987``, ``1987-10-05``."""
 
+_NAMED_MONTH = f"(?P<month>{_MONTH})"
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>\d{3,4})(?!\d)"
+_FORMS = [
+    re.compile(rf"\b{form}", re.IGNORECASE)
+    for form in (
+        rf"{_DAY}(?: of)? {_NAMED_MONTH},? {_YEAR}",
+        rf"{_NAMED_MONTH} {_DAY},? {_YEAR}",
+        rf"{_NAMED_MONTH},? {_YEAR}",
+        _YEAR,
+    )
+]
+_RUN_TOGETHER = re.compile(rf"(?<=\b\d{{4}})(?=\d{{1,2}} (?:{_MONTH}))", re.IGNORECASE)
+"""Between the year and the day of "190030 April", where sets lost the dash."""
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+
 _NUMBER = re.compile(
     r"(?P<sign>[-−]?)(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
     r"(?: (?P<power>thousand|million|billion))?(?P<gap> ?)(?P<unit>[^\W\d_][\w²³/ ]{0,24}|°[CF]?|%|)"
@@ -42,8 +58,47 @@ class Quantity:
     unit: str = ""
 
 
+def dates(text: str) -> list[Date]:
+    """The dates that stand in a text, in order.
+
+    >>> dates("born 5 October 1987; active since May 2005")
+    [(1987, 10, 5), (2005, 5, 0)]
+    """
+    text = _RUN_TOGETHER.sub(" ", text)
+    found: dict[int, Date] = {}
+    for form in _FORMS:
+        for match in form.finditer(text):
+            parts = match.groupdict()
+            month = _MONTHS.index(parts["month"].title()) + 1 if parts.get("month") else 0
+            found[match.start()] = (int(parts["year"]), month, int(parts.get("day") or 0))
+            text = text[: match.start()] + "." * len(match[0]) + text[match.end() :]
+    return [found[at] for at in sorted(found)]
+
+
+def date(text: str) -> Date | None:
+    """The date that a text is, and nothing but it."""
+    found = dates(text)
+    rest = re.sub(_MONTH, "", text, flags=re.IGNORECASE)
+    return found[0] if len(found) == 1 and not re.sub(r"[\W\d]|st|nd|rd|th|of", "", rest) else None
+
+
+def dated(value: Date, sentence: str) -> bool:
+    """Whether a date stands in a sentence with all that is known of it: day, month and year, or less."""
+    return any(all(ours in (0, theirs) for ours, theirs in zip(value, other, strict=True)) for other in dates(sentence))
+
+
+def write(day: Date) -> str:
+    """A date as a thought writes it.
+
+    >>> write((1987, 10, 5))
+    '5 October 1987'
+    """
+    year, month, number = day
+    return " ".join([*([str(number)] if number else []), *([_MONTHS[month - 1]] if month else []), str(year)])
+
+
 def read_date(text: str, *, years: bool = False) -> Date | None:
-    """The date that a text is, and nothing else; a year alone only where it is asked for.
+    """The possible date that a text is, ISO dates too; a year alone only with ``years``.
 
     >>> read_date("5 October 1987"), read_date("1987-10-05"), read_date("1987")
     ((1987, 10, 5), (1987, 10, 5), None)
@@ -70,7 +125,7 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def forms(text: str) -> tuple[str, ...]:
-    """Every way of writing an answer, as it stands first: dates, thousands separators, units.
+    """Every way of writing an answer, its own first: dates, thousands separators, units.
 
     >>> forms("1,200 m")
     ('1,200 m', '1200 m', '1,200', '1200', '1,200 metres', '1,200 meters')
@@ -89,10 +144,9 @@ def forms(text: str) -> tuple[str, ...]:
 
 
 def _days(year: int, month: int, day: int) -> tuple[str, ...]:
-    """How a day is written; nothing where the day is not known."""
     if not (month and day):
         return ()
-    name = MONTHS[month - 1]
+    name = _MONTHS[month - 1]
     return f"{name} {day}, {year}", f"{day} {name} {year}", f"{year:04}-{month:02}-{day:02}"
 
 

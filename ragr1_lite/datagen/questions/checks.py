@@ -1,17 +1,20 @@
-"""What every question must stand: its passages are found again, and it is not answered without them."""
+"""What every question must pass: its passages are found again, and it is not answered without them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.questions import to_row
-from ragr1_lite.datagen.questions.asking import Asker
 from ragr1_lite.datagen.questions.facts import holds
 from ragr1_lite.datagen.questions.rules import Made, Sought
+from ragr1_lite.datagen.questions.teacher import Asker
 from ragr1_lite.files.journal import Rows
 
-Found = tuple[Passage, ...]
+_Found = tuple[Passage, ...]
 
 
 def judge(made: Sequence[Made], searcher: Searcher, k: int, asker: Asker | None) -> Rows:
@@ -21,11 +24,11 @@ def judge(made: Sequence[Made], searcher: Searcher, k: int, asker: Asker | None)
         made: The questions.
         searcher: Has to find their passages.
         k: Among so many per query.
-        asker: A teacher, which must not know the answers, and must see them in what was found; without one, neither
-            is tried.
+        asker: A teacher that must not know the answers, and must find them in the passages; if there is one.
     """
-    found = _search(made, searcher, k)
-    reasons = [one.reason or _not_found(one, their) for one, their in zip(made, found, strict=True)]
+    results = iter(searcher.search([sought.query for one in made for sought in one.sought], k))
+    found = [[next(results) for _ in one.sought] for one in made]
+    reasons = [one.reason or _not_found(one, passages) for one, passages in zip(made, found, strict=True)]
     if asker is not None:
         left = [number for number, reason in enumerate(reasons) if not reason]
         for number, reply in zip(left, asker.answer_unread([_text(made[one]) for one in left]), strict=True):
@@ -41,20 +44,13 @@ def judge(made: Sequence[Made], searcher: Searcher, k: int, asker: Asker | None)
     ]
 
 
-def _search(made: Sequence[Made], searcher: Searcher, k: int) -> list[list[Found]]:
-    """What each question's searches find, all of them in one call."""
-    results = iter(searcher.search([sought.query for one in made for sought in one.sought], k))
-    return [[next(results) for _ in one.sought] for one in made]
+def _not_found(made: Made, found: Sequence[_Found]) -> str:
+    return "" if all(map(_is_among, made.sought, found)) else "passage not found again"
 
 
-def _not_found(made: Made, found: Sequence[Found]) -> str:
-    there = all(map(_is_among, made.sought, found))
-    return "" if there else "passage not found again"
-
-
-def _is_among(sought: Sought, found: Found) -> bool:
-    own = [passage for passage in found if passage.title == sought.title]
-    return any(not sought.forms or holds(passage.text, sought.forms) for passage in own)
+def _is_among(sought: Sought, found: _Found) -> bool:
+    titled = [passage for passage in found if passage.title == sought.title]
+    return any(not sought.forms or holds(passage.text, sought.forms) for passage in titled)
 
 
 def _text(made: Made) -> str:
@@ -63,3 +59,45 @@ def _text(made: Made) -> str:
 
 def _answers(made: Made, reply: str) -> bool:
     return made.question is not None and holds(reply, made.question.example.answers)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of passages, facts and questions; no more than ``limit`` questions are kept."""
+
+    limit: int | None = None
+    passages: int = 0
+    facts: int = 0
+    questions: int = 0
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    _ids: set[str] = field(default_factory=set)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are enough questions."""
+        return self.limit is not None and len(self.kept) >= self.limit
+
+    def take(self, rows: Rows) -> None:
+        """Counts rows of :func:`judge` until there are enough; a question that was kept already is a duplicate."""
+        for row in rows:
+            if self.full:
+                return
+            self.questions += 1
+            question = row.get("question")
+            if question is None or question["id"] in self._ids:
+                self.rejected[row.get("rejected", "duplicate")] += 1
+                continue
+            self._ids.add(question["id"])
+            self.kept.append(question)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts."""
+        return {
+            "passages": self.passages,
+            "facts": self.facts,
+            "questions": self.questions,
+            "kept": len(self.kept),
+            "rejected": dict(self.rejected.most_common()),
+            "by_kind": dict(Counter(row["kind"] for row in self.kept)),
+        }

@@ -1,33 +1,41 @@
-"""Facts as triples: what a question asks for, of what, and the answer; and the files they come in."""
+"""Facts as triples: read from files, and grounded in the passages of an index."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from ragr1_lite.core.events import Report, ignore
-from ragr1_lite.datagen.gold.text import stands_in
+from ragr1_lite.core.types import Passage, Searcher
+from ragr1_lite.datagen.gold.text import plain, sentences, stands_in, words
+from ragr1_lite.datagen.gold.values import forms, read_date, read_quantity
+from ragr1_lite.datagen.questions.wording import is_dated, relation_name
 from ragr1_lite.files.json_lines import BadLine, BadLines, parsed
 from ragr1_lite.files.reading import rows_of
 from ragr1_lite.files.rows import Row, Wanted
 from ragr1_lite.files.sources import find_rows
 
-FORM = (
+_FORM = (
     'A line of a facts file looks like {"subject": "…", "relation": "…", "object": "…"}, or holds them as "evidences"; '
     "a table has these columns."
 )
 _KEYS = (("subject",), ("relation", "predicate", "property"), ("object", "value"))
-FACTS = Wanted(
+_WANTED = Wanted(
     what="facts file",
     hint="Facts are JSON lines (.jsonl), a JSON array (.json), a table (.tsv, .csv, .parquet) or hub:OWNER/NAME.",
-    line=FORM,
-    table=FORM,
+    line=_FORM,
+    table=_FORM,
     keys=(*chain(*_KEYS), "evidences"),
     needed=("subject", "evidences"),
     unnamed=lambda first: None,
 )
+_SEARCHED = 10
+"""Passages searched for a fact and for its subject's namesakes."""
+_AT_ONCE = 256
+_LONGEST_NAME = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,11 @@ class Fact:
     """The ``relation`` of ``subject`` is ``object``.
 
     Attributes:
-        subject: As a question calls it.
+        subject: As a question names it.
         relation: A noun.
         object: The answer.
-        title: The passage that says so, where it is known.
-        key: The subject as its source calls it: another fact's object leads to it by this name alone.
+        title: The passage with the fact, where it is known.
+        key: The subject as its source names it: another fact's object leads to it by this name alone.
     """
 
     subject: str
@@ -50,12 +58,12 @@ class Fact:
 
     @property
     def triple(self) -> tuple[str, str, str]:
-        """Without its source."""
+        """The fact without its source."""
         return self.subject, self.relation, self.object
 
 
 def holds(text: str, forms: Sequence[str]) -> bool:
-    """Whether one of the forms stands in a text, whole words of it."""
+    """Whether one of the forms stands in a text, by whole words."""
     return any(stands_in(form, text) for form in forms)
 
 
@@ -65,9 +73,9 @@ def read_facts(path: Path, report: Report = ignore) -> Iterator[Fact]:
     Raises:
         DataError: The file is missing, of another form, or has no fact.
     """
-    source = find_rows(path, FACTS)
-    rows = ((source.place(place), row) for place, row in rows_of(source, FACTS))
-    for facts in parsed(rows, _parse, BadLines(FORM, "rows"), path, report):
+    source = find_rows(path, _WANTED)
+    rows = ((source.place(place), row) for place, row in rows_of(source, _WANTED))
+    for facts in parsed(rows, _parse, BadLines(_FORM, "rows"), path, report):
         yield from facts
 
 
@@ -89,3 +97,79 @@ def _fact(triple: Sequence[object]) -> Fact:
     if any(text.count('"') % 2 for text in texts):
         raise BadLine("has quotes that do not fit")
     return Fact(*texts)
+
+
+def ground(facts: Iterable[Fact], searcher: Searcher) -> tuple[list[Fact], Counter[str]]:
+    """Finds the passage of each fact and a name for its subject that means one thing; drops facts with two objects.
+
+    Args:
+        facts: As they were read; those without a title are looked for in the index.
+        searcher: The index.
+
+    Returns:
+        The facts that questions can be made of, in order, with their passage's title and the subject's name; and how
+        many others were rejected for which reason.
+    """
+    rejected: Counter[str] = Counter()
+    groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    for one in _placed(facts, searcher):
+        if isinstance(one, str):
+            rejected[one] += 1
+        else:
+            groups[words(one.subject), one.relation].append(one)
+    kept = []
+    for group in groups.values():
+        if len({_meaning(fact) for fact in group}) > 1:
+            rejected["fact: more than one answer"] += len(group)
+            continue
+        kept.append(group[0])
+        rejected["fact: said twice"] += len(group) - 1
+    return kept, +rejected
+
+
+def _meaning(fact: Fact) -> object:
+    """What equal objects have in common, however they are written."""
+    text = plain(fact.object)
+    return read_date(text, years=is_dated(fact.relation)) or read_quantity(text) or words(text)
+
+
+def _placed(facts: Iterable[Fact], searcher: Searcher) -> Iterator[Fact | str]:
+    """Each fact with its passage's title and a name of its own, or why it has none."""
+    source = iter(facts)
+    while batch := list(islice(source, _AT_ONCE)):
+        queries = [query for fact in batch for query in (plain(fact.subject), f"{plain(fact.subject)} {fact.relation}")]
+        found = iter(searcher.search(queries, _SEARCHED))
+        for fact in batch:
+            fact = replace(fact, relation=relation_name(fact.relation), key=fact.subject)
+            yield _place(fact, (*next(found), *next(found)))
+
+
+def _place(fact: Fact, passages: Sequence[Passage]) -> Fact | str:
+    name = plain(fact.subject)
+    bare = words(name)
+    if not bare or fact.subject.count("(") != fact.subject.count(")") or len(bare.split()) > _LONGEST_NAME:
+        return "fact: a name that cannot be asked by"
+    own = {passage.title for passage in passages if words(plain(passage.title)) == bare}
+    titles = [fact.title] if fact.title else _titles_with(fact, passages, own)
+    if not titles:
+        return "fact: no passage says so"
+    title = fact.subject if fact.subject in titles else titles[0]
+    if len(own) <= 1:
+        return replace(fact, subject=name, title=title)
+    if title not in own or title == plain(title) or (len(titles) > 1 and title != fact.subject):
+        return "fact: several passages with the subject's name"
+    return replace(fact, subject=title, title=title)
+
+
+def _titles_with(fact: Fact, passages: Iterable[Passage], own: set[str]) -> list[str]:
+    """Titles of the passages with a fact: those about its subject, else those with both in one sentence or line."""
+    wanted, name = forms(plain(fact.object)), [plain(fact.subject)]
+    having = [passage for passage in passages if holds(passage.text, wanted)]
+    about = [passage.title for passage in having if passage.title in own]
+    others = (passage for passage in having if holds(passage.text, name))
+    both = [one.title for one in others if any(holds(part, name) and holds(part, wanted) for part in _parts(one))]
+    return list(dict.fromkeys(about or both))
+
+
+def _parts(passage: Passage) -> list[str]:
+    return [sentence for line in passage.text.splitlines() for sentence in sentences(line)]

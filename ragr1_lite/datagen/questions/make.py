@@ -19,14 +19,11 @@ from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseSt
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.endpoint import Connection
-from ragr1_lite.datagen.questions.asking import Asker
-from ragr1_lite.datagen.questions.checks import judge
-from ragr1_lite.datagen.questions.facts import Fact, read_facts
-from ragr1_lite.datagen.questions.grounding import ground
+from ragr1_lite.datagen.questions.checks import Tally, judge
+from ragr1_lite.datagen.questions.facts import Fact, ground, read_facts
 from ragr1_lite.datagen.questions.rules import RULES, Made
 from ragr1_lite.datagen.questions.structured import facts_of
-from ragr1_lite.datagen.questions.tally import Tally
-from ragr1_lite.datagen.questions.teacher import draw_positions, write_questions
+from ragr1_lite.datagen.questions.teacher import Asker, draw_positions, write_questions
 from ragr1_lite.datagen.teachers import Teacher, open_teacher
 from ragr1_lite.files.journal import Journal, Rows
 from ragr1_lite.retrieval import open_searcher

@@ -10,21 +10,20 @@ from dataclasses import dataclass
 
 from ragr1_lite.core.types import Example
 from ragr1_lite.data.questions import Question
-from ragr1_lite.datagen.gold.dates import Date
 from ragr1_lite.datagen.gold.text import plain, words
-from ragr1_lite.datagen.gold.values import Quantity, forms
+from ragr1_lite.datagen.gold.values import Date, Quantity, forms
 from ragr1_lite.datagen.questions.facts import Fact, holds
 from ragr1_lite.datagen.questions.wording import NoWording, ask, compare, phrase, value_of
 
-NEAR = 0.1
+_NEAR = 0.1
 """Two quantities are a near tie where the smaller one is within this share of the larger one."""
-NEAR_YEARS = 1
-"""Two dates are, where their years are no further apart than this."""
+_NEAR_YEARS = 1
+"""Two dates are a near tie where their years differ by no more than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """A passage that a search has to find: by its title and by what must stand in it."""
+    """A passage that a search has to find: by its title, and one of the forms that must stand in it."""
 
     query: str
     title: str
@@ -33,13 +32,7 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A question that was made and what has to be found for it; or only why there is none.
-
-    Attributes:
-        question: The question; ``None`` where it was turned down already.
-        sought: One per step.
-        reason: Why it was turned down; empty where it was not.
-    """
+    """A question and the passages that a search has to find for it, one per step; or why there is none."""
 
     question: Question | None
     sought: tuple[Sought, ...] = ()
@@ -47,13 +40,13 @@ class Made:
 
 
 def turned_down(reason: str) -> Made:
-    """No question, and why."""
+    """No question, for a reason."""
     return Made(None, reason=reason)
 
 
 def make_one_hop(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
-    """``What is the mayor of Oakvale?``, once for every fact."""
-    for fact in _shuffled(facts, draw):
+    """``Who is the mayor of Oakvale?``, once for every fact."""
+    for fact in draw.sample(facts, len(facts)):
         try:
             question = ask(fact.relation, fact.subject, fact.object)
         except NoWording:
@@ -71,7 +64,7 @@ def make_bridges(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
     by_subject: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         by_subject[words(fact.key)].append(fact)
-    for first in _shuffled(facts, draw):
+    for first in draw.sample(facts, len(facts)):
         for second in by_subject.get(words(first.object), ()):
             if words(second.subject) != words(first.subject):
                 yield _bridge(first, second)
@@ -129,17 +122,13 @@ def _sought(fact: Fact) -> Sought:
 
 def _is_near(first: Date | Quantity, second: Date | Quantity) -> bool:
     if isinstance(first, tuple):
-        return abs(_key(first)[0] - _key(second)[0]) <= NEAR_YEARS
+        return abs(_key(first)[0] - _key(second)[0]) <= _NEAR_YEARS
     low, high = sorted(abs(_key(value)[0]) for value in (first, second))
-    return _key(first) == _key(second) or high - low <= NEAR * high
+    return _key(first) == _key(second) or high - low <= _NEAR * high
 
 
 def _key(value: Date | Quantity) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value.number,)
-
-
-def _shuffled(facts: Sequence[Fact], draw: random.Random) -> list[Fact]:
-    return draw.sample(facts, len(facts))
 
 
 def question_id(kind: str, question: str) -> str:
@@ -152,4 +141,4 @@ RULES: Mapping[str, Callable[[Sequence[Fact], random.Random], Iterator[Made]]] =
     "bridge": make_bridges,
     "comparison": make_comparisons,
 }
-"""By kind of question."""
+"""What makes the questions of each kind."""

@@ -1,12 +1,13 @@
 """Facts that a passage holds in a form that cannot be misread: ``Key: value`` lines, tables, a few sure sentences.
 
-A wrong question costs more than a missing one: whatever may mean something else is left out.
+A wrong question costs more than a missing one: what may mean something else is left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 
 from ragr1_lite.core.rewards import normalize
 from ragr1_lite.core.types import Passage
@@ -18,7 +19,7 @@ _PAIR = re.compile(
     r"(?:[-*•+] +)?\*{0,2}([^\W\d_][^\W\d_'’ -]{0,38}[^\W\d_](?: [^\W\d_'’-]+)*)\*{0,2} ?:\*{0,2} +(\S.*)"
 )
 _RULE = re.compile(r"\|?(?: *:?-+:? *\|)+(?: *:?-+:? *)?")
-_LATER_PIECE = re.compile(r"#(?!1$)\d+$")
+_LATER_PASSAGE = re.compile(r"#(?!1$)\d+$")
 _LONGEST_KEY, _LONGEST_VALUE = 4, 8
 _NOT_IN_VALUES = re.compile(r"[,;:?!|<>{}\[\]=*`]|//| (?:and|or|und|et|&) ", re.IGNORECASE)
 _NOT_KEYS = frozenset("""
@@ -28,24 +29,7 @@ _NOT_KEYS = frozenset("""
 _SPEECH = frozenset(
     "also and are as asked but he i if is it or said say says she that then they this was we when you".split()
 )
-_ABBREVIATIONS = (
-    "Dr",
-    "Mr",
-    "Mrs",
-    "Ms",
-    "St",
-    "Mt",
-    "Ft",
-    "Jr",
-    "Sr",
-    "Prof",
-    "Gen",
-    "Col",
-    "Capt",
-    "Sgt",
-    "No",
-    "Rev",
-)
+_ABBREVIATIONS = tuple("Dr Mr Mrs Ms St Mt Ft Jr Sr Prof Gen Col Capt Sgt No Rev".split())
 _GENERIC = frozenset("data details facts figures information overview profile summary".split()) | {
     "at a glance", "basic data", "basic facts", "in brief", "key data", "key facts", "key figures", "quick facts",
 }  # fmt: skip
@@ -72,7 +56,7 @@ _VAGUE = frozenset("""
 
 
 def facts_of(passage: Passage) -> Iterator[Fact]:
-    """Yields what a passage says about its title, and what its tables say about their rows."""
+    """A passage's facts about its title, and its tables' facts about their rows."""
     if not normalize(plain(passage.title)):
         return
     lines = [line.strip() for line in passage.text.split("\n")]
@@ -82,12 +66,12 @@ def facts_of(passage: Passage) -> Iterator[Fact]:
 
 
 def _pairs(passage: Passage, lines: list[str]) -> Iterator[Fact]:
-    """``Key: value`` lines, which are the title's unless another heading stands over them.
+    """``Key: value`` lines, which are about the title unless another heading stands over them.
 
-    What a later piece of a document begins with may stand under a heading that is in the piece before.
+    The first lines of a document's later passages may belong to a heading in the passage before.
     """
     names = {normalize(passage.title), normalize(plain(passage.title))} | _GENERIC
-    ours = not _LATER_PIECE.search(passage.id)
+    ours = not _LATER_PASSAGE.search(passage.id)
     for line in lines:
         pair = _PAIR.fullmatch(line)
         if pair is None:
@@ -104,30 +88,22 @@ def _is_heading(line: str) -> bool:
 
 
 def _tables(passage: Passage, lines: list[str]) -> Iterator[Fact]:
-    """Rows under a header, in Markdown's form or as an index keeps them: cells with bars between.
+    """Rows of cells between bars, under a header.
 
     A table at the beginning of a text may be the end of one: it has no header unless a rule is under its first row.
     """
-    start = 0
-    while start < len(lines):
-        rows = [_cells(line) for line in _table_at(lines, start)]
-        if rows:
-            ruled = len(rows) > 1 and not rows[1]
-            body = [row for row in rows[1:] if row]
-            if (ruled or start > 0) and all(len(row) == len(rows[0]) for row in body) and _is_header(rows[0]):
-                yield from _rows(passage, rows[0], body)
-        start += len(rows) or 1
-
-
-def _table_at(lines: list[str], start: int) -> list[str]:
-    end = start
-    while end < len(lines) and "|" in lines[end]:
-        end += 1
-    return lines[start:end]
+    for number, (barred, group) in enumerate(groupby(lines, key=lambda line: "|" in line)):
+        if not barred:
+            continue
+        header, *rows = map(_cells, group)
+        ruled = rows[:1] == [[]]
+        body = [row for row in rows if row]
+        if (ruled or number > 0) and all(len(row) == len(header) for row in body) and _is_header(header):
+            yield from _rows(passage, header, body)
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a row; none of the rule under a header."""
+    """The cells of a row; none for the rule under a header."""
     if _RULE.fullmatch(line):
         return []
     return [cell.strip().strip("*") for cell in line.removeprefix("|").removesuffix("|").split("|")]
@@ -160,7 +136,7 @@ def _sentences(passage: Passage) -> Iterator[Fact]:
             yield Fact(found[2], found[1], found[3], passage.title)
     for found in _IS_THE.finditer(text):
         named = _about(title, found[1]) or _about(title, found[3])
-        if named and _starts(text, found.start()) and found[2] in _ONE:
+        if named and _begins_sentence(text, found.start()) and found[2] in _ONE:
             yield Fact(found[3], found[2], found[1], passage.title)
 
 
@@ -174,13 +150,12 @@ def _is_sure(relation: str) -> bool:
     return not _VAGUE & {*words} and words[-1] != "s" and not words[-1].endswith("ed")
 
 
-def _starts(text: str, position: int) -> bool:
-    """Whether a sentence begins there."""
+def _begins_sentence(text: str, position: int) -> bool:
     return position == 0 or text[position - 2 : position] in (". ", "! ", "? ")
 
 
 def _is_key(text: str) -> bool:
-    """Whether a text may name a relation: not a label of the text, not the beginning of a sentence."""
+    """Whether a text may name a relation: no label of the text, no beginning of a sentence."""
     words = text.lower().split()
     return 0 < len(words) <= _LONGEST_KEY and not _NOT_KEYS & {words[0], words[-1]} and not _SPEECH & {*words}
 

@@ -1,37 +1,108 @@
-"""Questions that a teacher writes about a passage, or about one and another that goes with it."""
+"""A teacher asked in free text: to write questions about passages, to answer one unread, or from documents."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ragr1_lite.core.types import Example, Passage, Searcher
+from ragr1_lite.core.events import ignore
+from ragr1_lite.core.protocol import disarm, render_documents
+from ragr1_lite.core.types import Example, Passage, Sampler, SampleRequest, Searcher
 from ragr1_lite.data.questions import Question
 from ragr1_lite.datagen.gold.text import plain, stands_in, words
 from ragr1_lite.datagen.gold.values import forms
-from ragr1_lite.datagen.questions.asking import Asker, prompt
 from ragr1_lite.datagen.questions.facts import holds
 from ragr1_lite.datagen.questions.rules import Made, Sought, question_id, turned_down
 
-TEMPERATURE = 0.7
+_TEMPERATURE = 0.7
 """Of writing; answers are checked greedily."""
-
 _AROUND = 8
 _LONGEST_ANSWER = 12
 
+_FORM = "Write nothing but: <question>…</question><answer>…</answer>"
+_WRITE = {
+    "one-hop": (
+        "Write a question whose answer is a name, a date or a number in this passage. Name what the question is about: "
+        f"its reader does not see the passage. Copy the answer from the passage.\n{{passages}}\n{_FORM}"
+    ),
+    "bridge": (
+        "Write a question that needs both passages. Begin from {first}, describe {second} without naming it, and ask "
+        "for a name, a date or a number that only the second passage has. Copy the answer from there.\n"
+        f"{{passages}}\n{_FORM}"
+    ),
+    "comparison": (
+        "Write a question that compares {first} with {second} by something that both passages say, such as a date or "
+        f"a size. Name both. The answer is {{first}} or {{second}}.\n{{passages}}\n{_FORM}"
+    ),
+}
+"""One prompt per kind of question."""
+
+_UNREAD = "Answer in a few words, as <answer>…</answer>. If you do not know, guess.\nQuestion: {question}"
+_READ = "Answer in a few words from these documents, as <answer>…</answer>.\n{documents}\nQuestion: {question}"
+
+_STOP = ("</answer>",)
+_WRITTEN = re.compile(r"\s*<question>([^<>]+)</question>\s*<answer>([^<>]+)</answer>\s*")
+_ANSWERED = re.compile(r"<answer>([^<>]*)(?:</answer>)?")
+_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+_WRITTEN_TOKENS, _ANSWER_TOKENS = 512, 256
+
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What a question is to be written about: a passage, and for two of the kinds another."""
+class Asker:
+    """Asks a teacher, whose replies follow from the seed and the ``place`` in the work.
+
+    Attributes:
+        samplers: Makes a sampler from a seed and a temperature, as a teacher does.
+        seed: Of every reply.
+        place: Which part of the work it is asked for.
+    """
+
+    samplers: Callable[[int, float], Sampler]
+    seed: int
+    place: str = ""
+
+    def write(self, prompts: Sequence[str], temperature: float) -> list[tuple[str, str] | None]:
+        """A question and its answer per prompt; ``None`` where the reply is of another form."""
+        replies = self._ask("write", prompts, temperature, _WRITTEN_TOKENS)
+        found = [_WRITTEN.fullmatch(reply) for reply in replies]
+        return [(" ".join(one[1].split()), " ".join(one[2].split())) if one else None for one in found]
+
+    def answer_unread(self, questions: Sequence[str]) -> list[str]:
+        """Its whole reply to each question without documents: an answer in passing is known too."""
+        prompts = [_UNREAD.format(question=disarm(question)) for question in questions]
+        return self._ask("unread", prompts, 0.0, _ANSWER_TOKENS)
+
+    def answer_read(self, questions: Sequence[str], found: Sequence[Sequence[Passage]]) -> list[str]:
+        """Its answer to each question from documents."""
+        prompts = [
+            _READ.format(documents=render_documents(passages), question=disarm(question))
+            for question, passages in zip(questions, found, strict=True)
+        ]
+        replies = self._ask("read", prompts, 0.0, _ANSWER_TOKENS)
+        return [answered[-1] if (answered := _ANSWERED.findall(reply)) else reply for reply in replies]
+
+    def _ask(self, purpose: str, prompts: Sequence[str], temperature: float, max_new_tokens: int) -> list[str]:
+        if not prompts:
+            return []
+        seed = random.Random(f"{self.seed}:{self.place}:{purpose}").getrandbits(31)
+        sampler = self.samplers(seed, temperature)
+        requests = [SampleRequest(row, sampler.tokenizer.render_chat(prompt)) for row, prompt in enumerate(prompts)]
+        said = sampler.sample(requests, stop=_STOP, max_new_tokens=max_new_tokens, report=ignore)
+        return [_THOUGHT.sub("", one.text) for one in said]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A question to write: about a passage and, for bridges and comparisons, another."""
 
     kind: str
     passages: tuple[Passage, ...]
 
     @property
     def names(self) -> list[str]:
-        """What the passages are about."""
         return [plain(passage.title) for passage in self.passages]
 
 
@@ -56,23 +127,23 @@ def write_questions(passages: Sequence[Passage], kinds: Sequence[str], searcher:
         for turn, (passage, found) in enumerate(zip(passages, around, strict=True))
     ]
     ready = [task for task in tasks if task is not None]
-    written = iter(asker.write([prompt(task.kind, task.passages, task.names) for task in ready], TEMPERATURE))
+    written = iter(asker.write([_prompt(task) for task in ready], _TEMPERATURE))
     return [turned_down("no second passage fits") if task is None else _made(task, next(written)) for task in tasks]
 
 
-def _task(kind: str, passage: Passage, found: Sequence[Passage]) -> Task | None:
+def _task(kind: str, passage: Passage, found: Sequence[Passage]) -> _Task | None:
     """A bridge leads to a passage whose title this one names, a comparison to one about something alike."""
     if kind == "one-hop":
-        return Task(kind, (passage,))
+        return _Task(kind, (passage,))
     name = plain(passage.title)
     others = [other for other in found if words(plain(other.title)) not in ("", words(name)) and words(name)]
     linked = [other for other in others if stands_in(plain(other.title), passage.text)]
     fitting = linked if kind == "bridge" else [other for other in others if other not in linked]
-    return Task(kind, (passage, fitting[0])) if fitting else None
+    return _Task(kind, (passage, fitting[0])) if fitting else None
 
 
-def _made(task: Task, written: tuple[str, str] | None) -> Made:
-    """The question, if what can be seen without asking anyone is in order."""
+def _made(task: _Task, written: tuple[str, str] | None) -> Made:
+    """The question, if it passes the checks that need no search."""
     if written is None:
         return turned_down("reply in another form")
     question, answer = written
@@ -84,7 +155,7 @@ def _made(task: Task, written: tuple[str, str] | None) -> Made:
     return Made(Question(example), tuple(_sought(task, question, answers)))
 
 
-def _fault(task: Task, question: str, answer: str) -> str:
+def _fault(task: _Task, question: str, answer: str) -> str:
     answers, names, last = forms(answer), task.names, task.passages[-1]
     if not question.endswith("?") or len(answer.split()) > _LONGEST_ANSWER:
         return "not a question with a short answer"
@@ -103,7 +174,7 @@ def _fault(task: Task, question: str, answer: str) -> str:
     return "question names its bridge" if task.kind == "bridge" and stands_in(names[1], question) else ""
 
 
-def _sought(task: Task, question: str, answers: tuple[str, ...]) -> Iterator[Sought]:
+def _sought(task: _Task, question: str, answers: tuple[str, ...]) -> Iterator[Sought]:
     """One search per passage, by the question or by their names."""
     if task.kind == "one-hop":
         yield Sought(question, task.passages[0].title, answers)
@@ -111,3 +182,12 @@ def _sought(task: Task, question: str, answers: tuple[str, ...]) -> Iterator[Sou
     for passage, name in zip(task.passages, task.names, strict=True):
         last = task.kind == "bridge" and passage is task.passages[-1]
         yield Sought(name, passage.title, answers if last else ())
+
+
+def _prompt(task: _Task) -> str:
+    fields = {
+        "passages": render_documents(task.passages),
+        "first": disarm(task.names[0]),
+        "second": disarm(task.names[-1]),
+    }
+    return re.sub(r"\{(passages|first|second)\}", lambda field: fields[field[1]], _WRITE[task.kind])

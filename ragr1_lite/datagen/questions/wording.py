@@ -1,11 +1,10 @@
-"""Relations in English: how a question asks for one, goes on from one, or compares two things by one."""
+"""Relations in English: how a question asks for one, describes something by one, or compares two things by one."""
 
 from __future__ import annotations
 
 import re
 
-from ragr1_lite.datagen.gold.dates import Date
-from ragr1_lite.datagen.gold.values import Quantity, read_date, read_quantity
+from ragr1_lite.datagen.gold.values import Date, Quantity, read_date, read_quantity
 
 _SAME = {
     "birth date": "date of birth", "birthdate": "date of birth", "death date": "date of death",
@@ -68,7 +67,7 @@ _SMALL = frozenset(
 _MANY = frozenset(
     "award brother child daughter genre hobby language member occupation profession sibling sister son".split()
 )
-"""What most have several of, whatever one source says."""
+"""Most subjects have several of these, even where a source names one."""
 _NOT_NOUNS = frozenset("active available closed complete dead done known new old open public true false".split())
 _LABELS = frozenset("chapter code edition grade id isbn issn number page phone position rank version year zip".split())
 _RELATION = re.compile(r"[^\W\d_][^\W\d_'’-]*(?:[ '’-][^\W\d_]+)*")
@@ -80,7 +79,7 @@ class NoWording(Exception):
 
 
 def relation_name(text: str) -> str:
-    """A relation as it stands within a sentence; different names of one relation become one.
+    """A relation as it stands within a sentence; its different names become one.
 
     >>> relation_name("Birth date"), relation_name("Highest Point"), relation_name("GDP")
     ('date of birth', 'highest point', 'GDP')
@@ -91,7 +90,7 @@ def relation_name(text: str) -> str:
 
 
 def _date_of(name: str) -> str:
-    """``date of opening`` for ``opened``: a fact is named by a noun, so that it can be spoken of."""
+    """``date of opening`` for ``opened``: a fact needs a noun for its name."""
     known = next((f"date of {doing}" for doing, done in _DONE.items() if done == name), "")
     return known or (f"date of {name[:-2]}ing" if re.fullmatch(r"[a-z]{2,}[^e\W]ed", name) else "")
 
@@ -122,7 +121,7 @@ def ask(relation: str, subject: str, answer: str) -> str:
     ('Who is the director of Get Low?', 'How many rooms does Gull House have?')
 
     Raises:
-        NoWording: See there.
+        NoWording: The relation or the answer is of another form.
     """
     value = value_of(relation, answer)
     if is_dated(relation) and not isinstance(value, tuple):
@@ -142,7 +141,7 @@ def phrase(relation: str, subject: str) -> str:
     """What a fact is about, without saying it: ``the director of Get Low``.
 
     Raises:
-        NoWording: See there.
+        NoWording: The relation is no singular noun.
     """
     if relation in _PHRASE:
         return _PHRASE[relation].format(subject)
@@ -152,13 +151,13 @@ def phrase(relation: str, subject: str) -> str:
 
 
 def compare(relation: str, value: Date | Quantity, more: bool, one: str, other: str) -> str:
-    """The question which of two has more of something, or less; of dates, which is later, or earlier.
+    """The question which of two has more of something, or less; which of two dates is later, or earlier.
 
     >>> compare("population", Quantity(3210), True, "Oakvale", "Ashby")
     'Which has the greater population, Oakvale or Ashby?'
 
     Raises:
-        NoWording: See there.
+        NoWording: The relation is no noun.
     """
     if isinstance(value, tuple):
         when = "later" if more else "earlier"
@@ -175,20 +174,17 @@ def compare(relation: str, value: Date | Quantity, more: bool, one: str, other: 
 
 
 def _noun(relation: str) -> str:
-    """The relation, if it is a noun with what belongs to it."""
+    """The relation, if it is a noun phrase of which a subject has one."""
     words = relation.lower().split()
     if not _RELATION.fullmatch(relation) or len(words) > _LONGEST:
         raise NoWording
-    if _head(relation) in _MANY or words[0] in _MANY:
-        raise NoWording
-    if words[-1] in _SMALL or words[0] in _SMALL or words[-1] in _NOT_NOUNS:
+    if {_head(relation), words[0]} & _MANY or {words[0], words[-1]} & _SMALL or words[-1] in _NOT_NOUNS:
         raise NoWording
     return relation
 
 
 def _is_person(relation: str) -> bool:
-    head = _head(relation)
-    return head in _PERSONS or head.endswith(_PERSON_ENDS)
+    return _head(relation) in _PERSONS or _head(relation).endswith(_PERSON_ENDS)
 
 
 def _is_plural(relation: str) -> bool:
