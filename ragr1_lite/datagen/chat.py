@@ -1,7 +1,6 @@
-"""Sampling from a chat model that speaks in messages, where rollouts speak in token ids.
+"""Sampling from a chat model, which takes messages, where rollouts hold token ids.
 
-Ids are bytes here, and the sampler remembers which of them the model said: what lies between is the user's, and the
-environment's.
+Ids are bytes here, and the sampler remembers which of them the model wrote: what lies between is the user's.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import random
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ragr1_lite.core.events import ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
@@ -26,18 +26,15 @@ Result = TypeVar("Result")
 
 
 class ChatSampler:
-    """Fulfils :class:`ragr1_lite.core.types.Sampler`: a turn's rows are asked side by side.
+    """A :class:`ragr1_lite.core.types.Sampler` that asks an endpoint for all rows of a turn at once.
 
-    Args:
-        endpoint: Who is asked.
-        seed: Each request's own seed follows from it, the row and the turn.
-        temperature: Of the sampling.
+    Each request's own seed follows from the seed, the row and the turn.
     """
 
     def __init__(self, endpoint: Endpoint, *, seed: int, temperature: float) -> None:
         self.tokenizer = ByteTokenizer()
         self._endpoint, self._seed, self._temperature = endpoint, seed, temperature
-        self._said: dict[int, list[tuple[int, int]]] = {}
+        self._written: dict[int, list[tuple[int, int]]] = {}
 
     def sample(
         self,
@@ -54,7 +51,7 @@ class ChatSampler:
         """
 
         def ask(request: SampleRequest) -> tuple[str, Finish]:
-            turn = len(self._said.get(request.row, ()))
+            turn = len(self._written.get(request.row, ()))
             text, reason = self._endpoint.complete(
                 self._messages(request),
                 stop=stop,
@@ -62,21 +59,21 @@ class ChatSampler:
                 temperature=self._temperature,
                 seed=random.Random(f"{self._seed}:{request.row}:{turn}").getrandbits(31),
             )
-            return as_said(text, reason, stop)
+            return as_written(text, reason, stop)
 
-        said = side_by_side(ask, requests, self._endpoint.connection.concurrency)
-        return [self._take(request, *one) for request, one in zip(requests, said, strict=True)]
+        written = side_by_side(ask, requests, self._endpoint.connection.concurrency)
+        return [self._take(request, *one) for request, one in zip(requests, written, strict=True)]
 
     def _take(self, request: SampleRequest, text: str, finish: Finish) -> Completion:
         token_ids = (*self.tokenizer.encode(text), *(self.tokenizer.eos_ids if finish == "eos" else ()))
         start = len(request.token_ids)
-        self._said.setdefault(request.row, []).append((start, start + len(token_ids)))
+        self._written.setdefault(request.row, []).append((start, start + len(token_ids)))
         return Completion(token_ids, text, finish)
 
     def _messages(self, request: SampleRequest) -> list[Message]:
-        """The conversation so far: what the model said is the assistant's, all else the user's."""
+        """The conversation so far: what the model wrote is the assistant's, all else the user's."""
         messages, at = [], 0
-        for start, end in self._said.get(request.row, ()):
+        for start, end in self._written.get(request.row, ()):
             messages.append(self._message("user", request.token_ids[at:start]))
             messages.append(self._message("assistant", request.token_ids[start:end]))
             at = end
@@ -89,45 +86,40 @@ class ChatSampler:
 def side_by_side(call: Callable[[Item], Result], items: Sequence[Item], at_once: int) -> list[Result]:
     """Calls for each item, at most ``at_once`` at a time, and returns the results in order.
 
-    The threads are daemons: an interrupt need not wait for requests under way.
+    The threads are daemons, unlike a pool's: an interrupted program need not wait for requests under way.
 
     Raises:
-        Exception: The first that a call raised; what has not begun then is left.
+        Exception: One that a call raised; no further call begins then.
     """
-    waiting: SimpleQueue[tuple[int, Item]] = SimpleQueue()
-    done: SimpleQueue[tuple[int, Any, Exception | None]] = SimpleQueue()
-    for pair in enumerate(items):
-        waiting.put(pair)
+    results: list[Future[Result]] = [Future() for _ in items]
+    waiting = deque(zip(results, items, strict=True))
 
     def work() -> None:
-        with suppress(Empty):
+        with suppress(IndexError):
             while True:
-                place, item = waiting.get_nowait()
-                try:
-                    done.put((place, call(item), None))
-                except Exception as error:
-                    done.put((place, None, error))
+                _fulfil(call, *waiting.popleft())
 
     for _ in range(min(at_once, len(items))):
         threading.Thread(target=work, daemon=True).start()
-    results: dict[int, Result] = {}
     try:
-        while len(results) < len(items):
-            place, result, error = done.get()
-            if error is not None:
-                raise error
-            results[place] = result
+        for result in wait(results, return_when=FIRST_EXCEPTION).done:
+            result.result()  # raises the call's error, if there was one
+        return [result.result() for result in results]
     finally:
-        with suppress(Empty):
-            while True:
-                waiting.get_nowait()
-    return [results[place] for place in range(len(items))]
+        waiting.clear()
 
 
-def as_said(text: str, reason: str, stop: Iterable[str]) -> tuple[str, Finish]:
+def _fulfil(call: Callable[[Item], Result], result: Future[Result], item: Item) -> None:
+    try:
+        result.set_result(call(item))
+    except Exception as error:
+        result.set_exception(error)
+
+
+def as_written(text: str, reason: str, stop: Iterable[str]) -> tuple[str, Finish]:
     """The completion as the model wrote it: up to its first stop string, which most servers cut off.
 
-    >>> as_said("<think>Two.</think><search>Chad", "stop", ("</search>", "</answer>"))
+    >>> as_written("<think>Two.</think><search>Chad", "stop", ("</search>", "</answer>"))
     ('<think>Two.</think><search>Chad</search>', 'stop')
     """
     ends = [text.index(tag) + len(tag) for tag in stop if tag in text]

@@ -1,13 +1,14 @@
-"""A chat model behind an OpenAI-compatible endpoint: asked, counted, its failures told. The only importer of openai."""
+"""A chat model behind an OpenAI-compatible endpoint. The only importer of openai."""
 
 from __future__ import annotations
 
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add, sub
 from typing import Any
 
 from ragr1_lite.core.errors import ConfigError, ModelError
@@ -17,7 +18,7 @@ from ragr1_lite.retrieval.remote.client import is_here, one_line, split_url, who
 _CONNECT_SECONDS = 10.0
 _TOO_LONG = re.compile(r"context.?(length|size|window)|maximum context|exceed_context", re.IGNORECASE)
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
-_MOST_NAMED = 5
+_LISTED_MODELS = 5
 
 Message = dict[str, str]
 
@@ -32,8 +33,8 @@ class Connection:
         timeout: Seconds until an answer must be there.
         retries: How often a request is sent again after a lost connection, a 429 or a 5xx. Pauses grow, unless the
             server says how long to wait.
-        price_in: Price of a million tokens read.
-        price_out: Price of a million tokens written.
+        price_in: Price of a million prompt tokens.
+        price_out: Price of a million completion tokens.
     """
 
     model: str | None = None
@@ -47,50 +48,37 @@ class Connection:
         """What the tokens cost; None without prices."""
         if self.price_in is None and self.price_out is None:
             return None
-        read, written = usage.prompt_tokens * (self.price_in or 0.0), usage.completion_tokens * (self.price_out or 0.0)
-        return (read + written) / 1e6
+        prompt, completion = usage.prompt_tokens * (self.price_in or 0), usage.completion_tokens * (self.price_out or 0)
+        return (prompt + completion) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Requests that were answered, and the tokens they cost as the server counts them."""
+    """Requests that were answered, and their tokens as the server counts them."""
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.requests + other.requests,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
+        return Usage(*map(add, astuple(self), astuple(other)))
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(
-            self.requests - other.requests,
-            self.prompt_tokens - other.prompt_tokens,
-            self.completion_tokens - other.completion_tokens,
-        )
+        return Usage(*map(sub, astuple(self), astuple(other)))
 
 
 class Endpoint:
-    """A chat model at a URL.
+    """A chat model at a URL, mostly one ending in ``/v1``.
 
-    The key is OPENAI_API_KEY's; where that is not set a placeholder is sent, since local servers ask for none.
-
-    Args:
-        url: Where ``/chat/completions`` is, mostly ending in ``/v1``.
-        connection: How it is asked.
-        report: Receives notices.
+    The key is OPENAI_API_KEY's; where that is not set a placeholder is sent, since local servers need none.
 
     Attributes:
         url: Where it is.
         model: Its name there.
-        usage: What its requests have cost so far.
+        usage: Of all its requests so far.
 
     Raises:
-        ConfigError: The URL is none, the key cannot be one, or it is not said which of several models is meant.
+        ConfigError: The URL or the key cannot be one, or it is not clear which of several models is meant.
         ModelError: openai is not installed, or the endpoint cannot be asked for its models.
     """
 
@@ -99,9 +87,9 @@ class Endpoint:
         self.connection = connection
         self.usage = Usage()
         self._report = report
-        self._refused: set[str] = set()
+        self._names = {name: name for name in ("max_tokens", "stop", "temperature", "seed")}
         self._lock = threading.Lock()
-        self._client = _client(self.url, connection)
+        self._client = _client(self.url, connection, report)
         self.model = connection.model or ""
         try:
             self.model = self.model or self._only_model()
@@ -112,26 +100,26 @@ class Endpoint:
     def complete(
         self, messages: Sequence[Message], *, stop: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> tuple[str, str]:
-        """What the model says next, and the server's reason why it ended, such as ``stop`` or ``length``.
+        """The model's next message, and the server's reason why it ended, such as ``stop`` or ``length``.
 
         A conversation that does not fit the model's context gets no text and the reason ``length``.
 
         Raises:
-            ModelError: The endpoint does not answer, refuses, or answers nonsense.
+            ModelError: The endpoint does not answer, refuses, or its answer cannot be used.
         """
-        wanted = {"max_tokens": max_new_tokens, "stop": list(stop), "temperature": temperature, "seed": seed}
-        options = self._without_refused(wanted)
-        with self._telling():
+        values = {"max_tokens": max_new_tokens, "stop": list(stop), "temperature": temperature, "seed": seed}
+        with self._errors_explained():
             while True:
+                names = dict(self._names)
+                options = {name: values[option] for option, name in names.items()}
                 try:
                     answer = self._client.chat.completions.create(model=self.model, messages=list(messages), **options)
                     break
-                except _errors().APIStatusError as error:
+                except _openai().APIStatusError as error:
                     if error.status_code in (400, 413) and _TOO_LONG.search(str(error)):
                         return "", "length"
-                    if error.status_code not in (400, 422) or not self._leave_out(error, options):
+                    if error.status_code not in (400, 422) or not self._adapt(error, names):
                         raise
-                    options = self._without_refused(wanted)
             text, reason, usage = _read(answer)
         with self._lock:
             self.usage += usage
@@ -142,89 +130,85 @@ class Endpoint:
         self._client.close()
 
     def _only_model(self) -> str:
-        with self._telling():
+        with self._errors_explained():
             try:
                 names = [str(model.id) for model in self._client.models.list().data]
             except (AttributeError, TypeError):
                 raise ValueError("it has no list of models") from None
         if len(names) == 1:
             return names[0]
-        listed = ", ".join(one_line(name) for name in names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+        if not names:
+            raise ConfigError(f"{self.url} names no model", "Name one with --teacher-model.")
+        listed = [one_line(name) for name in names[:_LISTED_MODELS]] + ["…"] * (len(names) > _LISTED_MODELS)
         raise ConfigError(
-            f"{self.url} has {len(names)} models" if names else f"{self.url} names no model",
-            f"Choose one with --teacher-model: {listed}." if names else "Name one with --teacher-model.",
+            f"{self.url} has {len(names)} models", f"Choose one with --teacher-model: {', '.join(listed)}."
         )
 
-    def _without_refused(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """The options that the server takes, under the names it takes."""
-        options = {
-            _OTHER_NAMES[name] if name in self._refused and name in _OTHER_NAMES else name: value
-            for name, value in wanted.items()
-        }
-        return {name: value for name, value in options.items() if name not in self._refused}
-
-    def _leave_out(self, error: Any, options: dict[str, Any]) -> bool:
-        """Whether the server refused one of the options, which is then sent no more."""
+    def _adapt(self, error: Any, names: Mapping[str, str]) -> bool:
+        """Sends the option that the server refused by its other name from now on, or no more; False if it was none."""
         text = str(error)
-        for name in options:
+        for option, name in names.items():
             if error.param == name or f"'{name}'" in text or f'"{name}"' in text:
                 with self._lock:
-                    if name not in self._refused and name not in _OTHER_NAMES:
-                        self._report(Notice(f"{self.model} takes no `{name}`: it is left out.", "warning"))
-                    self._refused.add(name)
+                    if self._names.get(option) == name:
+                        del self._names[option]
+                        if name in _OTHER_NAMES:
+                            self._names[option] = _OTHER_NAMES[name]
+                        else:
+                            self._report(Notice(f"{self.model} takes no `{name}`: it is left out.", "warning"))
                 return True
         return False
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Turns what the client raises into one sentence and its mend.
+    def _errors_explained(self) -> Iterator[None]:
+        """Turns the client's errors into one sentence and its fix.
 
         Raises:
-            ModelError: Always where something was raised.
+            ModelError: For any of them.
         """
-        errors = _errors()
+        openai = _openai()
         try:
             yield
-        except errors.APITimeoutError:
+        except openai.APITimeoutError:
             raise ModelError(
                 f"{self.url} gave no answer within {self.connection.timeout:g} seconds",
                 "Lower --concurrency, or raise --timeout.",
             ) from None
-        except errors.APIConnectionError as error:
+        except openai.APIConnectionError as error:
             reason = one_line(str(error.__cause__ or error))
             raise ModelError(
                 f"{self.url} cannot be reached ({reason})", "Check the URL, and that the server runs."
             ) from None
-        except errors.APIStatusError as error:
+        except openai.APIStatusError as error:
             raise self._refusal(error.status_code, _reason(error)) from None
-        except (errors.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError) as error:
             raise ModelError(
                 f"{self.url} gave an answer that cannot be used ({one_line(str(error))})",
                 "Check that it is the URL of an OpenAI-compatible endpoint; most end in /v1.",
             ) from None
 
     def _refusal(self, status: int, reason: str) -> ModelError:
-        told = f"(status {status}{': ' if reason else ''}{reason})"
+        given = f"(status {status}{': ' if reason else ''}{reason})"
         if status in (401, 403):
-            return ModelError(f"{self.url} refuses the key {told}", "Set OPENAI_API_KEY to one that it takes.")
+            return ModelError(f"{self.url} refuses the key {given}", "Set OPENAI_API_KEY to a key for this endpoint.")
         if status == 404:
             what = f"no model {one_line(self.model)} at {self.url}" if self.model else f"nothing at {self.url}"
             return ModelError(
-                f"There is {what} {told}",
+                f"There is {what} {given}",
                 "Check --teacher-model, and that the URL ends where the API begins, as in /v1.",
             )
         if status == 429:
             return ModelError(
-                f"{self.url} still has no room after {self.connection.retries} retries {told}",
+                f"{self.url} still limits the rate after {self.connection.retries} retries {given}",
                 "Lower --concurrency, or wait until its limit is over.",
             )
         if status >= 500:
-            return ModelError(f"{self.url} fails {told}", "See the server's log.")
-        return ModelError(f"{self.url} refuses the request {told}", "See what it says, and the server's log.")
+            return ModelError(f"{self.url} fails {given}", "See the server's log.")
+        return ModelError(f"{self.url} refuses the request {given}", "Follow its reason, or see the server's log.")
 
 
 def _read(answer: Any) -> tuple[str, str, Usage]:
-    """Text, reason of its end and usage of an answer; what a model refuses to say is an empty text.
+    """Text, reason of its end and usage of an answer; a refusal of the model's is an empty text.
 
     A thought that the server keeps apart is put back before the rest.
 
@@ -242,24 +226,19 @@ def _read(answer: Any) -> tuple[str, str, Usage]:
     thought = next((one for one in thoughts if isinstance(one, str) and one.strip()), "")
     if thought and "<think>" not in text:
         text = f"<think>{whole(thought).strip()}</think>{text.lstrip()}"
-    read, written = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
-    return text, str(reason), Usage(1, *(count if isinstance(count, int) else 0 for count in (read, written)))
+    counts = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+    return text, str(reason), Usage(1, *(count if isinstance(count, int) else 0 for count in counts))
 
 
 def _reason(error: Any) -> str:
-    """What the server said, in one line."""
+    """The server's reason, in one line."""
     body = error.body
-    told = body.get("message") or body.get("detail") or body.get("error") if isinstance(body, dict) else body
-    text = told if isinstance(told, str) else "" if told is None else str(told)
+    reason = body.get("message") or body.get("detail") or body.get("error") if isinstance(body, dict) else body
+    text = reason if isinstance(reason, str) else "" if reason is None else str(reason)
     return "" if "<html" in text.lower() else one_line(text)
 
 
 def _checked(url: str) -> str:
-    """The endpoint's URL, without a slash at its end.
-
-    Raises:
-        ConfigError: It is no URL, or holds a password.
-    """
     try:
         split_url(url)
     except ConfigError as error:
@@ -268,29 +247,24 @@ def _checked(url: str) -> str:
     return url.rstrip("/").removesuffix("/chat/completions")
 
 
-def _client(url: str, connection: Connection) -> Any:
-    openai = _errors()
-    key = os.environ.get("OPENAI_API_KEY", "").strip() or "none"
+def _client(url: str, connection: Connection, report: Report) -> Any:
+    openai = _openai()
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key.isascii() or not key.isprintable():
         raise ConfigError("OPENAI_API_KEY holds characters that no key has", "Copy the key again.")
+    address = split_url(url)
+    here = is_here(address.hostname)
+    if key and address.scheme == "http" and not here:
+        text = f"OPENAI_API_KEY goes to {address.netloc} unencrypted, and anyone on the way can read it: use https://."
+        report(Notice(text, "warning"))
     timeout = openai.Timeout(connection.timeout, connect=min(connection.timeout, _CONNECT_SECONDS))
+    http = openai.DefaultHttpxClient(trust_env=not here, base_url=url, timeout=timeout)
     return openai.OpenAI(
-        base_url=url,
-        api_key=key,
-        timeout=timeout,
-        max_retries=connection.retries,
-        http_client=openai.DefaultHttpxClient(
-            trust_env=not is_here(split_url(url).hostname), base_url=url, timeout=timeout
-        ),
+        base_url=url, api_key=key or "none", timeout=timeout, max_retries=connection.retries, http_client=http
     )
 
 
-def _errors() -> Any:
-    """The openai package.
-
-    Raises:
-        ModelError: It is not installed.
-    """
+def _openai() -> Any:
     try:
         import openai
     except ImportError:

@@ -1,4 +1,4 @@
-"""Models behind OpenAI-compatible endpoints: what is sent, what is made of the answers, how failures are told."""
+"""Models behind OpenAI-compatible endpoints: what is sent, what is made of the answers, how failures are reported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -190,6 +191,32 @@ def test_the_key_is_the_environment_s_or_a_placeholder(monkeypatch: pytest.Monke
         Endpoint("http://127.0.0.1:9/v1", Connection("tiny"))
 
 
+@pytest.mark.parametrize(
+    ("url", "key", "warned"),
+    [
+        ("http://llm.example.org:8000/v1", "sk-secret", True),
+        ("http://10.0.0.7/v1", "sk-secret", True),
+        ("HTTP://LLM.example.org:8000/v1", "sk-secret", True),
+        ("http://llm.example.org:8000/v1", "", False),
+        ("https://llm.example.org/v1", "sk-secret", False),
+        ("http://127.0.0.1:8000/v1", "sk-secret", False),
+        ("http://localhost:8000/v1", "sk-secret", False),
+        ("http://[::1]:8000/v1", "sk-secret", False),
+    ],
+)
+def test_a_key_over_plain_http_to_another_host_is_warned_of(
+    url: str, key: str, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    events: list[object] = []
+    with closing(Endpoint(url, Connection("tiny"), events.append)):
+        pass
+    notices = [event for event in events if isinstance(event, Notice)]
+    assert [notice.level for notice in notices] == ["warning"] * warned
+    assert all(urlsplit(url).netloc in one.text and "unencrypted" in one.text for one in notices)
+    assert "sk-secret" not in str(events)
+
+
 def test_a_proxy_is_not_asked_for_what_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with serving("x") as (endpoint, _, _):
@@ -280,7 +307,11 @@ def test_a_rate_limit_and_a_failure_pass() -> None:
         (refusal(401, "Bad key sk-1"), "refuses the key (status 401: Bad key sk-1)", "OPENAI_API_KEY"),
         (refusal(403, "No"), "refuses the key (status 403: No)", "OPENAI_API_KEY"),
         (refusal(404, "The model `tiny` does not exist"), "There is no model tiny at ", "--teacher-model"),
-        (refusal(429, "Quota", **AT_ONCE), "still has no room after 2 retries (status 429: Quota)", "--concurrency"),
+        (
+            refusal(429, "Quota", **AT_ONCE),
+            "still limits the rate after 2 retries (status 429: Quota)",
+            "--concurrency",
+        ),
         (refusal(503, "Busy", **AT_ONCE), "fails (status 503: Busy)", "log"),
         (refusal(400, "No\nroles"), "refuses the request (status 400: No roles)", "log"),
         (Reply(b"<html>gone</html>", 502, {"Retry-After-Ms": "1"}), "fails (status 502)", "log"),
@@ -294,7 +325,7 @@ def test_a_rate_limit_and_a_failure_pass() -> None:
     ],
     ids=lambda value: None if isinstance(value, Reply) else str(value)[:20],
 )
-def test_failures_are_one_sentence_and_their_mend(reply: Reply, message: str, hint: str) -> None:
+def test_failures_are_one_sentence_and_their_fix(reply: Reply, message: str, hint: str) -> None:
     with serving(lambda body: reply) as (endpoint, _, _), pytest.raises(ModelError) as caught:
         say_once(endpoint)
     assert message in caught.value.message and "\n" not in str(caught.value)

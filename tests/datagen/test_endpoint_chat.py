@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ragr1_lite.core.protocol import STOP, Protocol, render_turn
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import SampleRequest
-from ragr1_lite.datagen.chat import ChatSampler, as_said, side_by_side
+from ragr1_lite.datagen.chat import ChatSampler, as_written, side_by_side
 from ragr1_lite.datagen.endpoint import Connection, Endpoint
 from tests.support.chatting import stopped
 from tests.support.scripted import ScriptedSearcher, example
@@ -43,15 +43,15 @@ def sampling(endpoint: ScriptedEndpoint) -> ChatSampler:
 @given(TEXT, TEXT, st.booleans())
 def test_what_a_server_cuts_off_is_put_back(think: str, content: str, search: bool) -> None:
     text = render_turn(think, queries=[content]) if search else render_turn(think, answer=content)
-    assert as_said(stopped(text, STOP, "cut"), "stop", STOP) == (text, "stop")
-    assert as_said(text + " and more</answer>", "length", STOP) == (text, "stop")
-    assert as_said(stopped(text, STOP, "cut"), "length", STOP) == (stopped(text, STOP, "cut"), "length")
+    assert as_written(stopped(text, STOP, "cut"), "stop", STOP) == (text, "stop")
+    assert as_written(text + " and more</answer>", "length", STOP) == (text, "stop")
+    assert as_written(stopped(text, STOP, "cut"), "length", STOP) == (stopped(text, STOP, "cut"), "length")
 
 
 def test_only_what_was_opened_is_closed() -> None:
-    assert as_said("<think>to <search> or not", "stop", ()) == ("<think>to <search> or not", "eos")
-    assert as_said("<think>a <search> would do</think><answer>b", "stop", STOP)[0].endswith("<answer>b</answer>")
-    assert as_said("plain", "stop", STOP) == ("plain", "eos")
+    assert as_written("<think>to <search> or not", "stop", ()) == ("<think>to <search> or not", "eos")
+    assert as_written("<think>a <search> would do</think><answer>b", "stop", STOP)[0].endswith("<answer>b</answer>")
+    assert as_written("plain", "stop", STOP) == ("plain", "eos")
 
 
 def test_turn_by_turn_the_conversation_grows() -> None:

@@ -421,7 +421,7 @@ def test_passages_cannot_speak_for_the_environment(tmp_path: Path) -> None:
 def test_an_interrupted_teacher_goes_on_and_writes_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(make, "_WRITTEN_AT_ONCE", 1)
+    monkeypatch.setattr(make, "_WRITTEN_BATCH", 1)
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
     teacher: Any = Teacher(teach(GOOD))
     make_questions("index", out=whole, teacher=teacher, kinds=["one-hop"])
@@ -447,7 +447,7 @@ def test_an_interrupted_teacher_goes_on_and_writes_the_same_file(
 
 
 def test_other_facts_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make, "_AT_ONCE", 1)
+    monkeypatch.setattr(make, "_BATCH", 1)
     facts = tmp_path / "facts.csv"
     facts.write_text("subject,relation,object\nOakvale,mayor,Ada Quill\nAshmere,mayor,Tobias Fenn\n", encoding="utf-8")
 

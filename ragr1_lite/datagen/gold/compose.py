@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Advance, Report, ignore, phase
 from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.types import Searcher
@@ -17,7 +16,6 @@ from ragr1_lite.datagen.gold.facts import UNWRITABLE, Rejected, required_facts
 from ragr1_lite.datagen.gold.growth import Growth
 from ragr1_lite.datagen.gold.thoughts import write_plan
 
-_PHASE = "Composing"
 _T = TypeVar("_T")
 
 
@@ -56,26 +54,23 @@ def compose_plans(
     Returns:
         One entry per question, in order.
     """
-    start = time.perf_counter()
-    report(PhaseStarted(_PHASE, len(questions), "questions"))
     composed = [Composed(question) for question in questions]
-    grown = _grow(composed, searcher, max_queries if mode == "multi" else 1, k, report)
     protocol = Protocol(mode, max_queries)
-    for one, growth in grown:
-        one.plan = _attempt(one, partial(_write, growth, protocol))
-    report(PhaseFinished(_PHASE, time.perf_counter() - start))
+    with phase(report, "Composing", len(questions), "questions") as advance:
+        for one, growth in _grow(composed, searcher, max_queries if mode == "multi" else 1, k, advance):
+            one.plan = _attempt(one, partial(_write, growth, protocol))
     return composed
 
 
 def _grow(
-    composed: Sequence[Composed], searcher: Searcher, width: int, k: int, report: Report
+    composed: Sequence[Composed], searcher: Searcher, width: int, k: int, advance: Advance
 ) -> list[tuple[Composed, Growth]]:
     """The questions whose facts were all found; the others have their reason."""
     begun = [(one, _attempt(one, partial(_begin, one.question, width))) for one in composed]
     live = [(one, growth) for one, growth in begun if growth is not None]
     grown = []
     while live:
-        report(PhaseAdvanced(_PHASE, len(composed) - len(live)))
+        advance(len(composed) - len(live))
         asked = [_attempt(one, growth.asks) or [] for one, growth in live]
         texts = [text for queries in asked for text in queries]
         results = iter(searcher.search(texts, k) if texts else ())

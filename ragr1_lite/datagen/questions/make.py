@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from ragr1_lite.config import RetrievalConfig
 from ragr1_lite.core.errors import ConfigError, DataError
-from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.questions.checks import Tally, judge
 from ragr1_lite.datagen.questions.facts import Fact, ground, read_facts
-from ragr1_lite.datagen.questions.rules import RULES, Made
+from ragr1_lite.datagen.questions.rules import RULES
 from ragr1_lite.datagen.questions.structured import facts_of
 from ragr1_lite.datagen.questions.teacher import Asker, draw_positions, write_questions
 from ragr1_lite.datagen.teachers import Teacher, open_teacher
@@ -32,12 +31,9 @@ KINDS = tuple(RULES)
 MAX_FACTS = 500_000
 """Facts are held in memory to be joined; some 300 bytes each."""
 
-_AT_ONCE = 256
-_WRITTEN_AT_ONCE = 16
+_BATCH, _WRITTEN_BATCH = 256, 16
 
 Item = TypeVar("Item")
-Piece = Callable[[], Rows]
-"""Makes the rows of one piece of the work."""
 
 
 def make_questions(
@@ -56,34 +52,34 @@ def make_questions(
     overwrite: bool = False,
     report: Report = ignore,
 ) -> dict[str, Any]:
-    """Writes questions with exact answers about what an index holds.
+    """Writes questions with exact answers about an index's documents.
 
-    Without a teacher they are made by rule, of facts: those of a file, else those that the passages hold in a form that
-    cannot be misread. With a teacher and no facts the teacher writes them; with both it only judges them.
+    Without a teacher they are made by rule from facts: those of a file, else those that the passages hold in a form
+    that cannot be misread. With a teacher and no facts the teacher writes them; with both it only judges them.
 
     Args:
         index: ``world``, an index folder or, where facts are given, a URL.
         out: The question file to write.
         facts: Triples: JSON lines, CSV or TSV.
-        teacher: The name of one, as in :func:`~ragr1_lite.datagen.teachers.open_teacher`, or one that is open.
+        teacher: A name, as in :func:`~ragr1_lite.datagen.teachers.open_teacher`, or an open teacher.
         adapter: A local teacher's.
         connection: How a teacher behind a URL is asked.
         kinds: Of ``one-hop``, ``bridge`` and ``comparison``; they take turns.
         limit: At most this many questions.
         seed: Of every draw.
         k: A passage has to be found again among so many; by default as many as recipes take.
-        resume: Go on with what an interrupted run has done.
-        overwrite: Replace the file, and begin anew.
-        report: Gets notices and progress.
+        resume: Continue an interrupted run.
+        overwrite: Replace the file and any interrupted run.
+        report: Receives notices and progress.
 
     Returns:
         ``{"passages": read, "facts": read, "questions": made, "kept", "rejected": {reason: n}, "by_kind": {kind: n}}``.
-        What fell before a question was made of it is in ``rejected`` under a name that begins with ``fact:``.
+        Reasons of facts that no question was made of begin with ``fact:``.
 
     Raises:
         ConfigError: A kind is unknown, or the index's passages cannot be listed.
         DataError: The facts are unusable, or no question could be kept.
-        RunError: An interrupted run is there and neither ``resume`` nor ``overwrite`` was said.
+        RunError: An interrupted run is there, and neither ``resume`` nor ``overwrite`` is set.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ConfigError(f"There is no kind of question {unknown[0]!r}", f"Choose among {', '.join(KINDS)}.")
@@ -93,28 +89,29 @@ def make_questions(
             teacher = open_teacher(teacher, index=index, k=k, adapter=adapter, connection=connection, report=report)
             opened.enter_context(closing(teacher))
         searcher = teacher.searcher if teacher else open_searcher(index, report)
-        passages = None if facts else _passages(index, searcher)
+        if not facts and not hasattr(searcher, "passage"):
+            raise ConfigError(f"The passages of {index} cannot be listed", "Name an index folder, or give --facts.")
         settings = {
             "index": index, "facts": facts and _digest(facts), "teacher": teacher and teacher.name, "adapter": adapter,
             "kinds": kinds, "seed": seed, "k": k,
         }  # fmt: skip
         journal = Journal.start(out, settings, resume=resume, overwrite=overwrite)
         tally = Tally(limit)
-        work = _Work(searcher, kinds, seed, k, teacher, tally, report)
+        work = _Work(cast("_Listed", searcher), kinds, seed, k, teacher, tally, report)
         with journal.working(report):
-            _run(work.pieces(passages, facts), journal, tally, report)
+            _run(work.batches(facts), journal, tally, report)
         if not tally.kept:
             journal.remove()
             raise DataError(f"No question about {index} could be kept ({_listed(tally)})", _hint(facts, teacher))
         write_rows(out, tally.kept)
         journal.remove()
         if teacher is None:
-            report(Notice("Questions made by rule were not tried without reading; --teacher does that."))
+            report(Notice("Questions made by rule may be answerable without reading; --teacher checks that."))
         return tally.to_json()
 
 
 def _digest(facts: Path) -> str:
-    """Tells a changed file of facts; one that cannot be read is told by who reads it."""
+    """Differs where the file has changed; a name that cannot be opened is its own."""
     try:
         with facts.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -122,11 +119,19 @@ def _digest(facts: Path) -> str:
         return str(facts)
 
 
+class _Listed(Searcher, Protocol):
+    """An index whose passages can be read one by one."""
+
+    def __len__(self) -> int: ...
+
+    def passage(self, position: int) -> Passage: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The pieces of the work, each of which follows from the seed and its number alone."""
+    """The batches of the work, each of which follows from the seed and its number alone."""
 
-    searcher: Searcher
+    searcher: _Listed
     kinds: Sequence[str]
     seed: int
     k: int
@@ -134,45 +139,44 @@ class _Work:
     tally: Tally
     report: Report
 
-    def pieces(self, passages: _Listed | None, file: Path | None) -> Iterator[Piece]:
-        """Questions that the teacher writes, or those that are made of facts."""
-        if file is not None:
-            return self._of_facts(read_facts(file, self.report))
-        assert passages is not None
-        return self._by_teacher(passages) if self.teacher else self._of_facts(self._facts(passages))
+    def batches(self, facts: Path | None) -> Iterator[Callable[[], Rows]]:
+        """What makes the rows of each batch."""
+        if facts is not None:
+            return self._of_facts(read_facts(facts, self.report))
+        return self._by_teacher() if self.teacher else self._of_facts(self._facts())
 
-    def _of_facts(self, source: Iterator[Fact]) -> Iterator[Piece]:
+    def _of_facts(self, source: Iterator[Fact]) -> Iterator[Callable[[], Rows]]:
         """By rule; a teacher, if there is one, judges them."""
-        sound, fallen = ground(self._counted(source), self.searcher)
-        self.tally.rejected += fallen
-        made = _taking_turns([RULES[kind](sound, random.Random(f"{self.seed}:{kind}")) for kind in self.kinds])
-        for number, batch in enumerate(_batches(made, _AT_ONCE)):
+        facts, rejected = ground(self._counted(source), self.searcher)
+        self.tally.rejected += rejected
+        by_kind = [RULES[kind](facts, random.Random(f"{self.seed}:{kind}")) for kind in self.kinds]
+        made = (one for turn in zip_longest(*by_kind) for one in turn if one is not None)
+        for number, batch in enumerate(_batches(made, _BATCH)):
             yield partial(judge, batch, self.searcher, self.k, self._asker(number))
 
-    def _by_teacher(self, passages: _Listed) -> Iterator[Piece]:
+    def _by_teacher(self) -> Iterator[Callable[[], Rows]]:
         """The teacher writes, passage by passage in a drawn order, and judges itself."""
-        for number, batch in enumerate(_batches(draw_positions(len(passages), self.seed), _WRITTEN_AT_ONCE)):
+        for number, batch in enumerate(_batches(draw_positions(len(self.searcher), self.seed), _WRITTEN_BATCH)):
             self.tally.passages += len(batch)
-            yield partial(self._write, number, passages, batch)
+            yield partial(self._write, number, batch)
 
-    def _write(self, number: int, passages: _Listed, positions: Sequence[int]) -> Rows:
+    def _write(self, number: int, positions: Sequence[int]) -> Rows:
         asker = self._asker(number)
         assert asker is not None
-        made = write_questions([passages[position] for position in positions], self.kinds, self.searcher, asker)
+        passages = [self.searcher.passage(position) for position in positions]
+        made = write_questions(passages, self.kinds, self.searcher, asker)
         return judge(made, self.searcher, self.k, asker)
 
     def _asker(self, number: int) -> Asker | None:
         return Asker(self.teacher.sampler, self.seed, str(number)) if self.teacher else None
 
-    def _facts(self, passages: _Listed) -> Iterator[Fact]:
-        phase, began = "Reading passages", time.perf_counter()
-        self.report(PhaseStarted(phase, len(passages), "passages"))
-        for position in range(len(passages)):
-            self.tally.passages += 1
-            yield from facts_of(passages[position])
-            if position % 1000 == 0:
-                self.report(PhaseAdvanced(phase, position))
-        self.report(PhaseFinished(phase, time.perf_counter() - began))
+    def _facts(self) -> Iterator[Fact]:
+        with phase(self.report, "Reading passages", len(self.searcher), "passages") as advance:
+            for position in range(len(self.searcher)):
+                self.tally.passages += 1
+                yield from facts_of(self.searcher.passage(position))
+                if position % 1000 == 0:
+                    advance(position)
 
     def _counted(self, facts: Iterable[Fact]) -> Iterator[Fact]:
         for fact in islice(facts, MAX_FACTS):
@@ -182,43 +186,16 @@ class _Work:
             self.report(Notice(f"Only the first {MAX_FACTS:,} facts are used.", "warning"))
 
 
-def _run(pieces: Iterable[Piece], journal: Journal, tally: Tally, report: Report) -> None:
-    """Does the pieces that the journal does not have yet, until there are enough questions."""
-    phase, began = "Making questions", time.perf_counter()
-    report(PhaseStarted(phase, tally.limit, "questions"))
-    for number, piece in enumerate(pieces):
-        if number == len(journal.pieces):
-            journal.add(piece())
-        tally.take(journal.pieces[number])
-        report(PhaseAdvanced(phase, len(tally.kept), f"of {tally.questions:,} tried"))
-        if tally.full:
-            break
-    report(PhaseFinished(phase, time.perf_counter() - began))
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """The passages of an index, by their place."""
-
-    searcher: Any
-
-    def __len__(self) -> int:
-        return len(self.searcher)
-
-    def __getitem__(self, position: int) -> Passage:
-        passage: Passage = self.searcher.passage(position)
-        return passage
-
-
-def _passages(index: str, searcher: Searcher) -> _Listed:
-    if not hasattr(searcher, "passage"):
-        raise ConfigError(f"The passages of {index} cannot be listed", "Name an index folder, or give --facts.")
-    return _Listed(searcher)
-
-
-def _taking_turns(sources: Sequence[Iterable[Made]]) -> Iterator[Made]:
-    for turn in zip_longest(*sources):
-        yield from (made for made in turn if made is not None)
+def _run(batches: Iterable[Callable[[], Rows]], journal: Journal, tally: Tally, report: Report) -> None:
+    """Does the batches that the journal does not have yet, until there are enough questions."""
+    with phase(report, "Making questions", tally.limit, "questions") as advance:
+        for number, batch in enumerate(batches):
+            if number == len(journal.pieces):
+                journal.add(batch())
+            tally.take(journal.pieces[number])
+            advance(len(tally.kept), f"of {tally.questions:,} tried")
+            if tally.full:
+                break
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
