@@ -16,7 +16,7 @@ def evaluation(
     """Greedy answers to questions of the embedded world, both ways by turns in one process.
 
     Args:
-        model: As in :meth:`~ragr1_lite.assistant.Assistant.open`.
+        model: As in :class:`~ragr1_lite.assistant.Setup`.
         questions: How many are asked.
         batch_size: Questions side by side.
         rounds: How often each way is measured; the median counts.
@@ -31,12 +31,12 @@ def evaluation(
     """
     import torch
 
-    from ragr1_lite.assistant import Assistant
+    from ragr1_lite.assistant import Assistant, Setup
     from ragr1_lite.evaluation import Arm, Evaluation, evaluate_arms
     from ragr1_lite.models.sampler import TransformersSampler
     from ragr1_lite.world import questions as world
 
-    assistant = Assistant.open(model=model, batch_size=batch_size, report=report)
+    assistant = Assistant.open(Setup(model=model, batch_size=batch_size), report=report)
     policy = cast("TransformersSampler", assistant.sampler).policy
     arm = Arm("batched", assistant.sampler, assistant.searcher, assistant.protocol, assistant.limits)
     examples = [one.example for one in world("test", limit=questions)]

@@ -34,7 +34,7 @@ def rollout(model: str | None = None, *, rows: int = 8, rounds: int = 3, report:
     there: it stops at closing tags, and no text is encoded twice.
 
     Args:
-        model: As in :meth:`~ragr1_lite.assistant.Assistant.open`.
+        model: As in :class:`~ragr1_lite.assistant.Setup`.
         rows: Rollouts side by side.
         rounds: How often each way is measured.
         report: Receives notices and phases.
@@ -52,11 +52,11 @@ def rollout(model: str | None = None, *, rows: int = 8, rounds: int = 3, report:
     """
     import torch
 
-    from ragr1_lite.assistant import Assistant
+    from ragr1_lite.assistant import Assistant, Setup
     from ragr1_lite.models.sampler import TransformersSampler
     from ragr1_lite.world import questions
 
-    assistant = Assistant.open(model=model, batch_size=rows, report=report)
+    assistant = Assistant.open(Setup(model=model, batch_size=rows), report=report)
     ours = cast("TransformersSampler", assistant.sampler)
     peer = TransformersSampler(ours.policy, batch_size=rows, ragged=False)
     threads = torch.get_num_threads()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ragr1_lite.assistant import Assistant
+from ragr1_lite.assistant import Assistant, with_adapter
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
 from ragr1_lite.core.rewards import score
@@ -63,7 +63,7 @@ def training(run: Path) -> None:
 
 def _rollouts(recipe: Recipe, run: Path) -> RolloutsFinished:
     """What the run's adapter makes of the first held-out questions, greedily."""
-    assistant = Assistant.open_recipe(recipe, adapter=str(_adapter(run)))
+    assistant = Assistant.open_recipe(with_adapter(recipe, str(_adapter(run))))
     trajectories = run_rollouts(
         held_out(recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"questions": QUESTIONS})})),
         assistant.sampler,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,59 @@ class Answer:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the user says about who is asked, and how.
+
+    What is None is as the adapter's run was trained, where the adapter lies in its run's folder, else as the recipe
+    that ships for the model has it.
+
+    Attributes:
+        model: A built-in name, folder or hub id; by default the adapter's, else the built-in model on a CPU and
+            Qwen2.5 on a GPU. Where teachers are opened also ``gold`` or the URL of an endpoint.
+        adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter.
+        index: ``world``, an index folder or a URL.
+        mode: See :class:`~ragr1_lite.core.protocol.Protocol`.
+        k: Passages per query.
+        max_queries: Parallel queries per search.
+        batch_size: Rows sampled together.
+        dtype: See :class:`~ragr1_lite.config.ModelConfig`.
+    """
+
+    model: str | None = None
+    adapter: str | None = None
+    index: str | None = None
+    mode: Mode | None = None
+    k: int | None = None
+    max_queries: int | None = None
+    batch_size: int = 16
+    dtype: str = "auto"
+
+    def recipe(self, report: Report = ignore) -> Recipe:
+        """The recipe that says all of it, its ``model.adapter`` the one to load.
+
+        Args:
+            report: Receives notices of the model and the adapter that are chosen.
+
+        Raises:
+            ConfigError: The run's recipe or a value makes no sense.
+        """
+        trained = _recipe_of_run(self.adapter)
+        model = self.model or (None if trained else default_model(report))
+        said = {
+            "model.name": model,
+            "model.dtype": self.dtype,
+            "rollout.mode": self.mode,
+            "rollout.max_queries": self.max_queries,
+            "rollout.batch_size": self.batch_size,
+            "retrieval.index": self.index or (None if trained else WORLD),
+            "retrieval.k": self.k,
+        }
+        overrides = [f"{key}={json.dumps(value)}" for key, value in said.items() if value is not None]
+        recipe = load_recipe(str(trained or _shipped_recipe(str(model))), overrides)
+        return with_adapter(recipe, self.adapter or _adapter_for(recipe.model.name, report))
+
+
 @dataclass(frozen=True, slots=True)
 class Assistant:
     """A model with an index, ready to answer; ``model`` and ``index`` say which, where that is known."""
@@ -82,66 +135,27 @@ class Assistant:
     index: str = ""
 
     @classmethod
-    def open(
-        cls,
-        *,
-        model: str | None = None,
-        adapter: str | None = None,
-        index: str | None = None,
-        mode: Mode = "multi",
-        k: int | None = None,
-        max_queries: int = 3,
-        dtype: str = "auto",
-        batch_size: int = 1,
-        report: Report = ignore,
-    ) -> Assistant:
+    def open(cls, setup: Setup = Setup(), *, report: Report = ignore) -> Assistant:
         """Loads what answering needs.
-
-        Args:
-            model: A built-in name, folder or hub id; by default the adapter's, else the built-in model on a CPU and
-                Qwen2.5 on a GPU.
-            adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter. In
-                its run's folder, it is asked with the index, k and budgets of the run's recipe.
-            index: An index folder; by default the adapter's, else the embedded world.
-            mode: As in :class:`~ragr1_lite.core.protocol.Protocol`.
-            k: Passages per query; by default the recipe's of that model.
-            max_queries: Parallel queries per search.
-            dtype: See :class:`~ragr1_lite.config.ModelConfig`.
-            batch_size: Rows sampled together.
-            report: Receives notices and progress.
 
         Raises:
             RagR1Error: Model, adapter or index cannot be opened.
         """
-        trained = _recipe_of_run(adapter)
-        name = model or (load_recipe(str(trained)).model.name if trained else default_model(report))
-        settings = {
-            "model.name": model or (None if trained else name),
-            "model.dtype": dtype,
-            "rollout.mode": mode,
-            "rollout.max_queries": max_queries,
-            "rollout.batch_size": batch_size,
-            "retrieval.index": index or (None if trained else WORLD),
-            "retrieval.k": k,
-        }
-        recipe = _with_settings(str(trained) if trained else _shipped_recipe(name), settings)
-        return cls.open_recipe(recipe, adapter=adapter or _adapter_for(name, report), report=report)
+        return cls.open_recipe(setup.recipe(report), report=report)
 
     @classmethod
-    def open_recipe(cls, recipe: Recipe, *, adapter: str = BARE, report: Report = ignore) -> Assistant:
-        """Loads the model, index and rules that a recipe names, with an adapter folder or ``none``."""
+    def open_recipe(cls, recipe: Recipe, *, report: Report = ignore) -> Assistant:
+        """Loads the model with its adapter, the index and the rules that a recipe names."""
         from ragr1_lite.models.loading import load_policy, merge_adapter
         from ragr1_lite.models.of_recipe import model_spec
         from ragr1_lite.models.sampler import TransformersSampler
         from ragr1_lite.retrieval import open_searcher
 
         searcher = open_searcher(recipe.retrieval.index, report)
-        spec = replace(model_spec(recipe), adapter=None if adapter == BARE else adapter)
-        policy = load_policy(spec, report=report)
+        policy = load_policy(model_spec(starting_point(recipe)), report=report)
         merge_adapter(policy)
-        sampler = TransformersSampler(policy, batch_size=recipe.rollout.batch_size)
         return cls(
-            sampler,
+            TransformersSampler(policy, batch_size=recipe.rollout.batch_size),
             searcher,
             recipe.rollout.protocol(),
             recipe.rollout.limits(recipe.retrieval.k),
@@ -219,7 +233,13 @@ def starting_point(recipe: Recipe) -> Recipe:
     folder = shipped_adapter(recipe.model.name)
     if folder is None:
         raise ModelError(f"No adapter ships for {recipe.model.name}", "Set model.adapter to the folder of an SFT run.")
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": str(folder)})})
+    return with_adapter(recipe, str(folder))
+
+
+def with_adapter(recipe: Recipe, adapter: str) -> Recipe:
+    """The recipe with another adapter folder, or without one: ``none``."""
+    named = None if adapter == BARE else adapter
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": named})})
 
 
 def _adapter_for(model: str, report: Report) -> str:
@@ -239,9 +259,3 @@ def _recipe_of_run(adapter: str | None) -> Path | None:
 
 def _shipped_recipe(model: str) -> str:
     return "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"
-
-
-def _with_settings(recipe: str, settings: Mapping[str, Any]) -> Recipe:
-    """A recipe with those settings that are given: a model is asked the way it was trained, unless told otherwise."""
-    given = {key: value for key, value in settings.items() if value is not None}
-    return load_recipe(recipe, [f"{key}={json.dumps(value)}" for key, value in given.items()])

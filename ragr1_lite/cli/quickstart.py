@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite import evaluation
-from ragr1_lite.assistant import BARE, Assistant
+from ragr1_lite.assistant import BARE, Assistant, with_adapter
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.evaluation import Evaluation
@@ -61,9 +61,7 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
     """
     first = load_recipe(SFT, [f"output={folder / 'sft'}", f"train.seed={seed}"], task="sft")
     second = load_recipe(GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed + 1}"], task="grpo")  # other questions
-    second = second.model_copy(
-        update={"model": second.model.model_copy(update={"adapter": str(folder / "sft" / "adapter")})}
-    )
+    second = with_adapter(second, str(folder / "sft" / "adapter"))
     seconds: dict[str, float] = {}
     rows: list[Evaluation] = []
 
@@ -90,7 +88,7 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
 def _evaluate(recipe: Recipe, label: str, adapter: str, report: Report) -> Evaluation:
     """The recipe's held-out questions, greedy."""
     examples = evaluation.held_out(recipe, report)
-    assistant = Assistant.open_recipe(recipe, adapter=adapter, report=report)
+    assistant = Assistant.open_recipe(with_adapter(recipe, adapter), report=report)
     return evaluation.evaluate(
         examples,
         assistant.sampler,

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ragr1_lite.config import RetrievalConfig
+from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
 from ragr1_lite.core.protocol import Protocol
@@ -67,19 +67,13 @@ class Sampling:
 
 def generate(
     questions: str | Path | Sequence[str | Path],
+    setup: Setup,
     *,
-    index: str,
     out: Path,
-    teacher: str = GOLD,
-    adapter: str | None = None,
     connection: Connection | None = None,
-    mode: Literal["multi", "single"] = "multi",
-    k: int | None = None,
-    max_queries: int = 3,
     limit: int | None = None,
     sampling: Sampling | None = None,
     criteria: Criteria | None = None,
-    batch_size: int = 16,
     rejected: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -89,19 +83,14 @@ def generate(
 
     Args:
         questions: Question sets.
-        index: ``world``, an index folder or a URL.
+        setup: The teacher, and how it searches. The model ``gold`` composes trajectories from what the sets say about
+            their questions; else see :func:`~ragr1_lite.datagen.teachers.open_teacher`. As many questions as its
+            ``batch_size`` are worked on together.
         out: The trajectory file to write.
-        teacher: ``gold`` composes trajectories from what the sets say about their questions; else see
-            :func:`~ragr1_lite.datagen.teachers.open_teacher`.
-        adapter: A local model's adapter.
         connection: How an endpoint is asked.
-        mode: ``multi`` or ``single``.
-        k: Passages per query; by default what recipes take.
-        max_queries: Parallel queries per search.
         limit: At most this many questions, drawn by the seed.
         sampling: Seed, tries and temperature.
         criteria: Which answers are kept.
-        batch_size: Questions worked on together.
         rejected: A file for the other trajectories, each with its ``reason``.
         resume: Go on with what an interrupted run has finished.
         overwrite: Replace what is there.
@@ -118,31 +107,30 @@ def generate(
     """
     if rejected == out:
         raise ConfigError("--rejected and --out are the same file", "Choose two.")
+    recipe, batch_size = setup.recipe(report), setup.batch_size
+    rollout, k, gold = recipe.rollout, recipe.retrieval.k, recipe.model.name == GOLD
+    if rollout.mode not in ("multi", "single"):
+        raise ConfigError(f"Trajectories cannot be generated in mode {rollout.mode}", "Add --mode multi or single.")
     connection, sampling, criteria = connection or Connection(), sampling or Sampling(), criteria or Criteria()
     asked = read_questions(questions, limit=limit, seed=sampling.seed, report=report)
-    who = {"teacher": teacher, "teacher_model": connection.model, "adapter": adapter}
-    how = {"index": index, "mode": mode, "k": k, "max_queries": max_queries, "batch_size": batch_size}
-    settings = {"questions": digest(asked), **who, **how, **asdict(sampling), **asdict(criteria)}
+    who = {"teacher": recipe.model.name, "teacher_model": connection.model, "adapter": recipe.model.adapter}
+    how = {"index": recipe.retrieval.index, "mode": rollout.mode, "k": k, "max_queries": rollout.max_queries}
+    settings = {
+        "questions": digest(asked),
+        **who,
+        **how,
+        "batch_size": batch_size,
+        **asdict(sampling),
+        **asdict(criteria),
+    }
 
     @contextmanager
     def opened() -> Iterator[Work]:
-        if teacher == GOLD:
-            passages = k or RetrievalConfig().k
-            yield Composing(open_searcher(index, report), mode, passages, max_queries, sampling, criteria)
+        if gold:
+            yield Composing(open_searcher(recipe.retrieval.index, report), rollout.protocol(), k, sampling, criteria)
             return
-        model = open_teacher(
-            teacher,
-            index=index,
-            mode=mode,
-            k=k,
-            max_queries=max_queries,
-            batch_size=batch_size,
-            adapter=adapter,
-            connection=connection,
-            report=report,
-        )
-        with closing(model):
-            yield Asking(model, sampling, criteria)
+        with closing(open_teacher(recipe, connection=connection, report=report)) as teacher:
+            yield Asking(teacher, sampling, criteria)
 
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite)
     _work(opened, asked, batch_size, journal, report)
@@ -154,15 +142,20 @@ class Composing:
     """The gold teacher: plans made of what a set says, replayed through the rollout that models go through."""
 
     searcher: Searcher
-    mode: Literal["multi", "single"]
+    protocol: Protocol
     k: int
-    max_queries: int
     sampling: Sampling
     criteria: Criteria
 
     def __call__(self, batch: Sequence[Question], number: int) -> Rows:
         """Rows of the questions, in order."""
-        composed = compose_plans(batch, self.searcher, mode=self.mode, k=self.k, max_queries=self.max_queries)
+        composed = compose_plans(
+            batch,
+            self.searcher,
+            mode="single" if self.protocol.mode == "single" else "multi",
+            k=self.k,
+            max_queries=self.protocol.max_queries,
+        )
         signed = {"teacher": GOLD, "seed": self.sampling.seed_of(number, 0)}
         plans = [one.plan for one in composed if one.plan is not None]
         rows = iter(
@@ -170,7 +163,7 @@ class Composing:
                 [one.question.example for one in composed if one.plan is not None],
                 PlanSampler(ByteTokenizer(), plans),
                 self.searcher,
-                Protocol(self.mode, self.max_queries),
+                self.protocol,
                 replace(_PLENTY, k=self.k),
                 self.criteria,
                 signed,

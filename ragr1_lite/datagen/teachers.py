@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
-from ragr1_lite.config import WORLD, RetrievalConfig
+from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol as Rules
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Mode, Sampler, Searcher, Tokenizer
+from ragr1_lite.core.types import Sampler, Searcher, Tokenizer
 from ragr1_lite.data.gold import ByteTokenizer
 from ragr1_lite.datagen.chat import ChatSampler
 from ragr1_lite.datagen.endpoint import Connection, Endpoint, Usage
@@ -65,53 +65,27 @@ class Teacher(Protocol):
         ...
 
 
-def open_teacher(
-    name: str | None,
-    *,
-    index: str | None = None,
-    mode: Mode = "multi",
-    k: int | None = None,
-    max_queries: int = 3,
-    batch_size: int = 16,
-    adapter: str | None = None,
-    connection: Connection | None = None,
-    report: Report = ignore,
-) -> Teacher:
+def open_teacher(recipe: Recipe, *, connection: Connection | None = None, report: Report = ignore) -> Teacher:
     """Opens a teacher with the index it searches.
 
     Args:
-        name: The URL of an OpenAI-compatible endpoint; else a local model, as in
-            :meth:`~ragr1_lite.assistant.Assistant.open`, whose choice it is where there is no name.
-        index: ``world``, an index folder or a URL.
-        mode: ``multi`` or ``single``.
-        k: Passages per query; by default what recipes take.
-        max_queries: Parallel queries per search.
-        batch_size: Rows a local model samples together.
-        adapter: A local model's adapter; by default the one that ships for it.
+        recipe: What :meth:`~ragr1_lite.assistant.Setup.recipe` returns; ``model.name`` may be the URL of an
+            OpenAI-compatible endpoint.
         connection: How an endpoint is asked.
         report: Receives notices and progress.
 
     Raises:
         RagR1Error: Model, adapter, endpoint or index cannot be opened.
     """
-    if name is not None and is_url(name):
-        searcher = open_searcher(index or WORLD, report)
+    name = recipe.model.name
+    if is_url(name):
+        searcher = open_searcher(recipe.retrieval.index, report)
         endpoint = Endpoint(name, connection or Connection(), report)
         report(Notice(f"Asking {endpoint.model} at {endpoint.url}"))
-        return EndpointTeacher(endpoint, searcher, Rules(mode, max_queries), _in_bytes(k or RetrievalConfig().k))
+        return EndpointTeacher(endpoint, searcher, recipe.rollout.protocol(), _in_bytes(recipe.retrieval.k))
     from ragr1_lite.assistant import Assistant
 
-    assistant = Assistant.open(
-        model=name,
-        adapter=adapter,
-        index=index,
-        mode=mode,
-        k=k,
-        max_queries=max_queries,
-        batch_size=batch_size,
-        report=report,
-    )
-    return LocalTeacher(name or "", assistant)
+    return LocalTeacher(name, Assistant.open_recipe(recipe, report=report))
 
 
 def is_url(name: str) -> bool:

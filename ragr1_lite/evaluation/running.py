@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from ragr1_lite.assistant import Assistant
+from ragr1_lite.assistant import Assistant, Setup
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Report, ignore
@@ -48,18 +48,13 @@ def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
 
 
 def run(
+    setup: Setup = Setup(),
     *,
     data: str = WORLD,
     split: str = "test",
-    index: str | None = None,
-    model: str | None = None,
-    adapter: str | None = None,
-    modes: Sequence[Mode] = ("multi",),
+    modes: Sequence[Mode] = (),
     questions: int | None = None,
     kinds: Sequence[str] | None = None,
-    k: int | None = None,
-    max_queries: int = 3,
-    batch_size: int = 32,
     seed: int = 0,
     samples: int = 1,
     temperature: float | None = None,
@@ -72,17 +67,12 @@ def run(
     """Evaluates one model in one or more modes on the same questions, the modes by turns.
 
     Args:
+        setup: The model, and how it is asked.
         data: ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``.
         split: ``dev`` or ``test``; of the world only.
-        index: ``world`` or an index folder.
-        model: As in :meth:`~ragr1_lite.assistant.Assistant.open`.
-        adapter: Likewise.
-        modes: One evaluation each.
+        modes: One evaluation each; by default one, in the setup's mode.
         questions: At most this many, drawn by ``seed``.
         kinds: Only questions of these kinds.
-        k: Passages per query.
-        max_queries: Parallel queries per search.
-        batch_size: Answers sampled together.
         seed: Of the draw of questions, and of sampled answers.
         samples: Answers to each question.
         temperature: Of the sampling; by default 0 (greedy) for one sample and 1 for several.
@@ -101,26 +91,22 @@ def run(
     draws = _draws(samples, temperature, seed)
     if out is None and resume:
         raise ConfigError("--resume needs --out", "Name the file of the evaluation that was interrupted.")
+    recipe = setup.recipe(report)
+    modes, batch_size = tuple(modes) or (recipe.rollout.mode,), setup.batch_size
     examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
     paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
     if taken := [path for path in paths if path.exists() and not overwrite]:
         raise DataError(f"{taken[0]} exists", "Add --overwrite, or choose another --out.")
     settings = {
-        **{"data": data, "split": split, "index": index, "model": model, "adapter": adapter, "modes": list(modes)},
-        **{"questions": questions, "kinds": kinds and list(kinds), "k": k, "max_queries": max_queries},
+        **{"data": data, "split": split, "index": recipe.retrieval.index, "modes": list(modes)},
+        **{"model": recipe.model.name, "adapter": recipe.model.adapter},
+        **{"questions": questions, "kinds": kinds and list(kinds)},
+        **{"k": recipe.retrieval.k, "max_queries": recipe.rollout.max_queries},
         **{"batch_size": batch_size, "seed": seed, "samples": samples, "temperature": draws.temperature},
     }
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite) if out else None
     with journal.working(report) if journal else nullcontext():
-        assistant = Assistant.open(
-            model=model,
-            adapter=adapter,
-            index=index,
-            k=k,
-            max_queries=max_queries,
-            batch_size=batch_size,
-            report=report,
-        )
+        assistant = Assistant.open_recipe(recipe, report=report)
         evaluations = evaluate_arms(
             examples,
             [_arm(assistant, mode) for mode in modes],

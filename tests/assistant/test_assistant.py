@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from ragr1_lite.assistant import BARE, Answer, Assistant, shipped_adapter
+from ragr1_lite.assistant import BARE, Answer, Assistant, Setup, shipped_adapter
+from ragr1_lite.cli.main import app
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example, Passage, Segment, Trajectory, Turn
+from ragr1_lite.data.questions import Question
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
 EXAMPLE = Example("1", "Which is larger, Chad or Mali?", ("Chad",))
@@ -45,32 +48,68 @@ def test_without_a_search_or_an_answer() -> None:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, str]]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """What Assistant.open would have loaded."""
-    calls: list[tuple[Recipe, str]] = []
-    monkeypatch.setattr(
-        Assistant, "open_recipe", classmethod(lambda cls, recipe, adapter, report: calls.append((recipe, adapter)))
-    )
+    calls: list[Recipe] = []
+    monkeypatch.setattr(Assistant, "open_recipe", classmethod(lambda cls, recipe, report: calls.append(recipe)))
     return calls
 
 
-def test_an_adapter_is_asked_the_way_its_run_was_trained(opened: list[tuple[Recipe, str]], tmp_path: Path) -> None:
-    recipe = Recipe.model_validate(
-        {"task": "sft", "model": {"name": "org/mine"}, "retrieval": {"index": "books", "k": 7}}
-    )
-    (tmp_path / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
-    Assistant.open(adapter=str(tmp_path / "adapter"))
-    Assistant.open(adapter=str(tmp_path / "adapter"), index="other", k=2)
-    first, second = (recipe for recipe, _ in opened)
-    assert (first.model.name, first.retrieval.index, first.retrieval.k) == ("org/mine", "books", 7)
-    assert (second.model.name, second.retrieval.index, second.retrieval.k) == ("org/mine", "other", 2)
+@pytest.fixture
+def trained(tmp_path: Path) -> str:
+    """The adapter of a run that was trained in a way of its own."""
+    rollout = {"mode": "single", "max_queries": 2, "max_rounds": 9, "document_tokens": 300}
+    sections = {"model": {"name": "org/mine"}, "retrieval": {"index": "books", "k": 7}, "rollout": rollout}
+    (tmp_path / "recipe.yaml").write_text(Recipe.model_validate({"task": "sft", **sections}).dump(), encoding="utf-8")
+    return str(tmp_path / "adapter")
 
 
-def test_the_built_in_model_gets_its_own_adapter(opened: list[tuple[Recipe, str]]) -> None:
-    Assistant.open(model="smollm2-135m")
-    Assistant.open(model="smollm2-135m", adapter=BARE)
-    assert [adapter for _, adapter in opened] == [str(shipped_adapter("smollm2-135m") or BARE), BARE]
-    assert {recipe.retrieval.index for recipe, _ in opened} == {"world"}
+def way(recipe: Recipe) -> tuple[object, ...]:
+    """What of a recipe decides how a model is asked."""
+    rollout, retrieval = recipe.rollout, recipe.retrieval
+    budgets = rollout.limits(retrieval.k)
+    return rollout.mode, rollout.max_queries, retrieval.index, budgets.k, budgets.max_rounds, budgets.document_tokens
+
+
+def test_an_adapter_is_asked_the_way_its_run_was_trained(opened: list[Recipe], trained: str) -> None:
+    Assistant.open(Setup(adapter=trained))
+    Assistant.open(Setup(adapter=trained, index="other", mode="multi", k=2, max_queries=4))
+    first, second = opened
+    assert {(one.model.name, one.model.adapter) for one in opened} == {("org/mine", trained)}
+    assert way(first) == ("single", 2, "books", 7, 9, 300)
+    assert way(second) == ("multi", 4, "other", 2, 9, 300)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ask", "Which?", "--json"],
+        ["eval", "--questions", "1", "--json"],
+        ["data", "select", "world", "--limit", "1", "--out", "OUT"],
+        ["data", "generate", "world", "--teacher", "org/mine", "--index", "books", "--out", "OUT"],
+    ],
+    ids=["ask", "eval", "data select", "data generate"],
+)
+def test_every_command_asks_an_adapter_the_way_its_run_was_trained(
+    command: list[str], opened: list[Recipe], trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragr1_lite.datagen import generate
+
+    monkeypatch.setattr(generate, "read_questions", lambda *_, **__: [Question(EXAMPLE)])
+    words = [str(tmp_path / "out.jsonl") if word == "OUT" else word for word in command]
+    CliRunner().invoke(app, [*words, "--adapter", trained])
+    CliRunner().invoke(app, [*words, "--adapter", trained, "--mode", "multi", "--max-queries", "3"])
+    assert [way(recipe) for recipe in opened] == [
+        ("single", 2, "books", 7, 9, 300),
+        ("single" if command[0] == "eval" else "multi", 3, "books", 7, 9, 300),
+    ]
+
+
+def test_the_built_in_model_gets_its_own_adapter(opened: list[Recipe]) -> None:
+    Assistant.open(Setup(model="smollm2-135m"))
+    Assistant.open(Setup(model="smollm2-135m", adapter=BARE))
+    assert [recipe.model.adapter for recipe in opened] == [str(shipped_adapter("smollm2-135m")), None]
+    assert {way(recipe)[:3] for recipe in opened} == {("multi", 3, "world")}
 
 
 def test_index_and_mode_are_changed_without_loading_the_model_again() -> None:

@@ -38,7 +38,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Assistant]:
     """Puts a script in the model's place; holds what was opened."""
     made: list[Assistant] = []
 
-    def open_it(**_: Any) -> Assistant:
+    def open_it(*_: Any, **__: Any) -> Assistant:
         made.append(Assistant(ScriptedSampler([ANSWER]), ScriptedSearcher(), Protocol(), Limits(), "script", "books"))
         return made[-1]
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ragr1_lite import __version__
-from ragr1_lite.assistant import Assistant
+from ragr1_lite.assistant import Assistant, Setup
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import recipes_folder
 from ragr1_lite.core.errors import ConfigError, ModelError, RagR1Error
@@ -138,10 +139,14 @@ def test_defaults_are_those_of_the_library() -> None:
     from ragr1_lite.cli.commands import ask as asking
     from ragr1_lite.cli.commands import evaluate as evaluating
 
-    for command, function in ((asking.ask, Assistant.open), (evaluating.evaluate, evaluation.run)):
+    for command, function, some in (
+        (asking.ask, Setup, {"index", "model", "adapter", "mode", "k", "max_queries"}),
+        (evaluating.evaluate, Setup, {"index", "model", "adapter", "k", "max_queries"}),
+        (evaluating.evaluate, evaluation.run, {"data", "split", "questions", "seed", "samples", "normalizer"}),
+    ):
         ours, theirs = inspect.signature(command).parameters, inspect.signature(function).parameters
-        shared = (set(ours) & set(theirs)) - {"index", "model", "adapter"}
-        assert {"k", "max_queries"} <= shared
+        shared = (set(ours) & set(theirs)) - {"batch_size", "mode"} | (some & {"mode"})
+        assert some <= shared
         assert {name: ours[name].default for name in shared} == {name: theirs[name].default for name in shared}
 
 
@@ -350,9 +355,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         searcher = Bm25Searcher.from_passages([Passage(row["id"], row["title"], row["text"]) for row in CORPUS])
         assistant = Assistant(Script(*turns), searcher, Protocol(), Limits(k=2))
 
-        def open_it(**options: Any) -> Assistant:
-            opened.update(options)
-            options["report"](Notice("Using a script."))
+        def open_it(setup: Setup = Setup(), *, report: Any) -> Assistant:
+            opened.update(asdict(setup))
+            report(Notice("Using a script."))
             return assistant
 
         monkeypatch.setattr(Assistant, "open", open_it)
@@ -539,9 +544,9 @@ def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = set(inspect.signature(evaluation_run).parameters)
     calls: list[dict[str, Any]] = []
 
-    def evaluate(**options: Any) -> list[Any]:
+    def evaluate(setup: Setup, **options: Any) -> list[Any]:
         calls.append(options)
-        return [evaluation(mode) for mode in options["modes"]]
+        return [evaluation(mode) for mode in options["modes"] or ["multi"]]
 
     monkeypatch.setattr("ragr1_lite.evaluation.run", evaluate)
     assert json.loads(run("eval", "--json").stdout) == EVALUATED

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.cli.commands.data.generate import data_generate
 from ragr1_lite.cli.main import app
 from ragr1_lite.core.protocol import render_turn
@@ -31,8 +33,8 @@ def run(*arguments: str | Path) -> Any:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
     made: list[tuple[Any, dict[str, Any]]] = []
 
-    def generate(questions: Any, **options: Any) -> dict[str, Any]:
-        made.append((questions, options))
+    def generate(questions: Any, setup: Setup, **options: Any) -> dict[str, Any]:
+        made.append((questions, asdict(setup) | options))
         return COUNTS
 
     monkeypatch.setattr(generating, "generate", generate)
@@ -45,7 +47,7 @@ def test_forms(calls: list[tuple[Any, dict[str, Any]]], tmp_path: Path) -> None:
     assert "Rejected   no passage 1\n" in run(*command, "hub:a/b", "--mode", "single", "--limit", "3").stdout
     (first, plain), (both, other) = calls
     assert first == [str(tmp_path / "q.jsonl")] and both == [str(tmp_path / "q.jsonl"), "hub:a/b"]
-    assert plain["teacher"] == "gold" and plain["mode"] == "multi" and plain["out"] == tmp_path / "t.jsonl"
+    assert plain["model"] == "gold" and plain["mode"] is None and plain["out"] == tmp_path / "t.jsonl"
     assert other["mode"] == "single" and other["limit"] == 3
 
 
@@ -60,7 +62,7 @@ def test_every_option_arrives(calls: list[tuple[Any, dict[str, Any]]], tmp_path:
     assert given["connection"] == Connection("m", 3, 9.0, price_in=1.0, price_out=2.0)
     assert given["sampling"] == Sampling(7, 4, 0.5) and given["criteria"] == Criteria("f1", 0.6)
     expected = {
-        "teacher": "http://h/v1",
+        "model": "http://h/v1",
         "adapter": "none",
         "k": 2,
         "max_queries": 2,
@@ -75,9 +77,9 @@ def test_every_option_arrives(calls: list[tuple[Any, dict[str, Any]]], tmp_path:
 def test_defaults_are_those_of_the_library() -> None:
     ours = inspect.signature(data_generate).parameters
     library = {name: one.default for name, one in inspect.signature(generating.generate).parameters.items()}
-    for group in (Connection(), Sampling(), Criteria()):
+    for group in (Setup(), Connection(), Sampling(), Criteria()):
         library |= {name: getattr(group, name) for name in group.__slots__}
-    shared = set(ours) & set(library) - {"questions", "index", "out"}
+    shared = set(ours) & set(library) - {"questions", "index", "out", "setup"}
     assert {"mode", "max_queries", "batch_size", "concurrency", "timeout", "tries", "seed", "keep"} <= shared
     assert {name: ours[name].default for name in shared} == {name: library[name] for name in shared}
 

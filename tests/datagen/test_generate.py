@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import ConfigError, DataError, ModelError, RunError
 from ragr1_lite.core.events import Notice, PhaseAdvanced
 from ragr1_lite.core.gold_plan import GoldPlan, Step
@@ -104,7 +106,9 @@ def taught(monkeypatch: pytest.MonkeyPatch, questions: Path, tmp_path: Path) -> 
     def run(draw: Draw | ScriptedTeacher, out: str = "t.jsonl", **options: Any) -> dict[str, Any]:
         teacher = draw if isinstance(draw, ScriptedTeacher) else ScriptedTeacher(draw)
         monkeypatch.setattr(generating, "open_teacher", lambda *_, **__: teacher)
-        return generate(questions, index="world", out=tmp_path / out, **{"teacher": "any", "batch_size": 4, **options})
+        said = {one.name: options.pop(one.name) for one in fields(Setup) if one.name in options}
+        setup = Setup(**{"model": "any", "index": "world", "batch_size": 4, **said})
+        return generate(questions, setup, out=tmp_path / out, **options)
 
     return run
 
@@ -228,7 +232,7 @@ def test_a_finished_journal_needs_no_teacher(
         taught(right)
     monkeypatch.undo()
     monkeypatch.setattr(generating, "open_teacher", None)
-    counts = generate(questions, index="world", out=tmp_path / "t.jsonl", teacher="any", batch_size=4, resume=True)
+    counts = generate(questions, Setup(model="any", index="world", batch_size=4), out=tmp_path / "t.jsonl", resume=True)
     assert counts["kept"] == 10
 
 
@@ -280,7 +284,7 @@ def test_gold_keeps_the_questions_order_and_says_why_there_is_no_plan(
     searcher = ScriptedSearcher({str(n): [passage(f"{n} is good")] for n in range(10)})
     monkeypatch.setattr(generating, "compose_plans", compose)
     monkeypatch.setattr(generating, "open_searcher", lambda *_: searcher)
-    counts = generate(questions, index="world", out=tmp_path / "t", rejected=tmp_path / "r", batch_size=3)
+    counts = generate(questions, Setup(model="gold", batch_size=3), out=tmp_path / "t", rejected=tmp_path / "r")
     assert counts["rejected"] == {"no gold passage": 2, UNSUPPORTED: 1} and counts["kept"] == 7
     assert "usage" not in counts
     assert [row["id"] for row in rows_of(tmp_path / "t")] == [f"q{n}" for n in (0, 1, 3, 4, 6, 8, 9)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.config import load_recipe
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.rewards import exact_match
@@ -116,7 +117,7 @@ def test_a_server_that_fails_now_and_then_teaches_all_the_same(asked: Path, tmp_
     made = {}
     for name, say in (("steady", teach), ("fickle", fickle)):
         with recorded(chat(say)) as server:
-            generate(asked, index="world", k=1, out=tmp_path / name, teacher=f"{server.url}/v1")
+            generate(asked, Setup(model=f"{server.url}/v1", k=1), out=tmp_path / name)
         made[name] = (tmp_path / name).read_bytes()
     assert made["steady"] == made["fickle"] and asked_before
 
@@ -137,7 +138,7 @@ def check(path: Path, tokenizer: Tokenizer, protocol: Protocol) -> None:
 
 def test_what_an_endpoint_wrote_can_be_replayed(asked: Path, tmp_path: Path) -> None:
     with recorded(chat(teach)) as server:
-        counts = generate(asked, index="world", k=1, out=tmp_path / "t", teacher=f"{server.url}/v1")
+        counts = generate(asked, Setup(model=f"{server.url}/v1", k=1), out=tmp_path / "t")
     assert counts["kept"] >= 15 and counts["usage"]["requests"] == len(server.asked) - 1
     check(tmp_path / "t", ByteTokenizer(), Protocol())
 
@@ -150,12 +151,9 @@ def test_the_built_in_model_teaches_and_repeats_itself_from_a_seed(
     for name in ("once", "again"):
         counts = generate(
             asked,
-            index="world",
-            k=1,
+            Setup(model="smollm2-135m", k=1, batch_size=2),
             out=tmp_path / name,
-            teacher="smollm2-135m",
             limit=4,
-            batch_size=2,
             sampling=Sampling(seed=3, temperature=0.7),
         )
         assert counts["kept"] >= 2 and "usage" not in counts

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.types import Passage
@@ -89,7 +90,7 @@ def test_notes_become_questions_that_read_well(questions: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["multi", "single"])
 def test_the_questions_become_gold_trajectories(questions: Path, index: str, tmp_path: Path, mode: Any) -> None:
-    counts = generate([str(questions)], index=index, mode=mode, out=tmp_path / "gold.jsonl")
+    counts = generate([str(questions)], Setup(model="gold", index=index, mode=mode), out=tmp_path / "gold.jsonl")
     made = Counter(one.example.kind for one in read_questions(questions))
     assert counts["by_kind"] == made
     records = read_records(tmp_path / "gold.jsonl")
@@ -127,7 +128,7 @@ def test_a_model_behind_an_endpoint_writes_and_is_checked(index: str, tmp_path: 
 def test_the_built_in_model_is_asked_and_what_it_cannot_write_falls(smollm2: Any, tmp_path: Path) -> None:
     passages = [Passage(str(i), name.title(), text) for i, (name, text) in enumerate(NOTES.items()) if i < 2]
     build_index(passages, tmp_path / "index")
-    teacher = open_teacher("smollm2-135m", index=str(tmp_path / "index"), adapter="none")
+    teacher = open_teacher(Setup(model="smollm2-135m", index=str(tmp_path / "index"), adapter="none").recipe())
     facts = tmp_path / "facts.csv"
     facts.write_text("subject,relation,object\nOakvale,mayor,Ada Quill\nAshmere,mayor,Tobias Fenn\n", encoding="utf-8")
     results = []

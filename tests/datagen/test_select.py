@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ragr1_lite.config import DataConfig
+from ragr1_lite.assistant import Setup
+from ragr1_lite.config import DataConfig, Recipe
 from ragr1_lite.core.errors import ConfigError, DataError, RunError
 from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted
 from ragr1_lite.data.curriculum import schedule
@@ -276,22 +277,22 @@ def test_progress_counts_what_is_left(tmp_path: Path) -> None:
 
 def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run reads the world or files, opens nothing it does not need, and keeps its settings."""
-    opened: list[dict[str, Any]] = []
+    opened: list[Recipe] = []
 
-    def open_teacher(name: str, **options: Any) -> ScriptedTeacher:
-        opened.append({"name": name, **options})
+    def open_teacher(recipe: Recipe, **options: Any) -> ScriptedTeacher:
+        opened.append(recipe)
         return ScriptedTeacher(lambda *_: True)
 
     monkeypatch.setattr("ragr1_lite.datagen.selection.selecting.open_teacher", open_teacher)
     file = tmp_path / "q.jsonl"
     file.write_text("".join(f'{{"question": "What is item-{n}?", "answers": ["item-{n}"]}}\n' for n in range(9)))
     rule = Rule(easy_share=1)
-    options: dict[str, Any] = {"rule": rule, "teacher": "http://127.0.0.1:1/v1", "index": "i", "k": 2, "limit": 5}
-    selection = selection_run([str(file)], tmp_path / "rl.jsonl", **options)
+    setup = Setup(model="http://127.0.0.1:1/v1", index="i", k=2)
+    selection = selection_run([str(file)], tmp_path / "rl.jsonl", setup, rule=rule, limit=5)
     assert len(selection.outcomes) == 5
-    ((name, asked),) = [(one.pop("name"), one) for one in opened]
-    assert name == "http://127.0.0.1:1/v1"
-    assert {"index": "i", "k": 2, "mode": "multi", "max_queries": 3, "batch_size": 16}.items() <= asked.items()
+    (asked,) = opened
+    assert (asked.model.name, asked.retrieval.index, asked.retrieval.k) == ("http://127.0.0.1:1/v1", "i", 2)
+    assert (asked.rollout.mode, asked.rollout.max_queries, asked.rollout.batch_size) == ("multi", 3, 16)
     with pytest.raises(DataError, match="There is no question file"):
         selection_run([str(tmp_path / "missing.jsonl")], tmp_path / "other.jsonl", rule=rule)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ragr1_lite.assistant import Assistant
+from ragr1_lite.assistant import Assistant, Setup
 from ragr1_lite.core.errors import ConfigError, DataError, RunError
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished
 from ragr1_lite.core.protocol import Protocol
@@ -188,7 +188,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Knowing], Knowing]:
 
     def use(sampler: Knowing) -> Knowing:
         assistant = Assistant(sampler, ScriptedSearcher(), Protocol(), LIMITS)
-        monkeypatch.setattr(Assistant, "open", lambda **_: assistant)
+        monkeypatch.setattr(Assistant, "open_recipe", lambda recipe, **_: assistant)
         return sampler
 
     return use
@@ -199,7 +199,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Knowing], Knowing]:
 def test_a_stop_costs_the_unfinished_piece(
     dies_at: int, more: dict[str, Any], questions: str, opened: Callable[[Knowing], Knowing], tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {"data": questions, "modes": ("multi", "direct"), "batch_size": 2, **more}
+    options: dict[str, Any] = {"setup": Setup(batch_size=2), "data": questions, "modes": ("multi", "direct"), **more}
     opened(Knowing())
     run(**options, out=tmp_path / "whole.jsonl")
     stopped, notices = opened(Knowing(dies_at=dies_at)), list[object]()
@@ -236,13 +236,13 @@ def test_only_the_same_evaluation_goes_on(questions: str, opened: Callable[[Know
     options: dict[str, Any] = {"data": questions, "out": tmp_path / "x.jsonl"}
     opened(Knowing(dies_at=3))
     with pytest.raises(KeyboardInterrupt):
-        run(**options, batch_size=2)
+        run(Setup(batch_size=2), **options)
     opened(Knowing())
     with pytest.raises(RunError, match=r"other settings \(batch_size, seed\)"):
-        run(**options, batch_size=3, seed=1, resume=True)
+        run(Setup(batch_size=3), **options, seed=1, resume=True)
     with pytest.raises(RunError, match="An interrupted run"):
-        run(**options, batch_size=2)
-    assert run(**options, batch_size=2, resume=True)[0].figures()["n"] == 7
+        run(Setup(batch_size=2), **options)
+    assert run(Setup(batch_size=2), **options, resume=True)[0].figures()["n"] == 7
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Assistants whose adapters decide what they answer; collects the adapters that were loaded."""
     adapters: list[str] = []
 
-    def open_recipe(recipe: Recipe, *, adapter: str, report: Any) -> Assistant:
+    def open_recipe(recipe: Recipe, *, report: Any) -> Assistant:
+        adapter = recipe.model.adapter or "none"
         adapters.append(Path(adapter).name)
         sampler = Answers("Chad" if adapter.endswith("right") else "Mali")
         return Assistant(sampler, ScriptedSearcher(), Protocol(), Limits())

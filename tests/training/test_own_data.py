@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.data.trajectories import read_records
@@ -35,7 +36,10 @@ def made(index: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tup
     folder = tmp_path_factory.mktemp("gold")
     files = {mode: folder / f"{mode}.jsonl" for mode in ("multi", "single")}
     train = SHARED / "hotpotqa_train.jsonl.gz"
-    return {mode: (generate(train, index=str(index), mode=mode, out=out), out) for mode, out in files.items()}  # type: ignore[arg-type]
+    return {
+        mode: (generate(train, Setup(model="gold", index=str(index), mode=mode), out=out), out)
+        for mode, out in files.items()
+    }  # type: ignore[arg-type]
 
 
 def test_most_questions_give_a_trajectory(made: dict[str, tuple[dict[str, Any], Path]]) -> None:
@@ -87,12 +91,9 @@ def test_they_train_and_evaluate(index: Path, made: dict[str, tuple[dict[str, An
     )
     trained = sft.train(recipe)
     (evaluation,) = evaluation.run(
+        Setup(model=str(model), adapter=str(trained.adapter), index=str(index), batch_size=3),
         data=str(SHARED / "hotpotqa_dev.jsonl.gz"),
-        index=str(index),
-        model=str(model),
-        adapter=str(trained.adapter),
         questions=3,
-        batch_size=3,
         out=tmp_path / "dev.jsonl",
     )
     assert evaluation.to_json()["n"] == 3

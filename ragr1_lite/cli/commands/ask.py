@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from ragr1_lite.cli.commands.options import Adapter, AsJson, Index, MaxQueries, Model, Passages, examples, group
+from ragr1_lite.cli.commands.options import (
+    Adapter,
+    AsJson,
+    AskedMode,
+    Index,
+    MaxQueries,
+    Model,
+    Passages,
+    examples,
+    group,
+)
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.errors import ConfigError, RagR1Error
 from ragr1_lite.core.types import Mode
@@ -34,9 +44,9 @@ def ask(
     index: Index = None,
     model: Model = None,
     adapter: Adapter = None,
-    mode: Annotated[Mode, typer.Option(help="How the model may search.")] = "multi",
+    mode: AskedMode = None,
     k: Passages = None,
-    max_queries: MaxQueries = 3,
+    max_queries: MaxQueries = None,
     as_json: AsJson = False,
     plain: Annotated[bool, typer.Option("--plain", help="No colours and boxes: readable lines.")] = False,
     web: Annotated[bool, typer.Option("--web", help="Ask on a web page that only this machine sees.")] = False,
@@ -51,12 +61,12 @@ def ask(
     with session(context, plain=plain) as display:
         if web:
             _only_the_page(question, as_json)
-        from ragr1_lite.assistant import Assistant
+        from ragr1_lite.assistant import Assistant, Setup
+
+        setup = Setup(model=model, adapter=adapter, index=index, mode=mode, k=k, max_queries=max_queries)
 
         def opened() -> Assistant:
-            return Assistant.open(
-                model=model, adapter=adapter, index=index, mode=mode, k=k, max_queries=max_queries, report=display
-            )
+            return Assistant.open(setup, report=display)
 
         if web:
             from ragr1_lite.serving.page import serve

@@ -59,7 +59,7 @@ def evaluate(
     ] = None,
     questions: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most this many. [default: all]")] = None,
     k: Passages = None,
-    max_queries: MaxQueries = 3,
+    max_queries: MaxQueries = None,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 32,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draws of questions and answers.")] = 0,
     samples: Annotated[int, typer.Option(min=1, metavar="N", help="Answers to each question.")] = 1,
@@ -90,23 +90,18 @@ def evaluate(
     and `resources`, what could not be seen is null.
     """
     with session(context) as display:
+        from ragr1_lite.assistant import Setup
         from ragr1_lite.data.benchmarks import BENCHMARKS
         from ragr1_lite.evaluation import run
         from ragr1_lite.ui.evaluations import evaluation_table, published_line
 
-        modes = cast("list[Mode]", list(dict.fromkeys(mode or ["multi"])))
         evaluations = run(
+            Setup(model=model, adapter=adapter, index=index, k=k, max_queries=max_queries, batch_size=batch_size),
             data=data,
             split=split,
-            index=index,
-            model=model,
-            adapter=adapter,
-            modes=modes,
+            modes=cast("list[Mode]", list(dict.fromkeys(mode or ()))),
             kinds=kind or None,
             questions=questions,
-            k=k,
-            max_queries=max_queries,
-            batch_size=batch_size,
             seed=seed,
             samples=samples,
             temperature=temperature,
@@ -117,15 +112,17 @@ def evaluate(
             report=display,
         )
         benchmark = BENCHMARKS.get(data)
-        figures = {name: one.to_json() for name, one in zip(modes, evaluations, strict=True)}
+        figures = {one.label: one.to_json() for one in evaluations}
         if benchmark:
-            figures = {name: figures[name] | {"published": benchmark.nearest(name)} for name in modes}
+            figures = {
+                name: one | {"published": benchmark.nearest(cast("Mode", name))} for name, one in figures.items()
+            }
         if as_json:
-            display.show_json(figures if len(modes) > 1 else figures[modes[0]])
+            display.show_json(figures if len(figures) > 1 else figures[evaluations[0].label])
         else:
             display.show(evaluation_table(evaluations, display.out))
             if benchmark:
                 display.show(published_line(benchmark, f"{questions or 'all'} questions, {index or 'the world'}"))
-            for name, one in zip(modes, evaluations, strict=True):
+            for one in evaluations:
                 if one.resources:
-                    display.say(f"{name} took {one.resources}.", "dim")
+                    display.say(f"{one.label} took {one.resources}.", "dim")

@@ -42,18 +42,25 @@ Adapter = Annotated[
     ),
 ]
 Index = Annotated[
-    str | None, typer.Option(help="An index folder or URL. [default: the embedded world's]", metavar="INDEX")
+    str | None, typer.Option(help="An index folder or URL. [default: the run's own, else `world`]", metavar="INDEX")
 ]
 Passages = Annotated[
-    int | None, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query. [default: the recipe's]")
+    int | None,
+    typer.Option(
+        "--k", "-k", min=1, metavar="N", help="Passages per query. [default: the run's own, else the model's recipe's]"
+    ),
 ]
-MaxQueries = Annotated[int, typer.Option(min=1, metavar="N", help="Parallel queries per search, at most.")]
+MaxQueries = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Parallel queries per search, at most. [default: the run's own, else 3]"),
+]
+AskedMode = Annotated[Mode | None, typer.Option(help="How the model may search. [default: the run's own, else multi]")]
 Modes = Annotated[
     list[str] | None,
     typer.Option(
         callback=_known_modes,
         metavar="|".join(get_args(Mode)),
-        help="How the model may search; may be repeated. [default: multi]",
+        help="How the model may search; may be repeated. [default: the run's own, else multi]",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

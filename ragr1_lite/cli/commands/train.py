@@ -121,7 +121,7 @@ def start(
     {STAGE: seconds}, "versions": {PACKAGE: version}}.
     """
     with session(context) as display:
-        from ragr1_lite.assistant import Assistant
+        from ragr1_lite.assistant import Assistant, with_adapter
         from ragr1_lite.cli import quickstart
         from ragr1_lite.config import load_recipe
         from ragr1_lite.ui import Conversation
@@ -132,7 +132,7 @@ def start(
             display.show_json(result.to_json())
             return
         display.show(evaluation_table(result.evaluations, display.out))
-        recipe = load_recipe(quickstart.SFT)
-        assistant = Assistant.open_recipe(recipe, adapter=str(result.adapter), report=display)
+        recipe = with_adapter(load_recipe(quickstart.SFT), str(result.adapter))
+        assistant = Assistant.open_recipe(recipe, report=display)
         show_answer(assistant, quickstart.QUESTION, display, Conversation.on(display))
         display.say(f'Ask your own: ragr1-lite ask --adapter {result.adapter} "…"', "dim")

@@ -12,6 +12,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.config import RetrievalConfig
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice, Report, ignore, phase
@@ -86,7 +87,8 @@ def make_questions(
     kinds, k = list(dict.fromkeys(kinds)), k or RetrievalConfig().k
     with ExitStack() as opened:
         if isinstance(teacher, str):
-            teacher = open_teacher(teacher, index=index, k=k, adapter=adapter, connection=connection, report=report)
+            recipe = Setup(model=teacher, adapter=adapter, index=index, k=k).recipe(report)
+            teacher = open_teacher(recipe, connection=connection, report=report)
             opened.enter_context(closing(teacher))
         searcher = teacher.searcher if teacher else open_searcher(index, report)
         if not facts and not hasattr(searcher, "passage"):

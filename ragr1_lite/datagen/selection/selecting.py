@@ -10,10 +10,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.config import WORLD
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
-from ragr1_lite.core.types import Mode
 from ragr1_lite.data.questions import Question, digest, read_questions, to_row
 from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.selection.measuring import measure
@@ -85,18 +85,12 @@ def select(
 def run(
     sources: Sequence[str],
     out: Path,
+    setup: Setup = Setup(),
     *,
     rule: Rule,
-    index: str | None = None,
-    teacher: str | None = None,
-    adapter: str | None = None,
     connection: Connection | None = None,
-    mode: Mode = "multi",
     split: str = "train",
     limit: int | None = None,
-    k: int | None = None,
-    max_queries: int = 3,
-    batch_size: int = 16,
     resume: bool = False,
     overwrite: bool = False,
     report: Report = ignore,
@@ -106,17 +100,11 @@ def run(
     Args:
         sources: ``world``, or as in :func:`~ragr1_lite.data.questions.read_questions`.
         out: As in :func:`select`, like everything that is not explained here.
-        rule: Likewise.
-        index: As in :meth:`~ragr1_lite.assistant.Assistant.open`.
-        teacher: The URL of an endpoint, or a model as in :meth:`~ragr1_lite.assistant.Assistant.open`.
-        adapter: Likewise.
+        setup: The model or the URL of an endpoint, and how it is asked.
+        rule: As in :func:`select`.
         connection: How an endpoint is asked.
-        mode: How the model may search.
         split: Of the world.
         limit: At most this many questions, drawn by the rule's seed.
-        k: Passages per query.
-        max_queries: Parallel queries per search.
-        batch_size: Questions rolled out side by side.
         resume: As in :func:`select`.
         overwrite: Likewise.
         report: Receives progress.
@@ -125,19 +113,19 @@ def run(
         RagR1Error: Questions, model or index cannot be used, or as in :func:`select`.
     """
     questions = _read(sources, split, limit, rule.seed, report)
-    asked: dict[str, Any] = {"index": index, "mode": mode, "k": k, "max_queries": max_queries}
-    asked["adapter"] = adapter
-
-    def opened() -> Teacher:
-        return open_teacher(teacher, connection=connection, batch_size=batch_size, report=report, **asked)
-
+    recipe = setup.recipe(report)
+    settings = {
+        **{"index": recipe.retrieval.index, "mode": recipe.rollout.mode, "k": recipe.retrieval.k},
+        **{"max_queries": recipe.rollout.max_queries, "adapter": recipe.model.adapter},
+        **{"teacher": recipe.model.name, "model": connection.model if connection else None},
+    }
     return select(
         questions,
         out,
-        opened,
+        lambda: open_teacher(recipe, connection=connection, report=report),
         rule=rule,
-        batch_size=batch_size,
-        settings=asked | {"teacher": teacher, "model": connection.model if connection else None},
+        batch_size=setup.batch_size,
+        settings=settings,
         resume=resume,
         overwrite=overwrite,
         report=report,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from ragr1_lite.assistant import BARE, Assistant, starting_point
+from ragr1_lite.assistant import BARE, Assistant, starting_point, with_adapter
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.errors import ConfigError, DataError, RagR1Error
 from ragr1_lite.core.events import Notice, Report, ignore
@@ -172,9 +172,9 @@ def _open(
     for arm in group:
         recipe = recipes[arm.label]
         try:
-            adapter = _adapter(recipe)
+            adapter = starting_point(recipe).model.adapter or BARE
             if adapter not in loaded:
-                loaded[adapter] = Assistant.open_recipe(recipe, adapter=adapter, report=report)
+                loaded[adapter] = Assistant.open_recipe(with_adapter(recipe, adapter), report=report)
             searcher = _searcher(arm, recipe, stack, report)
             searcher.search([examples[0].question], 1)
         except RagR1Error as error:
@@ -182,10 +182,6 @@ def _open(
             continue
         protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
         yield Arm(arm.label, loaded[adapter].sampler, searcher, protocol, limits)
-
-
-def _adapter(recipe: Recipe) -> str:
-    return starting_point(recipe).model.adapter or BARE
 
 
 def _searcher(arm: Variant, recipe: Recipe, stack: ExitStack, report: Report) -> Searcher:

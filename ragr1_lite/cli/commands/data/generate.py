@@ -53,7 +53,10 @@ def data_generate(
     ] = "gold",
     teacher_model: TeacherModel = None,
     adapter: Adapter = None,
-    mode: Annotated[Literal["multi", "single"], typer.Option(help="How the trajectories search.")] = "multi",
+    mode: Annotated[
+        Literal["multi", "single"] | None,
+        typer.Option(help="How the trajectories search. [default: the run's own, else multi]"),
+    ] = None,
     keep: Annotated[
         Literal["em", "f1", "any"], typer.Option(help="Right answers by exact match, by F1, or any answer.")
     ] = "em",
@@ -67,7 +70,7 @@ def data_generate(
         int | None, typer.Option(min=1, metavar="N", help="At most this many questions. [default: all]")
     ] = None,
     k: Passages = None,
-    max_queries: MaxQueries = 3,
+    max_queries: MaxQueries = None,
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Questions worked on together, and lost together.")
     ] = 16,
@@ -91,6 +94,7 @@ def data_generate(
     are means of what is kept. An endpoint adds "usage": {"requests", "prompt_tokens", "completion_tokens", "cost"}.
     """
     with session(context) as display:
+        from ragr1_lite.assistant import Setup
         from ragr1_lite.datagen.endpoint import Connection
         from ragr1_lite.datagen.generate import Sampling, generate
         from ragr1_lite.datagen.rejection import Criteria
@@ -98,18 +102,20 @@ def data_generate(
 
         counts = generate(
             questions,
-            index=index,
+            Setup(
+                model=teacher,
+                adapter=adapter,
+                index=index,
+                mode=mode,
+                k=k,
+                max_queries=max_queries,
+                batch_size=batch_size,
+            ),
             out=out,
-            teacher=teacher,
-            adapter=adapter,
             connection=Connection(teacher_model, concurrency, timeout, price_in=price_in, price_out=price_out),
-            mode=mode,
-            k=k,
-            max_queries=max_queries,
             limit=limit,
             sampling=Sampling(seed, tries, temperature),
             criteria=Criteria(keep, threshold),
-            batch_size=batch_size,
             rejected=rejected,
             resume=resume,
             overwrite=overwrite,

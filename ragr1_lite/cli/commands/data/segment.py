@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ragr1_lite.cli.commands.options import AsJson, MaxQueries, Overwrite, examples, group
+from ragr1_lite.cli.commands.options import AsJson, Overwrite, examples, group
 from ragr1_lite.cli.session import session
 
 app = group()
@@ -27,7 +27,7 @@ def data_segment(
         str, typer.Option(metavar="MODEL", help="Whose tokens are counted, and written by --form text.")
     ] = "smollm2-135m",
     mode: Annotated[Literal["multi", "single"], typer.Option(help="How the trajectories search.")] = "multi",
-    max_queries: MaxQueries = 3,
+    max_queries: Annotated[int, typer.Option(min=1, metavar="N", help="Parallel queries per search, at most.")] = 3,
     balance: Annotated[
         bool, typer.Option("--balance", help="Keep equally many samples of each category that occurs.")
     ] = False,

@@ -10,6 +10,7 @@ import typer
 from ragr1_lite.cli.commands.options import (
     Adapter,
     AsJson,
+    AskedMode,
     Concurrency,
     Index,
     MaxQueries,
@@ -22,7 +23,6 @@ from ragr1_lite.cli.commands.options import (
     group,
 )
 from ragr1_lite.cli.session import session
-from ragr1_lite.core.types import Mode
 
 app = group()
 
@@ -77,9 +77,9 @@ def data_select(
     ] = 0.05,
     split: Annotated[Literal["train", "dev"], typer.Option(help="Of the embedded world.")] = "train",
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most this many. [default: all]")] = None,
-    mode: Annotated[Mode, typer.Option(help="How the model may search.")] = "multi",
+    mode: AskedMode = None,
     k: Passages = None,
-    max_queries: MaxQueries = 3,
+    max_queries: MaxQueries = None,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions rolled out side by side.")] = 16,
     concurrency: Concurrency = 8,
     timeout: Timeout = 300.0,
@@ -95,6 +95,7 @@ def data_select(
     rollouts, from 0.
     """
     with session(context) as display:
+        from ragr1_lite.assistant import Setup
         from ragr1_lite.datagen.endpoint import Connection
         from ragr1_lite.datagen.selection import Rule, run
         from ragr1_lite.ui.tables import counts_table, histogram
@@ -102,17 +103,19 @@ def data_select(
         selection = run(
             questions,
             out,
+            Setup(
+                model=teacher,
+                adapter=adapter,
+                index=index,
+                mode=mode,
+                k=k,
+                max_queries=max_queries,
+                batch_size=batch_size,
+            ),
             rule=Rule(by, tries, temperature, rounds, seed, easy_share, keep_between, validation),
-            index=index,
-            teacher=teacher,
-            adapter=adapter,
             connection=Connection(teacher_model, concurrency, timeout),
-            mode=mode,
             split=split,
             limit=limit,
-            k=k,
-            max_queries=max_queries,
-            batch_size=batch_size,
             resume=resume,
             overwrite=overwrite,
             report=display,
