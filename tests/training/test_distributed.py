@@ -151,7 +151,7 @@ def test_who_a_process_is(monkeypatch: pytest.MonkeyPatch, second_of_two: list[s
 
 def test_a_process_alone_imports_nothing() -> None:
     code = (
-        "import sys; from ragr1_lite import distributed as d\n"
+        "import sys; from ragr1_lite.models import processes as d\n"
         "with d.main_first(): d.wait()\n"
         "print(d.anywhere(True), d.is_main(), 'torch' in sys.modules or 'accelerate' in sys.modules)"
     )

@@ -28,8 +28,8 @@ COMMAND_LINES = """
 import json, os, sys
 import torch, trl
 from trl import GRPOTrainer, SFTTrainer
-from tests.integration import test_resume as here
-from ragr1_lite import cli
+from tests.training import test_resume as here
+from ragr1_lite.cli import main as cli
 
 here.untrained()
 print("ready", flush=True)

@@ -273,7 +273,7 @@ def python(*arguments: str) -> subprocess.Popen[str]:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.integration import test_resume as here
+from tests.training import test_resume as here
 here.untrained()
 job = here.Job({task!r}, Path({folder!r}), **{sections!r})
 job.train({name!r}, report=here.at_step({step}, lambda: os.kill(os.getpid(), signal.SIGKILL)))
