@@ -21,6 +21,7 @@ from ragr1_lite.data.gold import ByteTokenizer
 from ragr1_lite.datagen.chat import ChatSampler
 from ragr1_lite.datagen.endpoint import Connection, Endpoint, Usage
 from tests.support.chatting import Say, chat, question_of, refusal, said_so, turn_of
+from tests.support.hanging import Hanging
 from tests.support.recorded import Asked, Recorded, Reply, recorded
 from tests.support.scripted import ScriptedSearcher
 
@@ -151,14 +152,19 @@ def test_every_request_has_a_seed_of_its_own_and_the_same_when_repeated() -> Non
 
 
 def test_a_turn_is_asked_side_by_side_and_comes_back_in_order() -> None:
-    under_way, most, lock = 0, 0, threading.Lock()
+    asked, under_way, most, lock = 0, 0, 0, threading.Lock()
+    first_four = threading.Barrier(4, timeout=60)
 
     def slow(body: dict[str, Any]) -> str:
-        nonlocal under_way, most
+        nonlocal asked, under_way, most
         with lock:
+            asked += 1
             under_way += 1
             most = max(most, under_way)
-        time.sleep(0.05 if question_of(body) != "0" else 0.15)
+            first = asked <= 4
+        if first:
+            first_four.wait()
+        time.sleep(0.005 if question_of(body) != "0" else 0.05)
         with lock:
             under_way -= 1
         return f"<think>t</think><answer>{question_of(body)}"
@@ -351,21 +357,27 @@ def test_an_endpoint_that_lists_no_models() -> None:
 
 
 def test_a_server_that_is_silent() -> None:
+    hanging = Hanging()
+
     def silent(body: dict[str, Any]) -> str:
-        time.sleep(0.6)
+        hanging()
         return "too late"
 
     silence = pytest.raises(ModelError, match=r"gave no answer within 0\.2 seconds")
-    with serving(silent, timeout=0.2, retries=0) as (endpoint, _, _), silence:
+    with serving(silent, timeout=0.2, retries=0) as (endpoint, _, _), hanging, silence:
         say_once(endpoint)
 
 
 def test_a_failure_stops_the_turn() -> None:
+    hanging, first = Hanging(), threading.Lock()
+
     def say(body: dict[str, Any]) -> Reply:
+        if not first.acquire(blocking=False):
+            hanging()
         return refusal(401, "no")
 
     with serving(say, concurrency=2) as (endpoint, server, _):
-        with pytest.raises(ModelError, match="refuses the key"):
+        with hanging, pytest.raises(ModelError, match="refuses the key"):
             roll(endpoint, *map(str, range(50)))
         time.sleep(0.05)
         assert len(server.asked) < 10

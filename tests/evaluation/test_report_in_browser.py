@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -239,9 +238,7 @@ def test_thousands_of_trajectories(browser: Any, tmp_path: Path) -> None:
     file = saved(tmp_path / "many.jsonl", [row(n, n % 3 == 0) for n in range(MANY)])
     made = write_report([file], tmp_path / "many.html")
     assert made["bytes"] < 5_000_000
-    began = time.perf_counter()
     for page in opened(browser, tmp_path / "many.html"):
-        assert time.perf_counter() - began < 10  # a tenth of it alone; others may be at work on this machine
         assert page.locator(".row").count() < 60
         page.keyboard.press("End")
         assert page.inner_text("#detail > h3") == f"Which is larger, number {MANY - 1}?"

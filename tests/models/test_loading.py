@@ -6,8 +6,6 @@ import errno
 import json
 import shutil
 import socket
-import threading
-import time
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,8 @@ from ragr1_lite.models import hub, loading, smollm2
 from ragr1_lite.models.loading import LoraSpec, ModelSpec, Policy, load_policy, merged_for_sampling, save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.models.tokenizer import ChatTokenizer
+from tests.support.hanging import Hanging
+from tests.support.rounding import GRADIENT, LOSS, assert_near
 
 CONTROL = "a <|im_end|> b <|im_start|>system <|endoftext|>"
 
@@ -156,7 +156,7 @@ def test_adapter_round_trip(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.parent.iterdir()) == ["adapter"]
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     frozen = load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
-    assert loss_of(frozen).item() == pytest.approx(before, abs=1e-6)
+    assert loss_of(frozen).item() == pytest.approx(before, rel=LOSS)
     assert not any(weight.requires_grad for weight in frozen.model.parameters())
     resumed = load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)), lora=LoraSpec())
     assert any(weight.requires_grad for weight in resumed.model.parameters())
@@ -201,7 +201,7 @@ def test_merging_restores_the_base_exactly(tiny_qwen3_folder: Path, dtype: str) 
     with merged_for_sampling(policy):
         changed = [n for n, weight in policy.model.named_parameters() if not torch.equal(weight, before[n])]
         assert len(changed) == 2 * 7
-        assert loss_of(policy).item() == pytest.approx(unmerged, rel=1e-5 if dtype == "fp32" else 2e-2)
+        assert loss_of(policy).item() == pytest.approx(unmerged, rel=LOSS if dtype == "fp32" else 2e-2)
     for name, weight in policy.model.named_parameters():
         assert torch.equal(weight, before[name])
     loss = loss_of(policy)
@@ -247,7 +247,7 @@ def test_nf4_keeps_its_gradient_after_an_eval_forward(tiny_qwen2_folder: Path) -
     after = gradients()
     assert len(after) == len(before)
     for old, new in zip(before, after, strict=True):
-        torch.testing.assert_close(new, old)
+        assert_near(new, old, GRADIENT)
 
 
 # --- what a user is told -------------------------------------------------------------------------------------------
@@ -311,20 +311,15 @@ def test_hub_unreachable_fails_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(hub, "TIMEOUT", 0.3)
-    ended = threading.Event()
+    hanging = Hanging()
 
     def hang(*_: object, **__: object) -> None:
-        ended.wait()
+        hanging()
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", hang)
-    started = time.monotonic()
-    try:
-        with pytest.raises(ModelError, match="hub cannot be reached.*smollm2-135m"):
-            load_policy(ModelSpec("nobody/no-such-model", dtype="fp32"))
-        assert time.monotonic() - started < 10
-    finally:
-        ended.set()
+    with hanging, pytest.raises(ModelError, match="hub cannot be reached.*smollm2-135m"):
+        load_policy(ModelSpec("nobody/no-such-model", dtype="fp32"))
 
 
 def test_name_that_is_nothing() -> None:

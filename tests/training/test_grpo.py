@@ -25,6 +25,7 @@ from ragr1_lite.training.grpo import rollouts, stage, trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit
 from tests.support import tiny
+from tests.support.rounding import GRADIENT
 
 RIGHT = "<think>It is.</think><answer>Chad</answer>"
 WRONG = "<think>No.</think><answer>Oman</answer>"
@@ -198,10 +199,13 @@ def test_log_probs_in_chunks_are_those_of_whole_logits(
         return loss, list(torch.autograd.grad(loss, weights))
 
     (loss, gradients), (expected, wanted) = loss_and_gradients(chunked=True), loss_and_gradients(chunked=False)
-    close = {"rtol": 1e-4, "atol": 1e-6} if dtype == "fp32" else {"rtol": 0.05, "atol": 0.02}
-    torch.testing.assert_close(loss, expected, **close)
-    for one, other in zip(gradients, wanted, strict=True):
-        torch.testing.assert_close(one, other, **close)
+    pairs = [(loss, expected), *zip(gradients, wanted, strict=True)]
+    for one, other in pairs:
+        if dtype == "bf16":
+            torch.testing.assert_close(one, other, rtol=0.05, atol=0.02)
+        else:
+            size = 1.0 if one is loss else float(other.abs().max())  # terms of size 1 cancel out in the loss
+            torch.testing.assert_close(one, other, rtol=0, atol=GRADIENT * size)
     assert max(one.abs().max() for one in gradients) > 0.05
 
 
