@@ -152,11 +152,11 @@ def test_defaults_are_those_of_the_library() -> None:
 
 def test_a_server_has_the_defaults_of_the_library() -> None:
     from ragr1_lite.cli.commands.index import index_serve
-    from ragr1_lite.retrieval.remote.server import serve
+    from ragr1_lite.retrieval.remote.server import Limits, serve
 
     ours, theirs = inspect.signature(index_serve).parameters, inspect.signature(serve).parameters
-    for name in ("host", "port", "k", "max_k"):
-        assert ours[name].default == theirs[name].default
+    assert [ours[name].default for name in ("host", "port")] == [theirs[name].default for name in ("host", "port")]
+    assert (ours["k"].default, ours["max_k"].default) == (Limits().k, Limits().max_k)
 
 
 def test_the_title_weight_in_the_help_is_the_default() -> None:

@@ -22,7 +22,7 @@ from ragr1_lite.retrieval.bm25.build import build_in_memory, build_index, count_
 from ragr1_lite.retrieval.bm25.postings import Postings, load_postings
 from ragr1_lite.retrieval.bm25.store import verify_index
 from ragr1_lite.retrieval.bm25.tokenizer import WordTokenizer
-from ragr1_lite.retrieval.bm25.vocabulary import open_vocabulary
+from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 from ragr1_lite.retrieval.corpora import read_corpus
 
 corpora = st.lists(st.lists(st.integers(0, 12), max_size=30), min_size=1, max_size=40).filter(any)
@@ -110,7 +110,7 @@ class TestPieces:
         assert_same(load_postings(tmp_path / "index"), postings)
         rows = [[vocabulary[f"w{number}"] for number in passage] for passage in corpus]
         assert_same(postings, by_bm25s(rows, len(vocabulary), 1.2, 0.6))
-        opened = open_vocabulary(tmp_path / "index")
+        opened = VocabularyFile(tmp_path / "index")
         assert {word: opened.get(word) for word in vocabulary} == vocabulary
         assert (info.words, info.passages) == (len(opened), 60) == (len(vocabulary), postings.passages)
         assert verify_index(tmp_path / "index") == info
@@ -160,8 +160,8 @@ class TestProgress:
         assert done[-1] == 100
         assert isinstance(events[-1], PhaseFinished)
 
-    def test_memory_is_told_before_it_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(build, "_TOLD", 0)
+    def test_memory_is_reported_before_it_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(build, "_NOTICED", 0)
         events: list[object] = []
         build_index(numbered([[1, 2], [2, 2]]), tmp_path / "index", report=events.append)
         assert Notice("Writing 3 postings takes 0.1 GB of memory") in events

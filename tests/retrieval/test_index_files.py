@@ -24,7 +24,7 @@ from ragr1_lite.retrieval.bm25.postings import load_postings
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 from ragr1_lite.retrieval.bm25.store import PassageFile, open_manifest, verify_index
 from ragr1_lite.retrieval.bm25.tokenizer import WordTokenizer
-from ragr1_lite.retrieval.bm25.vocabulary import open_vocabulary, write_vocabulary
+from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile, write_vocabulary
 
 PASSAGES = [
     Passage(str(number), f"Title {number % 7}", f"word{number} word{number % 3} shared Käse 島 {number}")
@@ -68,7 +68,7 @@ def flip(path: Path, bit: int) -> None:
 
 def use(index: Path) -> None:
     """Opens the files of an index, and reads what is in them."""
-    postings, words, passages = load_postings(index), open_vocabulary(index), PassageFile(index)
+    postings, words, passages = load_postings(index), VocabularyFile(index), PassageFile(index)
     for word in WordTokenizer("none").words(PASSAGES[3].text):
         number = words.get(word)
         if number is not None and number < len(postings.indptr) - 1:
@@ -125,9 +125,9 @@ class TestVocabulary:
         self, words: list[str], others: list[str], tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         folder = tmp_path_factory.mktemp("words")
-        checksums = write_vocabulary(folder, words, len(words))
+        checksums = write_vocabulary(folder, words)
         expected = {word: number for number, word in enumerate(words)}
-        opened = open_vocabulary(folder)
+        opened = VocabularyFile(folder)
         for _ in range(2):
             assert {word: opened.get(word) for word in words} == expected
             assert {word: opened.get(word) for word in others} == {word: expected.get(word) for word in others}
@@ -135,22 +135,22 @@ class TestVocabulary:
         assert checksums == {path.name: store._sha256(path) for path in folder.iterdir()}
 
     def test_halves_of_surrogates_and_empty_words_are_not_found(self, built: Path) -> None:
-        assert [open_vocabulary(built).get(word) for word in ("\ud800", "", '"', "share", "shared:", "sharedx")] == [
+        assert [VocabularyFile(built).get(word) for word in ("\ud800", "", '"', "share", "shared:", "sharedx")] == [
             None
         ] * 6
 
     def test_memory_is_bounded(self, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(vocabulary, "REMEMBERED", 5)
-        opened = open_vocabulary(built)
+        opened = VocabularyFile(built)
         assert [opened.get(f"word{number}") is None for number in range(50)] == [False] * 40 + [True] * 10
         assert len(opened._found) <= 5
 
     def test_nothing_is_read_when_it_is_opened(self, tmp_path: Path) -> None:
         """Even a vocabulary that is no JSON opens, as long as no such word is asked for."""
-        write_vocabulary(tmp_path, [f"w{number}" for number in range(100)], 100)
+        write_vocabulary(tmp_path, [f"w{number}" for number in range(100)])
         path = tmp_path / "vocab.index.json"
         path.write_bytes(path.read_bytes().replace(b": 42,", b": 4x,"))
-        opened = open_vocabulary(tmp_path)
+        opened = VocabularyFile(tmp_path)
         assert (opened.get("w41"), opened.get("w43"), opened.get("no")) == (41, 43, None)
         with pytest.raises(RetrievalIndexError, match=r"vocab\.index\.json .* is broken"):
             opened.get("w42")

@@ -1,4 +1,4 @@
-"""The compiled kernel and bm25s, its fallback: the same scores, bit for bit, whatever the corpus and the queries."""
+"""The compiled kernel and NumPy, its fallback: the same scores, bit for bit, whatever the corpus and the queries."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import bm25s
 import numpy as np
 import pytest
 
-from ragr1_lite.retrieval.bm25 import fallback
-from ragr1_lite.retrieval.bm25.postings import Postings
+from ragr1_lite.retrieval.bm25.postings import Postings, best_by_numpy
 
 pytest.importorskip("numba")
 from ragr1_lite.retrieval.bm25 import kernel
@@ -69,7 +68,7 @@ def test_equal_to_bm25s_on_a_thousand_random_corpora(method: str) -> None:
         answers = [expected(postings, query, all_scores(model, query), k) for query in queries]
         rows = [row for row, query in enumerate(queries) if query]
         batch = retrieved(model, [queries[row] for row in rows], k)
-        for best in (kernel.best, fallback.best):
+        for best in (kernel.best, best_by_numpy):
             positions, scores = best(postings, queries, k)
             assert (positions.dtype, scores.dtype) == (np.int64, np.float32)
             got = list(zip(positions.tolist(), scores.tolist(), strict=True))
@@ -102,7 +101,7 @@ def test_equal_to_bm25s_over_many_blocks(passages: int, alike: bool) -> None:
     """Here words are left out and looked up, blocks skipped, and chunks passed over."""
     postings, queries = large(passages, passages, alike=alike), some_queries(passages)
     for k in (1, 3, 100):
-        for ours, theirs in zip(kernel.best(postings, queries, k), fallback.best(postings, queries, k), strict=True):
+        for ours, theirs in zip(kernel.best(postings, queries, k), best_by_numpy(postings, queries, k), strict=True):
             assert np.array_equal(ours, theirs)
 
 
@@ -117,8 +116,8 @@ def test_best_scores_are_those_bm25s_retrieves(backend: Any) -> None:
     assert np.array_equal(kernel.best(postings, queries, 5)[1], theirs)
 
 
-def test_bm25s_is_started_without_what_it_would_start() -> None:
-    """Not numba, JAX or SciPy, installed or broken; and whoever imports bm25s besides gets all of it."""
+def test_numpy_searches_alone() -> None:
+    """Without bm25s and what it would start, numba, JAX and SciPy, installed or broken."""
     code = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -126,28 +125,22 @@ from importlib.abc import MetaPathFinder
 class Traps(MetaPathFinder):
     started = []
     def find_spec(self, name, path=None, target=None):
-        if name in ("jax", "numba", "scipy"):
+        if name in ("bm25s", "jax", "numba", "scipy"):
             self.started.append(name)
             raise SystemError(f"{name} is broken")
 
 sys.meta_path.insert(0, traps := Traps())
 import numpy as np
-from ragr1_lite.retrieval.bm25 import fallback
-from ragr1_lite.retrieval.bm25.postings import Postings
+from ragr1_lite.retrieval.bm25.postings import Postings, best_by_numpy
 postings = Postings(np.ones(2, "f4"), np.array([0, 1], "i4"), np.array([0, 2]), 2)
-assert fallback.best(postings, [(0,)], 1)[0].tolist() == [[0]]
+assert best_by_numpy(postings, [(0,)], 1)[0].tolist() == [[0]]
 assert not traps.started, traps.started
-assert not {"bm25s", "jax", "numba", "scipy"} & set(sys.modules)
-sys.meta_path.remove(traps)
-import bm25s
-assert bm25s.NUMBA_AVAILABLE == ("numba" in sys.modules)
-assert fallback.best(postings, [(0,)], 1)[0].tolist() == [[0]]
 """
     environment = os.environ | {"PYTHONPATH": str(Path(kernel.__file__).parents[3])}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-@pytest.mark.parametrize("best", [kernel.best, fallback.best], ids=["kernel", "bm25s"])
+@pytest.mark.parametrize("best", [kernel.best, best_by_numpy], ids=["kernel", "numpy"])
 class TestForms:
     postings = Postings(np.array([2, 1, 3], np.float32), np.array([1, 4, 4], np.int32), np.array([0, 2, 2, 3]), 5)
 

@@ -82,7 +82,7 @@ class TestServer:
     @pytest.mark.parametrize("fields", [{}, {"topk": None}, {"topk": 0}])
     def test_without_topk_the_servers_own(self, fields: dict[str, Any]) -> None:
         searcher = Scripted(*[CHAD] * 9)
-        status, answer = ask(server.make_app(searcher, k=5), {"queries": ["q"], **fields, "unknown": 1})
+        status, answer = ask(server.make_app(searcher, server.Limits(k=5)), {"queries": ["q"], **fields, "unknown": 1})
         assert (status, len(answer["result"][0]), searcher.calls) == (200, 5, [(["q"], 5)])
 
     def test_no_queries_no_search(self) -> None:
@@ -113,7 +113,7 @@ class TestServer:
     )
     def test_what_it_refuses(self, body: Any, status: int, reason: str) -> None:
         searcher = Scripted(CHAD)
-        app = server.make_app(searcher, max_k=10, max_queries=5, max_body_bytes=40_000)
+        app = server.make_app(searcher, server.Limits(max_k=10, max_queries=5, max_body_bytes=40_000))
         got, answer = ask(app, body)
         assert (got, list(answer)) == (status, ["detail"])
         assert reason in answer["detail"]
@@ -150,7 +150,7 @@ class TestServer:
     def test_what_arrives_together_is_one_search(self) -> None:
         searcher = Scripted(*[CHAD] * 9)
         bodies = [{"queries": [f"{n}", "nothing"], "topk": 1 + n % 4} for n in range(12)]
-        responses = post(server.make_app(searcher, window_ms=20), *bodies)
+        responses = post(server.make_app(searcher, server.Limits(window_ms=20)), *bodies)
         assert [len(response.json()["result"][0]) for response in responses] == [1 + n % 4 for n in range(12)]
         assert all(response.json()["result"][1] == [] for response in responses)
         assert [(len(queries), k) for queries, k in searcher.calls] == [(24, 4)]
@@ -158,7 +158,9 @@ class TestServer:
     def test_a_search_does_not_grow_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server, "MAX_PASSAGES", 20)
         searcher = Scripted(CHAD)
-        responses = post(server.make_app(searcher, window_ms=20), *[{"queries": ["a", "b"], "topk": 3}] * 10)
+        responses = post(
+            server.make_app(searcher, server.Limits(window_ms=20)), *[{"queries": ["a", "b"], "topk": 3}] * 10
+        )
         assert {response.status_code for response in responses} == {200}
         assert [len(queries) for queries, _ in searcher.calls] == [6, 6, 6, 2]
 

@@ -35,9 +35,10 @@ CLIENTS = 100
 START = """
 import sys
 from ragr1_lite.retrieval import open_searcher
-from ragr1_lite.retrieval.remote.server import serve
+from ragr1_lite.retrieval.remote.server import Limits, serve
 index = lambda: open_searcher(sys.argv[1])
-serve(index, port=0, max_body_bytes=100_000, report=lambda event: print(getattr(event, "text", ""), flush=True))
+report = lambda event: print(getattr(event, "text", ""), flush=True)
+serve(index, port=0, limits=Limits(max_body_bytes=100_000), report=report)
 """
 
 

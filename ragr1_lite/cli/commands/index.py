@@ -119,9 +119,9 @@ def index_serve(
     """Serve an index over HTTP, in the /retrieve form of Search-R1 and RAG-R1."""
     with session(context) as display:
         from ragr1_lite.retrieval import open_searcher
-        from ragr1_lite.retrieval.remote.server import serve
+        from ragr1_lite.retrieval.remote.server import Limits, serve
 
-        serve(lambda: open_searcher(index, display), host, port, k=k, max_k=max_k, report=display)
+        serve(lambda: open_searcher(index, display), host, port, Limits(k, max_k), display)
 
 
 @app.command("ceiling", epilog=examples("ragr1-lite index ceiling runs/books questions.jsonl -k 3"))

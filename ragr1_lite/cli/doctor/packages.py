@@ -90,7 +90,7 @@ def bitsandbytes() -> Finding:
 def numba() -> Finding:
     """Compiled search."""
     version = installed("numba")
-    without = "bm25s searches instead: equal results, slower on large indexes"
+    without = "NumPy searches instead: equal results, slower on large indexes"
     if version is None:
         return Finding("numba", f"not installed: {without}")
     if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):

@@ -10,11 +10,8 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
-from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragr1_lite import __version__
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Advance, Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.mapped_files import new_array, save_array
 from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings
@@ -45,8 +42,8 @@ ROOM = 2 * 2**30
 """Bytes of postings that are held in memory at a time; each lot costs one more reading of the word ids."""
 BLOCK = 4 * 2**20
 """Words that are read and counted at a time."""
-_TOLD = 128 * 2**20
-"""Bytes from which the memory a build needs is worth a word."""
+_NOTICED = 128 * 2**20
+"""Bytes from which a notice says how much memory a build needs."""
 
 
 def build_index(
@@ -83,20 +80,20 @@ def build_index(
     with new_folder(Path(out), overwrite=overwrite) as folder:
         with TokenFile(folder) as tokens:
             total = len(passages) if isinstance(passages, Sized) else None
-            with _phase("Reading passages", report, total, "passages"):
-                kept = _counted(write_passages(folder, passages, checksums), passages, report)
+            with phase(report, "Reading passages", total, "passages") as advance:
+                kept = _counted(write_passages(folder, passages, checksums), passages, advance)
                 vocabulary = _read(kept, tokenizer, title_weight, tokens.append)
                 tokens.flush()
-            with _phase("Building the index", report, tokens.passages, "passages"):
-                checksums |= write_vocabulary(folder, vocabulary, len(vocabulary))
+            with phase(report, "Building the index", tokens.passages, "passages") as advance:
+                checksums |= write_vocabulary(folder, vocabulary)
                 words = len(vocabulary)
                 del vocabulary
-                checksums |= _write_postings(folder, tokens, k1, b, report)
+                checksums |= _write_postings(folder, tokens, k1, b, report, advance)
         (folder / PARAMS).write_text(_params(tokens.passages, k1, b), encoding="utf-8")
         info = IndexInfo(
             Path(out), tokens.passages, words, k1, b, tokenizer.settings, 0, __version__, title_weight=title_weight
         )
-        return write_manifest(folder, info, checksums, bm25s=_bm25s_version())
+        return write_manifest(folder, info, checksums, bm25s=version("bm25s"))
 
 
 def build_in_memory(
@@ -133,8 +130,8 @@ def count_postings(ids: Array, lengths: Array, words: int, *, k1: float = K1, b:
         ids: The words of all passages, one passage after the other, int32, shape ``(sum of lengths,)``.
         lengths: Words of each passage, shape ``(passages,)``; at least one passage has a word.
         words: How many different words there are; ids are below.
-        k1: BM25's saturation of repeated words.
-        b: BM25's weight of a passage's length.
+        k1: As in :func:`build_index`.
+        b: Likewise.
     """
     import numpy as np
 
@@ -151,13 +148,13 @@ def count_postings(ids: Array, lengths: Array, words: int, *, k1: float = K1, b:
 
 
 def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float = K1, b: float = B) -> Postings:
-    """Makes the postings of word ids that come block by block, from a file say, and are asked for twice.
+    """Makes the postings of word ids that come block by block.
 
     Args:
-        blocks: Gives all passages, in order; at least one of them has a word.
+        blocks: Called twice, gives all passages in order; at least one of them has a word.
         words: How many different words there are; ids are below.
-        k1: BM25's saturation of repeated words.
-        b: BM25's weight of a passage's length.
+        k1: As in :func:`build_index`.
+        b: Likewise.
     """
     import numpy as np
 
@@ -171,7 +168,7 @@ def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float
 
 
 class TokenFile:
-    """The words of passages on their way to be counted, in temporary files that no end of the process leaves behind.
+    """The words of passages before they are counted, in temporary files that vanish however the process ends.
 
     Args:
         folder: Where there is room for four bytes a word.
@@ -252,18 +249,19 @@ def _read(
     return vocabulary
 
 
-def _write_postings(folder: Path, tokens: TokenFile, k1: float, b: float, report: Report) -> dict[str, str]:
+def _write_postings(
+    folder: Path, tokens: TokenFile, k1: float, b: float, report: Report, advance: Advance
+) -> dict[str, str]:
     """Writes bm25s' arrays and returns their files' SHA-256 by name."""
     indptr = _indptr(tokens.frequencies)
     weights = _weights(tokens.frequencies, tokens.passages, tokens.tokens, k1, b)
     entries, bounds = int(indptr[-1]), _bounds(indptr)
     needed = _needed(indptr, bounds)
-    if needed >= _TOLD:
+    if needed >= _NOTICED:
         report(Notice(f"Writing {entries:,} postings takes {needed / 1e9:.1f} GB of memory"))
     with new_array(folder / DATA, "<f4", entries) as data, new_array(folder / INDICES, "<i4", entries) as indices:
         for lot, (low, high) in enumerate(pairwise(bounds)):
-            blocks = _told(tokens, lot, len(bounds) - 1, report)
-            filled = _fill(blocks, weights, indptr, low, high)
+            filled = _fill(_blocks_of_lot(tokens, lot, len(bounds) - 1, advance), weights, indptr, low, high)
             data.write_array(filled.data)
             indices.write_array(filled.indices)
     return {DATA: data.sha256, INDICES: indices.sha256, INDPTR: save_array(folder / INDPTR, "<i8", indptr)}
@@ -316,39 +314,22 @@ def _params(passages: int, k1: float, b: float) -> str:
     """What bm25s itself wants to know of its arrays."""
     params = {"k1": k1, "b": b, "delta": 0.5, "method": "lucene", "idf_method": "lucene"}
     types = {"dtype": "float32", "int_dtype": "int32"}
-    return json.dumps(
-        {**params, **types, "num_docs": passages, "version": _bm25s_version(), "backend": "numpy"}, indent=4
-    )
+    more = {"num_docs": passages, "version": version("bm25s"), "backend": "numpy"}
+    return json.dumps(params | types | more, indent=4)
 
 
-@cache
-def _bm25s_version() -> str:
-    return version("bm25s")
-
-
-def _told(tokens: TokenFile, lot: int, lots: int, report: Report) -> Iterator[Block]:
+def _blocks_of_lot(tokens: TokenFile, lot: int, lots: int, advance: Advance) -> Iterator[Block]:
     """Yields the blocks and reports those done, as passages of all lots together."""
     for block in tokens.blocks():
         yield block
-        done = lot * tokens.passages + block.first + len(block.lengths)
-        report(PhaseAdvanced("Building the index", done // lots))
+        advance((lot * tokens.passages + block.first + len(block.lengths)) // lots)
 
 
-def _counted(written: Iterable[Passage], source: object, report: Report) -> Iterator[Passage]:
+def _counted(written: Iterable[Passage], source: object, advance: Advance) -> Iterator[Passage]:
     """Yields the passages and reports them; a :class:`~ragr1_lite.retrieval.corpora.Corpus` knows the share read."""
     done, size = 0, getattr(source, "bytes_total", None)
     for done, passage in enumerate(written, start=1):
         yield passage
         if done % 1000 == 0:
-            share = getattr(source, "bytes_read", 0) / size if size else None
-            report(PhaseAdvanced("Reading passages", done, share=share))
-    report(PhaseAdvanced("Reading passages", done))
-
-
-@contextmanager
-def _phase(name: str, report: Report, total: int | None = None, unit: str = "") -> Iterator[None]:
-    """Reports a phase's beginning, and its end unless it failed."""
-    began = time.perf_counter()
-    report(PhaseStarted(name, total, unit))
-    yield
-    report(PhaseFinished(name, time.perf_counter() - began))
+            advance(done, share=getattr(source, "bytes_read", 0) / size if size else None)
+    advance(done)

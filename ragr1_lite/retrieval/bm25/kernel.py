@@ -21,8 +21,7 @@ from typing import Any, TypeVar
 import numba
 import numpy as np
 
-from ragr1_lite.retrieval.bm25 import fallback
-from ragr1_lite.retrieval.bm25.postings import Postings
+from ragr1_lite.retrieval.bm25.postings import Postings, best_by_numpy
 
 Array = np.ndarray[Any, Any]
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
@@ -49,7 +48,7 @@ def best(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[
     Args:
         postings: Scores that are not negative, and 0 for absent words: bm25s' lucene, robertson or atire.
         queries: Words' ids, in order; their scores are added in this order, repeated ones repeatedly.
-        k: At least 1; above :data:`MOST`, bm25s does the work.
+        k: At least 1; above :data:`MOST`, NumPy does the work.
 
     Returns:
         Positions, int64, and scores, float32, both of shape ``(queries, min(k, passages))``: the best first, equal
@@ -59,7 +58,7 @@ def best(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[
         IndexError: A word's id is not in the index.
     """
     if k > MOST:
-        return fallback.best(postings, queries, k)
+        return best_by_numpy(postings, queries, k)
     distinct: dict[tuple[int, ...], int] = {}
     rows = [distinct.setdefault(tuple(query), len(distinct)) for query in queries]
     words = np.array([word for query in distinct for word in query], np.int64)

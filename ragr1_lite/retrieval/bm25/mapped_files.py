@@ -28,7 +28,7 @@ _CHUNK = 2**20
 
 
 class HashedFile:
-    """A new file, hashed as it is written, so that it need not be read for its checksum.
+    """A new file, hashed while it is written.
 
     Attributes:
         size: Bytes written so far.
@@ -71,7 +71,7 @@ class HashedFile:
 
 @contextmanager
 def new_array(path: Path, kind: Kind, length: int) -> Iterator[HashedFile]:
-    """Begins an array's file, to be filled with ``length`` values by :meth:`HashedFile.write_array`."""
+    """Opens an array's file, to be filled with ``length`` values by :meth:`HashedFile.write_array`."""
     with HashedFile(path) as file:
         file.write(_header(kind, length))
         yield file
@@ -100,7 +100,7 @@ def load_array(path: Path, kind: Kind) -> Array:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """Maps a file into memory to be read.
+    """Maps a file into memory, read-only.
 
     Raises:
         RetrievalIndexError: It is missing or empty.

@@ -1,8 +1,9 @@
-"""The postings of an index: which passages hold a word, and what it scores there."""
+"""The postings of an index, and their search by NumPy, for small indexes and where numba is missing."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,18 @@ from ragr1_lite.retrieval.bm25.mapped_files import broken, load_array
 if TYPE_CHECKING:
     import numpy as np
 
+    Array = np.ndarray[Any, Any]
+
 DATA, INDICES, INDPTR = (f"{name}.csc.index.npy" for name in ("data", "indices", "indptr"))
 PARAMS = "params.index.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """bm25s' own arrays, one list of postings after the other.
+    """bm25s' own arrays: for each word, the passages that hold it and what it scores there.
 
     Those of an index on disk are memory-mapped. ``indptr`` is checked when they are opened; ``indices`` would have to
-    be read as a whole for that, so whoever follows them must not trust them to lie below ``passages``.
+    be read as a whole for that, so a search must not trust them to lie below ``passages``.
 
     Attributes:
         data: What the word adds to the passage's score, float32, shape ``(entries,)``.
@@ -30,9 +33,9 @@ class Postings:
         passages: How many there are, those without a word included.
     """
 
-    data: np.ndarray[Any, Any]
-    indices: np.ndarray[Any, Any]
-    indptr: np.ndarray[Any, Any]
+    data: Array
+    indices: Array
+    indptr: Array
     passages: int
 
 
@@ -50,6 +53,32 @@ def load_postings(folder: Path) -> Postings:
     if len(data) != len(indices):
         raise broken(folder / DATA)
     return Postings(data, indices, indptr, passages)
+
+
+def best_by_numpy(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[Array, Array]:
+    """Finds what :func:`ragr1_lite.retrieval.bm25.kernel.best` finds, bit for bit, in time that grows with the corpus.
+
+    Args and Returns are those of the kernel.
+
+    Raises:
+        IndexError: A word's id is not in the index, or a position in the postings is not one of a passage.
+    """
+    import numpy as np
+
+    shape = len(queries), min(k, postings.passages)
+    positions, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
+    for row, query in enumerate(queries):
+        if not all(0 <= word < len(postings.indptr) - 1 for word in query):
+            raise IndexError("A word's id is not in the index")
+        sums = np.zeros(postings.passages, np.float32)
+        for word in query:
+            entries = slice(postings.indptr[word], postings.indptr[word + 1])
+            sums[postings.indices[entries]] += postings.data[entries]  # A word has at most one entry a passage.
+        least = np.partition(sums, -shape[1])[-shape[1]]
+        found = np.flatnonzero(sums >= least if least > 0 else sums > 0)  # All that equal the k-th, too.
+        found = found[np.argsort(-sums[found], kind="stable")[:k]]
+        positions[row, : len(found)], scores[row, : len(found)] = found, sums[found]
+    return positions, scores
 
 
 def _passages(file: Path) -> int:

@@ -1,12 +1,11 @@
 """BM25 over bm25s' own arrays, behind ``core.types.Searcher``: a turn's queries are answered in one call.
 
-Large indexes are searched by compiled code, small ones by bm25s itself, which starts sooner; so are large ones where
-numba is missing. What they find is equal.
+Large indexes are searched by compiled code, small ones by NumPy, which starts sooner; so are large ones where numba is
+missing. What they find is equal.
 """
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -16,15 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
 from ragr1_lite import __version__
 from ragr1_lite.core.errors import RetrievalIndexError
-from ragr1_lite.core.events import Notice, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
-from ragr1_lite.retrieval.bm25 import fallback
 from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory, build_index
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, broken
-from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, load_postings
+from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, best_by_numpy, load_postings
 from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest, verify_index
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, Vocabulary, WordTokenizer
-from ragr1_lite.retrieval.bm25.vocabulary import open_vocabulary
+from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Bm25Searcher", "IndexInfo", "build_index", "verify_index"]
 
 KERNEL_FROM = 20_000
-"""Passages from which the compiled kernel is used. It takes half a second to start, once compiled, bm25s a twentieth;
-bm25s takes the difference for 1,500 queries of this size, a training run's first steps, and an ``ask`` has five."""
+"""Passages from which the compiled kernel is used. It takes half a second to start, once compiled; NumPy takes as long
+for 1,000 queries of this size, a training run's first steps, and an ``ask`` has five."""
 
 CHECKED_WHOLE = 64 * 2**20
 """Indexes up to this many bytes are checked by their checksums when opened: some 50 ms at most."""
@@ -68,7 +66,7 @@ class Bm25Searcher:
         passages: _Passages,
         tokenizer: WordTokenizer,
         info: IndexInfo,
-        best: Best = fallback.best,
+        best: Best = best_by_numpy,
     ) -> None:
         self.info = info
         self._postings = postings
@@ -95,7 +93,7 @@ class Bm25Searcher:
         path = Path(path)
         info = open_manifest(path, small=CHECKED_WHOLE)
         tokenizer, postings = _tokenizer_of(info), load_postings(path)
-        vocabulary, passages = open_vocabulary(path), PassageFile(path)
+        vocabulary, passages = VocabularyFile(path), PassageFile(path)
         if len(vocabulary) != len(postings.indptr) - 1:
             raise broken(path / INDPTR)
         if not info.passages == len(passages) == postings.passages:
@@ -200,22 +198,17 @@ class _Memory:
 def _best_for(postings: Postings, report: Report) -> Best:
     """Returns what searches these postings fastest, ready to run."""
     if postings.passages < KERNEL_FROM:
-        fallback.warm()
-        return fallback.best
-    phase, began = "Warming up search", time.perf_counter()
-    report(PhaseStarted(phase))
-    best: Best = fallback.best
-    try:
-        from ragr1_lite.retrieval.bm25 import kernel
+        return best_by_numpy
+    with phase(report, "Warming up search"):
+        try:
+            from ragr1_lite.retrieval.bm25 import kernel
 
-        kernel.warm()
-        best = kernel.best
-    except Exception as error:  # numba is missing, does not fit this NumPy or processor, or cannot keep its code.
-        why = f"{type(error).__name__}: {error}".partition("\n")[0]
-        report(Notice(f"Search is slow: its compiled form cannot be started ({why})", "warning"))
-        fallback.warm()
-    report(PhaseFinished(phase, time.perf_counter() - began))
-    return best
+            kernel.warm()
+        except Exception as error:  # numba is missing, does not fit this NumPy or processor, or cannot keep its code.
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            report(Notice(f"Search is slow: its compiled form cannot be started ({why})", "warning"))
+            return best_by_numpy
+        return kernel.best
 
 
 def _tokenizer_of(info: IndexInfo) -> WordTokenizer:

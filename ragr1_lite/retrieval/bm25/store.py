@@ -1,6 +1,6 @@
 """An index on disk: its folder, its manifest with checksums, and its passages, fetched by offset.
 
-The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.json``) and beside it::
+The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.json``) and these::
 
     passages.jsonl          one passage a line: id, title, text
     passages.offsets.npy    int64, shape (count + 1,): where each line begins, and where the last one ends
@@ -16,7 +16,6 @@ import math
 import os
 import re
 import shutil
-import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite.core.errors import RetrievalIndexError, StorageError
-from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, HashedFile, broken, load_array, map_file, save_array
 
 FORMAT = "ragr1-lite-bm25"
 FORMAT_VERSION = 2
 MANIFEST, PASSAGES, OFFSETS = "manifest.json", "passages.jsonl", "passages.offsets.npy"
-NAME_ONE = "Name the folder an index was built in."
+_NAME_ONE = "Name the folder an index was built in."
 _CHUNK = 4 * 2**20
 
 
@@ -106,10 +105,10 @@ def write_passages(folder: Path, passages: Iterable[Passage], checksums: dict[st
 
 @contextmanager
 def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Gives a folder beside ``out`` to build in, which takes the place of ``out`` in one step when all went well.
+    """Gives a folder next to ``out`` to build in, which takes the place of ``out`` in one step when all went well.
 
-    Whatever ends the building early leaves ``out`` as it was, or absent; what a killed process left behind is cleared
-    away by the next one that builds in the same place.
+    A build that ends early leaves ``out`` as it was, or absent; the next build in the same place removes what a killed
+    process left.
 
     Raises:
         RetrievalIndexError: ``out`` exists and may not be overwritten, or is not an index.
@@ -139,21 +138,16 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, info: IndexInfo, checksums: Mapping[str, str], **more: str) -> IndexInfo:
-    """Writes the manifest of a finished ``folder`` and returns the information with the size filled in.
+    """Writes the manifest of a finished ``folder``, with ``more`` fields, and returns ``info`` with the size filled in.
 
-    Args:
-        folder: The index that is being built.
-        info: What it is made of.
-        checksums: SHA-256 of files by name, as far as they are known; the others are read for it.
-        more: Further fields.
+    ``checksums`` holds the SHA-256 of files by name, as far as they are known; the others are read for it.
     """
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": checksums.get(path.name) or _sha256(path)}
         for path in sorted(folder.iterdir())
     }
     info = replace(info, bytes=sum(path.stat().st_size for path in folder.iterdir()))
-    fields = asdict(replace(info, path=None))
-    del fields["path"]
+    fields = {name: value for name, value in asdict(info).items() if name != "path"}
     manifest = {"format": FORMAT, "version": FORMAT_VERSION, **fields, **more, "files": files}
     manifest["sha256"] = _own_sha256(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -165,7 +159,7 @@ def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> Ind
 
     Args:
         path: The index's folder.
-        small: The smallest files, together up to this many bytes, are checked by their checksums too.
+        small: The smallest files, up to this many bytes together, are also checked by their checksums.
         report: Gets a phase for each file that is read for its checksum.
 
     Raises:
@@ -188,11 +182,7 @@ def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> Ind
 
 
 def verify_index(path: Path, report: Report = ignore) -> IndexInfo:
-    """Checks every file of an index against its checksum.
-
-    Args:
-        path: The index's folder.
-        report: Gets a phase for each file: a large index takes minutes.
+    """Checks every file of an index against its checksum; ``report`` gets a phase for each file.
 
     Raises:
         RetrievalIndexError: Names the first file that is missing or is not what was built.
@@ -205,23 +195,21 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise RetrievalIndexError(f"There is no index {path}", "Check the path, or build it first.")
     file = path / MANIFEST
     if not file.is_file():
-        raise RetrievalIndexError(f"{path} is not an index: it has no {MANIFEST}", NAME_ONE)
+        raise RetrievalIndexError(f"{path} is not an index: it has no {MANIFEST}", _NAME_ONE)
     try:
         manifest = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise broken(file) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise RetrievalIndexError(f"{path} is not an index of ragr1-lite: its {MANIFEST} is not one of ours", NAME_ONE)
+        raise RetrievalIndexError(f"{path} is not an index of ragr1-lite: its {MANIFEST} is not one of ours", _NAME_ONE)
     if manifest.get("sha256") != _own_sha256(manifest) or not isinstance(manifest.get("version"), int):
         raise broken(file)
     if manifest["version"] != FORMAT_VERSION:
-        age, hint = (
-            ("a newer", "Upgrade ragr1-lite, or build the index again.")
-            if manifest["version"] > FORMAT_VERSION
-            else ("an older", REBUILD)
-        )
+        newer = manifest["version"] > FORMAT_VERSION
         raise RetrievalIndexError(
-            f"The index {path} was built by {age} version of ragr1-lite ({manifest.get('package')})", hint
+            f"The index {path} was built by {'a newer' if newer else 'an older'} version of ragr1-lite "
+            f"({manifest.get('package')})",
+            "Upgrade ragr1-lite, or build the index again." if newer else REBUILD,
         )
     return manifest
 
@@ -232,30 +220,19 @@ def _own_sha256(manifest: dict[str, Any]) -> str:
 
 
 def _clear_leftovers(out: Path) -> None:
-    """Clears away what dead processes, or an earlier one of our number, left of building in ``out``."""
+    """Removes what dead processes, or an earlier one of our number, left of building in ``out``."""
+    import psutil
+
     if not out.parent.is_dir():
         return
     for path in sorted(out.parent.iterdir()):
-        left = re.fullmatch(rf"\.{re.escape(out.name)}\.(building|old)-(\d+)", path.name)
-        if left is None or (int(left[2]) != os.getpid() and _is_alive(int(left[2]))):
+        left = re.fullmatch(rf"\.{re.escape(out.name)}\.(building|old)-(\d{{1,9}})", path.name)
+        if left is None or (int(left[2]) != os.getpid() and psutil.pid_exists(int(left[2]))):
             continue
         if left[1] == "old" and not out.exists():
             path.rename(out)  # Its process was killed between the two steps of overwriting.
         else:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    """Whether a process runs. On Windows, where asking would end it, it is taken to."""
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
@@ -271,13 +248,11 @@ def _check_target(out: Path, overwrite: bool) -> None:
 
 
 def _sha256(path: Path, report: Report = ignore) -> str:
-    name, began, digest = f"Checking {path.name}", time.perf_counter(), hashlib.sha256()
-    report(PhaseStarted(name, _mebibytes(path.stat().st_size), "MiB"))
-    with path.open("rb") as stream:
-        while piece := stream.read(_CHUNK):
-            digest.update(piece)
-            report(PhaseAdvanced(name, _mebibytes(stream.tell())))
-    report(PhaseFinished(name, time.perf_counter() - began))
+    digest, size = hashlib.sha256(), _mebibytes(path.stat().st_size)
+    with phase(report, f"Checking {path.name}", size, "MiB") as advance, path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            advance(_mebibytes(stream.tell()))
     return digest.hexdigest()
 
 

@@ -1,6 +1,6 @@
 """The words of an index and their ids, looked up on disk: nothing is read when an index is opened.
 
-bm25s keeps them as one JSON object, ``vocab.index.json``. Beside it stands a hash table of the places in it::
+bm25s keeps them as one JSON object, ``vocab.index.json``. Next to it is a hash table of the places in it::
 
     vocabulary.buckets.npy  int64, shape (buckets + 1,): where each bucket's places begin, and where the last one's end
     vocabulary.places.npy   int64, shape (words,): where a word's entry begins in the JSON, bucket after bucket
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from json.encoder import encode_basestring
 from pathlib import Path
 
@@ -26,10 +26,7 @@ _ID = re.compile(rb"\d{1,10}(?=[,}])")
 
 
 class VocabularyFile:
-    """The vocabulary of an index, looked up in its memory-mapped files.
-
-    Args:
-        folder: The index.
+    """The words of an index folder, looked up in its memory-mapped files.
 
     Raises:
         RetrievalIndexError: The files are missing, or do not fit each other.
@@ -43,7 +40,8 @@ class VocabularyFile:
         self._found: dict[str, int | None] = {}
         if self._mask < 0 or self._mask & (self._mask + 1) or self._buckets[-1] != len(self._places):
             raise broken(folder / BUCKETS)
-        if not len(self._places) or any(self._map[place : place + 1] != b'"' for place in self._sample()):
+        sample = self._places[:: 1 + len(self._places) // 16].tolist()
+        if not sample or any(self._map[place : place + 1] != b'"' for place in sample):
             raise broken(self._path)
 
     def __len__(self) -> int:
@@ -64,10 +62,6 @@ class VocabularyFile:
         self._found[word] = found = self._look_up(word)
         return found
 
-    def _sample(self) -> list[int]:
-        places: list[int] = self._places[:: 1 + len(self._places) // 16].tolist()
-        return places
-
     def _look_up(self, word: str) -> int | None:
         entry = _entry(word)
         bucket = _hash(word) & self._mask
@@ -80,28 +74,19 @@ class VocabularyFile:
         return None
 
 
-def open_vocabulary(folder: Path) -> VocabularyFile:
-    """Opens an index's words without reading them.
-
-    Raises:
-        RetrievalIndexError: Its files are missing, or do not fit each other.
-    """
-    return VocabularyFile(folder)
-
-
-def write_vocabulary(folder: Path, words: Iterable[str], count: int) -> dict[str, str]:
-    """Writes words, numbered from 0, as bm25s does, and the hash table beside them.
+def write_vocabulary(folder: Path, words: Collection[str]) -> dict[str, str]:
+    """Writes words, numbered from 0, as bm25s does, and the hash table.
 
     Args:
         folder: The index that is being built.
-        words: Each once, in the order of their ids.
-        count: How many there are, at least one.
+        words: At least one, each once, in the order of their ids.
 
     Returns:
         The files' SHA-256 by name.
     """
     import numpy as np
 
+    count = len(words)
     places, hashes = np.empty(count, np.int64), np.empty(count, np.uint32)
     with HashedFile(folder / WORDS) as file:
         for number, word in enumerate(words):

@@ -1,4 +1,4 @@
-"""What searchers in the network share: a client for JSON, how failures are retried and told, how passages are read.
+"""What searchers in the network share: a client for JSON, retries, errors, and how passages are read.
 
 What a server sends is not trusted: it is parsed as JSON and nothing else, its size is bounded, its shape is checked.
 """
@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from ragr1_lite.core.errors import ConfigError, RagR1Error, RetrievalIndexError
+from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.core.types import Passage
 from ragr1_lite.core.urls import refuse_password
 from ragr1_lite.retrieval.titles import split_contents
@@ -40,15 +40,60 @@ class Temporary(Exception):
         self.after = after
 
 
-class JsonClient:
-    """Speaks JSON with one server: connections are kept, time and size are bounded, temporary failures are retried.
+class Server:
+    """A server to be asked: temporary failures are retried, lasting ones become errors that name it.
 
     Args:
         name: The server, as the beginning of a sentence.
-        url: Where it is asked. What is on this machine is reached without a proxy.
-        hint: How to mend that it is gone or refuses.
-        timeout: Seconds until an answer must be there whole.
+        hint: How to fix that it is gone or refuses.
         retries: How often a request is sent again.
+    """
+
+    def __init__(self, name: str, hint: str, retries: int) -> None:
+        self._name, self._hint, self._retries = name, hint, retries
+
+    def retried(self, call: Callable[[], T], retries: int | None = None) -> T:
+        """Calls until it does not raise :class:`Temporary`; pauses double, shortened at random by up to a half.
+
+        Raises:
+            RetrievalIndexError: It was the last of ``retries`` further calls, by default the server's.
+        """
+        retries = self._retries if retries is None else retries
+        for attempt in range(retries + 1):
+            try:
+                return call()
+            except Temporary as failure:
+                if attempt == retries:
+                    raise self.gone(str(failure)) from None
+                pause = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+                time.sleep(pause if failure.after is None else max(pause, min(failure.after, _LONGEST_ASKED_PAUSE)))
+        raise AssertionError("unreachable")
+
+    def gone(self, reason: str) -> RetrievalIndexError:
+        """The error of a server that does not answer."""
+        return RetrievalIndexError(f"{self._name} does not answer ({reason})", self._hint)
+
+    def refused(self, reason: str) -> RetrievalIndexError:
+        """The error of a request that the server does not take."""
+        return RetrievalIndexError(f"{self._name} refuses the request ({reason})", self._hint)
+
+    def unusable(self, reason: str) -> RetrievalIndexError:
+        """The error of an answer that cannot be used."""
+        return RetrievalIndexError(
+            f"{self._name} gave an answer that cannot be used: {reason}",
+            "Check that the URL is that of a search server.",
+        )
+
+
+class JsonClient(Server):
+    """Exchanges JSON with one server: connections are kept, time and size are bounded.
+
+    Args:
+        name: As in :class:`Server`.
+        url: Of the server. One on this machine is reached without a proxy.
+        hint: As in :class:`Server`.
+        timeout: Seconds until an answer must be there whole.
+        retries: As in :class:`Server`.
         headers: Sent with every request.
     """
 
@@ -57,7 +102,8 @@ class JsonClient:
     ) -> None:
         import httpx
 
-        self._name, self._url, self._hint, self._timeout, self._retries = name, url, hint, timeout, retries
+        super().__init__(name, hint, retries)
+        self._url, self._timeout = url, timeout
         self._http = httpx.Client(
             verify=trusted(),
             trust_env=not is_here(split_url(url).hostname),
@@ -74,32 +120,21 @@ class JsonClient:
         options: dict[str, Any] = {"params": params}
         if body is not None:
             options |= {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
-        status, content = retried(lambda: self._send(method, options), self._retries, self.gone)
+        status, content = self.retried(lambda: self._send(method, options))
         if not 200 <= status < 300:
-            raise RetrievalIndexError(f"{self._name} refuses the request ({_told(status, content)})", self._hint)
+            raise self.refused(_reason(status, content))
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
             raise self.unusable("it is not JSON") from None
 
     def reach(self) -> None:
-        """Makes sure that something answers, whatever it says.
+        """Makes sure that something answers, whatever its status.
 
         Raises:
             RetrievalIndexError: Nothing does.
         """
-        retried(lambda: self._send("GET", {}, any_status=True), min(1, self._retries), self.gone)
-
-    def gone(self, reason: str) -> RetrievalIndexError:
-        """The error of a server that does not answer."""
-        return RetrievalIndexError(f"{self._name} does not answer ({reason})", self._hint)
-
-    def unusable(self, reason: str) -> RetrievalIndexError:
-        """The error of an answer that cannot be used."""
-        return RetrievalIndexError(
-            f"{self._name} gave an answer that cannot be used: {reason}",
-            "Check that the URL is that of a search server.",
-        )
+        self.retried(lambda: self._send("GET", {}, any_status=True), min(1, self._retries))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -112,8 +147,8 @@ class JsonClient:
         content = bytearray()
         try:
             with self._http.stream(method, self._url, **options) as response:
-                for piece in response.iter_bytes():
-                    content += piece
+                for chunk in response.iter_bytes():
+                    content += chunk
                     if len(content) > _ANSWER_BYTES:
                         raise self.unusable(f"it is larger than {_ANSWER_BYTES // 2**20} MiB")
                     if time.monotonic() > deadline:
@@ -126,25 +161,8 @@ class JsonClient:
             raise self.unusable(one_line(str(error)) or type(error).__name__) from None
         status = response.status_code
         if (status == 429 or status >= 500) and not any_status:
-            raise Temporary(_told(status, content), _seconds(response.headers.get("Retry-After")))
+            raise Temporary(_reason(status, content), _seconds(response.headers.get("Retry-After")))
         return status, bytes(content)
-
-
-def retried(call: Callable[[], T], retries: int, gone: Callable[[str], RagR1Error]) -> T:
-    """Calls until it does not raise :class:`Temporary`, with pauses that double, shortened at random by up to a half.
-
-    Raises:
-        RagR1Error: What ``gone`` makes of the last reason, after ``retries`` further calls.
-    """
-    for attempt in range(retries + 1):
-        try:
-            return call()
-        except Temporary as failure:
-            if attempt == retries:
-                raise gone(str(failure)) from None
-            pause = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)
-            time.sleep(pause if failure.after is None else max(pause, min(failure.after, _LONGEST_ASKED_PAUSE)))
-    raise AssertionError("unreachable")
 
 
 def each_once(
@@ -228,17 +246,17 @@ def one_line(text: str, most: int = 200) -> str:
     return line if len(line) <= most else f"{line[:most]}…"
 
 
-def _told(status: int, content: bytes | bytearray) -> str:
-    """A status, with the reason the server gave."""
+def _reason(status: int, content: bytes | bytearray) -> str:
+    """A status, with the reason that the server gave."""
     text = content[:4096].decode("utf-8", "replace")
     try:
-        told = json.loads(content) if len(content) <= 65_536 else text
+        reason = json.loads(content) if len(content) <= 65_536 else text
     except (ValueError, RecursionError):
-        told = "" if "<html" in text.lower() else text
-    if isinstance(told, dict):
-        told = next((told[key] for key in ("detail", "error", "message") if told.get(key)), "")
-    told = one_line(told if isinstance(told, str) else json.dumps(told))
-    return f"status {status}: {told}" if told else f"status {status}"
+        reason = "" if "<html" in text.lower() else text
+    if isinstance(reason, dict):
+        reason = next((reason[key] for key in ("detail", "error", "message") if reason.get(key)), "")
+    reason = one_line(reason if isinstance(reason, str) else json.dumps(reason))
+    return f"status {status}: {reason}" if reason else f"status {status}"
 
 
 def _seconds(header: str | None) -> float | None:

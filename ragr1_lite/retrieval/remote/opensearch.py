@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
-from ragr1_lite.core.errors import ConfigError, DataError, RagR1Error, RetrievalIndexError
-from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.errors import ConfigError, DataError, RetrievalIndexError
+from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.remote.client import (
+    Server,
     Temporary,
     each_once,
     is_here,
     one_line,
     read_document,
-    retried,
     split_url,
     trusted,
     whole,
@@ -115,13 +116,13 @@ class OpenSearchSearcher:
 def index_passages(
     url: str, passages: Iterable[Passage], *, overwrite: bool = False, retries: int = 5, report: Report = ignore
 ) -> int:
-    """Makes an index in a cluster and puts passages into it, in chunks by ``_bulk``.
+    """Makes an index in a cluster and puts passages into it by ``_bulk``.
 
     Args:
         url: Of the index to make; see the module.
         passages: Read once, in order. One with the id of an earlier one takes its place.
         overwrite: Whether an index of that name may be deleted first.
-        retries: How often a chunk is sent again.
+        retries: How often a chunk, or what the cluster had no time for, is sent again.
         report: Gets the phase.
 
     Returns:
@@ -132,38 +133,37 @@ def index_passages(
         DataError: The cluster refused more than a few passages.
     """
     cluster = _Cluster(url, 120.0, retries)
-    began, done = time.perf_counter(), 0
-    refused: list[str] = []
+    total, done, refused = len(passages) if isinstance(passages, Sized) else None, 0, list[str]()
     try:
         _make_index(cluster, overwrite)
-        total = len(passages) if isinstance(passages, Sized) else None
-        report(PhaseStarted("Indexing passages", total, "passages"))
-        for chunk in _chunks(passages):
-            refused += cluster.call(lambda client, lines=chunk: _put(client, cluster, lines))
-            done += len(chunk) // 2
-            if len(refused) > _TOO_MANY_REFUSED:
-                raise DataError(
-                    f"The cluster refused {len(refused)} of {done} passages; the first: {refused[0]}", _FORM
-                )
-            report(PhaseAdvanced("Indexing passages", done))
-        cluster.call(lambda client: client.indices.refresh(index=cluster.index))
+        with phase(report, "Indexing passages", total, "passages") as advance:
+            results = cluster.put(passages)
+            while chunk := list(islice(results, _BULK_PASSAGES)):
+                done += len(chunk)
+                refused += filter(None, chunk)
+                problem = f"The cluster refused {len(refused)} of {done} passages"
+                if len(refused) > _TOO_MANY_REFUSED:
+                    raise DataError(f"{problem}; the first: {refused[0]}", _FORM)
+                advance(done)
+            cluster.call(lambda client: client.indices.refresh(index=cluster.index))
+            if refused:
+                report(Notice(f"{problem}; the first: {refused[0]}", "warning"))
     finally:
         cluster.client.close()
-    if refused:
-        report(Notice(f"The cluster refused {len(refused)} of {done} passages; the first: {refused[0]}", "warning"))
-    report(PhaseFinished("Indexing passages", time.perf_counter() - began))
     return done - len(refused)
 
 
-class _Cluster:
-    """A client, the index it is for, and how its failures are told."""
+class _Cluster(Server):
+    """A client and the index it is for."""
 
     def __init__(self, url: str, timeout: float, retries: int) -> None:
+        hint = "Check the URL, or start it; a cluster with TLS needs opensearch+https://."
+        super().__init__(f"The cluster of {url}", hint, retries)
         parts = split_url(url)
         self.index = parts.path.strip("/")
         if not _NAME.fullmatch(self.index) or parts.query:
             raise ConfigError(f"{url!r} names no index", _FORM)
-        self.url, self._retries = url, retries
+        self.url = url
         tls = parts.scheme.endswith("+https")
         user, password = (os.environ.get(f"OPENSEARCH_{name}") for name in ("USERNAME", "PASSWORD"))
         self.exposed = bool(user) and not tls and not is_here(parts.hostname)
@@ -191,12 +191,12 @@ class _Cluster:
                 raise Temporary(one_line(str(error.info)) or "no connection") from None
             except errors.TransportError as error:
                 if error.status_code == 429 or (isinstance(error.status_code, int) and error.status_code >= 500):
-                    raise Temporary(_why(error)) from None
-                raise self._refused(error) from None
+                    raise Temporary(_reason(error)) from None
+                raise self._error_of(error) from None
             except errors.SerializationError:
                 raise self.unusable("it is not JSON") from None
 
-        return retried(once, self._retries if retries is None else retries, self._gone)
+        return self.retried(once, retries)
 
     def checked(self, response: Mapping[str, Any]) -> Mapping[str, Any]:
         """A response of ``_msearch`` that is not an error."""
@@ -206,7 +206,41 @@ class _Cluster:
         if isinstance(problem, dict) and problem.get("type") == "index_not_found_exception":
             raise self.missing()
         reason = one_line(str(problem.get("reason") if isinstance(problem, dict) else problem))
-        raise RetrievalIndexError(f"The index {self.url} cannot be searched ({reason})", "Mend it, or index it again.")
+        raise RetrievalIndexError(f"The index {self.url} cannot be searched ({reason})", "Fix it, or index it again.")
+
+    def put(self, passages: Iterable[Passage]) -> Iterator[str]:
+        """Puts passages into the index; yields for each why it was refused, or nothing.
+
+        Raises:
+            RetrievalIndexError: The cluster is gone, refuses, cannot keep up or answers nonsense.
+        """
+        rows = ({"_id": whole(one.id), "title": whole(one.title), "text": whole(one.text)} for one in passages)
+        results = _opensearchpy().helpers.streaming_bulk(
+            SimpleNamespace(transport=self.client.transport, bulk=self._bulk),
+            rows,
+            chunk_size=_BULK_PASSAGES,
+            max_chunk_bytes=_BULK_BYTES,
+            raise_on_error=False,
+            max_retries=self._retries,
+            initial_backoff=1,
+            max_backoff=8,
+        )
+        for taken, item in results:
+            result = item["index"]
+            if result["status"] == 429:
+                raise self.gone("status 429: the cluster cannot keep up")
+            yield "" if taken else one_line(f"{result.get('_id')}: {result.get('error')}")
+
+    def _bulk(self, lines: str) -> Any:
+        """What opensearch-py's helper calls: retried as other requests are, and its answer's form is checked."""
+        answer = self.call(lambda client: client.bulk(body=lines, index=self.index))
+        try:
+            statuses = [item["index"]["status"] for item in answer["items"]]
+        except (KeyError, TypeError) as problem:
+            raise self.unusable(f"it is no answer to _bulk ({one_line(repr(problem))})") from None
+        if 2 * len(statuses) != lines.count("\n"):
+            raise self.unusable(f"it is no answer to _bulk ({len(statuses)} results)")
+        return answer
 
     def missing(self) -> RetrievalIndexError:
         """The error of an index that is not in the cluster."""
@@ -214,25 +248,13 @@ class _Cluster:
             f"There is no index {self.index} in the cluster of {self.url}", "Check the name, or index passages first."
         )
 
-    def unusable(self, reason: str) -> RetrievalIndexError:
-        """The error of an answer that cannot be used."""
-        return RetrievalIndexError(f"{self.url} gave an answer that cannot be used: {reason}", _FORM)
-
-    def _gone(self, reason: str) -> RetrievalIndexError:
-        return RetrievalIndexError(
-            f"The cluster of {self.url} does not answer ({reason})",
-            "Check the URL, or start it; a cluster with TLS needs opensearch+https://.",
-        )
-
-    def _refused(self, error: Any) -> RagR1Error:
+    def _error_of(self, error: Any) -> RetrievalIndexError:
         if error.status_code in (401, 403):
             return RetrievalIndexError(
                 f"The cluster of {self.url} does not let us in (status {error.status_code})",
                 "Set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment.",
             )
-        if error.status_code == 404:
-            return self.missing()
-        return RetrievalIndexError(f"The cluster of {self.url} refuses the request ({_why(error)})", _FORM)
+        return self.missing() if error.status_code == 404 else self.refused(_reason(error))
 
 
 def _query(query: str, k: int) -> dict[str, Any]:
@@ -257,39 +279,8 @@ def _make_index(cluster: _Cluster, overwrite: bool) -> None:
     cluster.call(lambda client: client.indices.create(index=cluster.index, body=_MAPPING))
 
 
-def _chunks(passages: Iterable[Passage]) -> Iterator[list[dict[str, Any]]]:
-    """The lines of ``_bulk`` requests: an action, then its document."""
-    lines: list[dict[str, Any]] = []
-    size = 0
-    for passage in passages:
-        lines += ({"index": {"_id": whole(passage.id)}}, {"title": whole(passage.title), "text": whole(passage.text)})
-        size += len(passage.title) + len(passage.text)
-        if len(lines) >= 2 * _BULK_PASSAGES or size > _BULK_BYTES:
-            yield lines
-            lines, size = [], 0
-    if lines:
-        yield lines
-
-
-def _put(client: Any, cluster: _Cluster, lines: list[dict[str, Any]]) -> list[str]:
-    """Sends a chunk and returns why single passages were refused; sending it again changes nothing but those.
-
-    Raises:
-        Temporary: The cluster could not keep up.
-    """
-    answer = client.bulk(body=lines, index=cluster.index)
-    try:
-        items = [item["index"] for item in answer["items"]] if answer["errors"] else []
-        statuses = [item["status"] for item in items]
-    except (KeyError, TypeError) as problem:
-        raise cluster.unusable(f"it is no answer to _bulk ({one_line(repr(problem))})") from None
-    if 429 in statuses:
-        raise Temporary("status 429: the cluster cannot keep up")
-    return [one_line(f"{item.get('_id')}: {item.get('error')}") for item in items if item.get("error")]
-
-
-def _why(error: Any) -> str:
-    """What the cluster says of an error."""
+def _reason(error: Any) -> str:
+    """A status, with the reason that the cluster gave."""
     info = error.info.get("error") if isinstance(error.info, dict) else None
     reason = info.get("reason") if isinstance(info, dict) else info or error.error
     return f"status {error.status_code}: {one_line(str(reason))}"

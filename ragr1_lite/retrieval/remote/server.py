@@ -1,7 +1,7 @@
 """Serves an index over HTTP, in the ``/retrieve`` form of Search-R1's and RAG-R1's retrieval servers.
 
 A verl, Search-R1 or RAG-R1 run points its ``search_url`` here. Requests that arrive together become one search.
-There is no authentication: by default only this machine is let in. FastAPI and uvicorn are the extra ``serve``.
+There is no authentication: by default only this machine can reach it. FastAPI and uvicorn are the extra ``serve``.
 """
 
 from __future__ import annotations
@@ -21,26 +21,32 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.retrieval.remote.hosting import Refused, listening, need_extra, only_for_this_machine, read_body, run
 
-__all__ = ["make_app", "serve"]
+__all__ = ["Limits", "make_app", "serve"]
 
-K, MAX_K = 3, 100
-MAX_BODY_BYTES = 16 * 2**20
-MAX_QUERIES = 10_000
 MAX_QUERY_CHARACTERS = 20_000
 MAX_PASSAGES = 100_000
 """Passages that one search may return, all its queries together: some 70 MB of 100-word passages."""
-WINDOW_MS = 2.0
 
 _FORM = '{"queries": ["…"], "topk": 3, "return_scores": true}'
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may ask for; ``k`` is what it gets where it names no ``topk``."""
+    """What a request may ask for.
 
-    k: int = K
-    max_k: int = MAX_K
-    max_queries: int = MAX_QUERIES
+    Attributes:
+        k: Passages per query where a request names no ``topk``.
+        max_k: The largest ``topk``.
+        max_queries: Queries of a request, at most.
+        max_body_bytes: The largest request.
+        window_ms: How long a request waits for others to be searched with, in milliseconds.
+    """
+
+    k: int = 3
+    max_k: int = 100
+    max_queries: int = 10_000
+    max_body_bytes: int = 16 * 2**20
+    window_ms: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +62,16 @@ def serve(
     opened: Callable[[], Searcher],
     host: str = "127.0.0.1",
     port: int = 8000,
-    *,
-    k: int = K,
-    max_k: int = MAX_K,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    max_queries: int = MAX_QUERIES,
-    window_ms: float = WINDOW_MS,
+    limits: Limits = Limits(),
     report: Report = ignore,
 ) -> None:
     """Serves until Ctrl-C or SIGTERM; requests under way are answered first.
 
     Args:
         opened: Opens the index, when the port is known to be free.
-        host: Where to listen; anything but this machine's own address lets others in, and is warned of.
+        host: Where to listen; anything but this machine's own address lets others in, with a warning.
         port: 0 takes a free one.
-        k: Passages per query where a request names no ``topk``.
-        max_k: The largest ``topk``.
-        max_body_bytes: The largest request.
-        max_queries: Queries of a request, at most.
-        window_ms: How long a request waits for others to be searched with, in milliseconds.
+        limits: Of a request.
         report: Gets a notice of the URL when connections are accepted, and of searches that failed.
 
     Raises:
@@ -85,36 +82,19 @@ def serve(
     need_extra("Serving an index")
     with listening(host, port) as listener:
         searcher = opened()
-        app = make_app(
-            searcher,
-            k=k,
-            max_k=max_k,
-            max_body_bytes=max_body_bytes,
-            max_queries=max_queries,
-            window_ms=window_ms,
-            report=report,
-        )
+        app = make_app(searcher, limits, report)
         address, bound = listener.getsockname()[:2]
         if ipaddress.ip_address(address).is_loopback:
             only_for_this_machine(app, address)
         else:
-            report(Notice(f"Whoever reaches {host}:{bound} can search: there is no authentication.", "warning"))
+            report(Notice(f"Everybody who reaches {host}:{bound} can search: there is no authentication.", "warning"))
         count = f"{len(searcher):,} passages" if isinstance(searcher, Sized) else "Serving"
         shown = f"[{address}]" if ":" in address else address
         report(Notice(f"{count} at http://{shown}:{bound}/retrieve. Ctrl-C ends."))
         run(app, listener)
 
 
-def make_app(
-    searcher: Searcher,
-    *,
-    k: int = K,
-    max_k: int = MAX_K,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    max_queries: int = MAX_QUERIES,
-    window_ms: float = WINDOW_MS,
-    report: Report = ignore,
-) -> Any:
+def make_app(searcher: Searcher, limits: Limits = Limits(), report: Report = ignore) -> Any:
     """The FastAPI application: ``POST /retrieve`` and ``GET /health``; arguments as of :func:`serve`.
 
     A request that cannot be answered gets a 4xx, a search that fails a 500, each with ``{"detail": reason}``.
@@ -126,7 +106,7 @@ def make_app(
     from fastapi import FastAPI, Response
     from starlette.requests import ClientDisconnect
 
-    limits, batches = Limits(k, max_k, max_queries), _Batches(searcher, window_ms / 1000)
+    batches = _Batches(searcher, limits.window_ms / 1000)
     app = FastAPI(title="ragr1-lite", version=__version__, openapi_url=None)
 
     def answer(status: int, content: Any) -> Any:
@@ -134,7 +114,7 @@ def make_app(
 
     async def retrieve(request: Any) -> Any:
         try:
-            asked = read_request(await read_body(request, max_body_bytes), limits)
+            asked = read_request(await read_body(request, limits.max_body_bytes), limits)
             return answer(200, to_result(await batches.search(asked.queries, asked.k), asked.return_scores))
         except Refused as refusal:
             return answer(refusal.status, {"detail": str(refusal)})
@@ -155,7 +135,7 @@ def make_app(
 
 
 def read_request(body: bytes, limits: Limits) -> Request:
-    """What a request's body asks; keys it does not know are left alone, as Search-R1's server does.
+    """What a request's body asks; unknown keys are ignored, as by Search-R1's server.
 
     Raises:
         Refused: It is not JSON, not of the form, or beyond the limits.
@@ -177,7 +157,7 @@ def read_request(body: bytes, limits: Limits) -> Request:
         raise Refused(422, f"`topk` must be a whole number up to {limits.max_k}, or null.")
     if not isinstance(scores, bool):
         raise Refused(422, "`return_scores` must be true or false.")
-    k = k or limits.k  # 0 is no wish either, as in Search-R1's server
+    k = k or limits.k  # 0 means the default, as in Search-R1's server
     if len(queries) * k > MAX_PASSAGES:
         raise Refused(422, f"{len(queries)} queries with topk {k} are more than {MAX_PASSAGES} passages.")
     return Request(queries, k, scores)
@@ -221,7 +201,7 @@ class _Batches:
         self._worker: asyncio.Task[None] | None = None
 
     async def search(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
-        """Returns what the searcher finds, when its turn has come."""
+        """Returns what the searcher finds, once the request is in a batch."""
         if not queries:
             return []
         found: asyncio.Future[list[tuple[Passage, ...]]] = asyncio.get_running_loop().create_future()
