@@ -1,4 +1,4 @@
-"""Work that can be cut off at any moment: what is finished is on disk, one piece a line, and is not done again."""
+"""Work that can be cut off at any moment: finished batches are on disk, one a line, and are not done again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,10 @@ Rows = list[dict[str, Any]]
 
 
 class Journal:
-    """The finished pieces of a piece of work whose result goes to ``out``.
-
-    A piece is added whole or not at all, so that an interrupted piece is done again from its beginning. The journal
-    stands beside the result, as ``.NAME.journal``, until the result does.
+    """The finished batches of a work whose result goes to ``out``; kept next to it as ``.NAME.journal`` until then.
 
     Attributes:
-        pieces: The rows of each finished piece, in order.
+        pieces: The rows of each finished batch, in order; a batch that was interrupted is not among them.
     """
 
     def __init__(self, path: Path, pieces: list[Rows]) -> None:
@@ -36,13 +33,13 @@ class Journal:
 
         Args:
             out: The result's file, which this class does not touch.
-            settings: Whatever decides what the pieces are; JSON.
+            settings: All that decides what the batches are; JSON.
             resume: Go on with the journal that is there, if one is.
             overwrite: Begin anew, whatever is there.
 
         Raises:
             DataError: The result is there and is not to be overwritten.
-            RunError: A journal is there and neither was said, or it is of other settings.
+            RunError: A journal is there and neither was asked for, or it is of other settings.
             StorageError: The disk is full or not writable.
         """
         path = out.with_name(f".{out.name}.journal")
@@ -63,7 +60,7 @@ class Journal:
 
     @classmethod
     def _open(cls, path: Path, settings: Mapping[str, Any]) -> Journal:
-        """Reads a journal; a last line that was cut off is cut off the file too."""
+        """Reads a journal; an incomplete last line is cut off the file too."""
         with writing(path), path.open("r+b") as file:
             whole = file.read().rpartition(b"\n")[0]
             file.truncate(len(whole) + 1 if whole else 0)
@@ -84,18 +81,14 @@ class Journal:
         return journal
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Adds a finished piece; when this returns, it is on the disk.
-
-        Raises:
-            StorageError: The disk is full or not writable.
-        """
+        """Adds a finished batch, which is on the disk when this returns; raises StorageError where it cannot be."""
         piece = [dict(row) for row in rows]
         self._append({"rows": piece})
         self.pieces.append(piece)
 
     @contextmanager
     def working(self, report: Report = ignore) -> Iterator[None]:
-        """Where the work within breaks off, says how to go on; a journal of nothing is removed."""
+        """Where the block breaks off, reports how to go on; an empty journal is removed."""
         try:
             yield
         except BaseException:

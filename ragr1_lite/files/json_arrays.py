@@ -1,4 +1,4 @@
-"""JSON corpora: an object a line, or one array of them, which is read piece by piece however large it is."""
+"""JSON corpora: an object a line, or one array of them, which is read element by element however large it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.files.json_lines import MAX_LINE_BYTES, BadLine, lines_of, to_row
+from ragr1_lite.files.json_lines import BOM, MAX_LINE_BYTES, BadLine, check_surrogates, lines_of, to_row
 from ragr1_lite.files.rows import Row, Rows, Wanted
 
 _CHUNK = 2**18
@@ -32,21 +32,27 @@ def read_lines(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
 
 def read_json(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     """The objects of an array or, where the file does not begin with one, of its lines."""
-    if not _ARRAY.match(stream.peek(64).removeprefix(b"\xef\xbb\xbf")):
+    if not _ARRAY.match(stream.peek(64).removeprefix(BOM)):
         yield from read_lines(stream, path, wanted)
         return
-    for number, value in enumerate(_elements(stream, path), start=1):
-        yield number, value if isinstance(value, dict | BadLine) else BadLine("is not a JSON object")
+    for number, (value, text) in enumerate(_elements(stream, path), start=1):
+        row: Row | BadLine = value if isinstance(value, dict) else BadLine("is not a JSON object")
+        try:
+            check_surrogates(value, text)
+        except BadLine as problem:
+            row = problem
+        yield number, row
 
 
-def _elements(stream: io.BufferedReader, path: Path) -> Iterator[Any]:
-    """Decodes an array's elements one by one; what is held is little more than the longest of them."""
+def _elements(stream: io.BufferedReader, path: Path) -> Iterator[tuple[Any, str]]:
+    """An array's elements with their text, one by one; little more than the longest of them is held in memory."""
     decode = json.JSONDecoder().raw_decode
-    text = _Text(stream, path)
-    held, count = text.more(""), 0
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    held, count = _longer("", stream, decoder, path), 0
     at = held.index("[") + 1
     while True:
-        at = _end_of_gap(held, at)
+        if gap := _BETWEEN.match(held, at):
+            at = gap.end()
         try:
             value, end = decode(held, at)
         except RecursionError:
@@ -55,53 +61,27 @@ def _elements(stream: io.BufferedReader, path: Path) -> Iterator[Any]:
             if held.startswith("]", at):
                 return
             rest = held[at:]
-            held, at = text.more(rest), 0
+            held, at = _longer(rest, stream, decoder, path), 0
             if len(held) == len(rest):
                 raise _broken(path, count, str(error).partition(":")[0]) from None
             continue
         count += 1
-        yield _checked(value, held[at:end])
+        yield value, held[at:end]
         at = end
 
 
-class _Text:
-    """A stream's text, in as large pieces as one likes."""
-
-    def __init__(self, stream: io.BufferedReader, path: Path) -> None:
-        self._stream = stream
-        self._path = path
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-
-    def more(self, rest: str) -> str:
-        """Adds as much again to what is left, so that a long element is not tried too often.
-
-        Raises:
-            DataError: The text is not UTF-8, or an element is endless.
-        """
-        if len(rest) > MAX_LINE_BYTES:
-            raise DataError(
-                f"{self._path} has an element that is broken or longer than {MAX_LINE_BYTES // 2**20} MiB",
-                "Write each object on a line of its own, in a .jsonl file.",
-            )
-        try:
-            data = self._stream.read(max(_CHUNK, len(rest)))
-            return rest + self._decoder.decode(data, final=not data)
-        except UnicodeDecodeError:
-            raise DataError(f"{self._path} is not UTF-8", "Save it in UTF-8.") from None
-
-
-def _end_of_gap(held: str, at: int) -> int:
-    gap = _BETWEEN.match(held, at)
-    return gap.end() if gap else at
-
-
-def _checked(value: Any, source: str) -> Any:
-    if "\\ud" in source.lower():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return BadLine("has half of a surrogate pair")
-    return value
+def _longer(rest: str, stream: io.BufferedReader, decoder: codecs.IncrementalDecoder, path: Path) -> str:
+    """The rest and as much text again, so that a long element is not decoded too often."""
+    if len(rest) > MAX_LINE_BYTES:
+        raise DataError(
+            f"{path} has an element that is broken or longer than {MAX_LINE_BYTES // 2**20} MiB",
+            "Write each object on a line of its own, in a .jsonl file.",
+        )
+    try:
+        data = stream.read(max(_CHUNK, len(rest)))
+        return rest + decoder.decode(data, final=not data)
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8", "Save it in UTF-8.") from None
 
 
 def _broken(path: Path, count: int, why: str) -> DataError:

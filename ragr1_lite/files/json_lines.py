@@ -20,6 +20,7 @@ COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 MAX_LINE_BYTES = 16 * 2**20
 MAX_BAD_LINES = 10
 MAX_BAD_SHARE = 0.01
+BOM = b"\xef\xbb\xbf"
 _NAMED = 3
 _BUFFER = 2**17
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh91AY&SY": ".bz2", b"\xfd7zXZ\0": ".xz"}
@@ -39,7 +40,7 @@ class BadLines:
     Attributes:
         form: How a good line looks, for the error's hint.
         unit: What is counted.
-        most: So many bad ones are borne, however few have been read.
+        most: How many bad ones are allowed, however few have been read.
         read: Lines read so far.
         count: Bad ones among them.
     """
@@ -52,11 +53,7 @@ class BadLines:
     named: list[str] = field(default_factory=list)
 
     def add(self, place: str, reason: str) -> None:
-        """Counts one.
-
-        Raises:
-            DataError: They are more than ``most`` and more than ``MAX_BAD_SHARE`` of the lines.
-        """
+        """Counts one; raises DataError when they are more than ``most`` and than ``MAX_BAD_SHARE`` of the lines."""
         self.count += 1
         if len(self.named) < _NAMED:
             self.named.append(f"{place} {reason}")
@@ -68,44 +65,40 @@ class BadLines:
         """The first bad line, as the end of a sentence; empty when there is none."""
         return f"; the first: {self.named[0]}" if self.named else ""
 
-    def tell(self, report: Report) -> None:
-        """Reports what was skipped, if anything was."""
+    def notify(self, report: Report, what: str = "Skipped {} of {} {}") -> None:
+        """Reports the first bad lines and how many there are, if there are any."""
         if self.count:
-            report(Notice(f"Skipped {self.count} of {self.read} {self.unit}: {self.listed}", "warning"))
-
-    @property
-    def listed(self) -> str:
-        """The first bad lines, and how many more there are."""
-        more = [f"and {self.count - _NAMED} more"] if self.count > _NAMED else []
-        return "; ".join(self.named + more)
+            more = [f"and {self.count - _NAMED} more"] if self.count > _NAMED else []
+            counted = what.format(self.count, self.read, self.unit)
+            report(Notice(f"{counted}: {'; '.join(self.named + more)}", "warning"))
 
 
 def read_rows(
     path: Path, parse: Callable[[dict[str, Any], int], Item], form: str, report: Report = ignore
 ) -> Iterator[Item]:
-    """Parses each line of a file.
+    """Parses each line of a file that is not blank.
 
     Args:
         path: The file.
-        parse: Makes an item of a row and its number in the file, from 0; raises :class:`BadLine`.
+        parse: Makes an item of a row and its number among the good ones, from 0; raises :class:`BadLine`.
         form: How a good line looks, for the error's hint.
         report: Gets a notice of skipped lines.
 
     Raises:
         DataError: The file is missing or broken, too many lines are bad, or no line is good.
     """
-    lines = ((f"{path}:{number}", line) for number, line in numbered_lines(path, form))
-    yield from parsed(lines, lambda line, number: parse(to_row(line), number), BadLines(form), path, report)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}", "Name a JSON-lines file (.jsonl or .jsonl.gz).")
+    with reading(path), path.open("rb") as raw:
+        lines = ((f"{path}:{number}", line) for number, line in lines_of(decompressed(raw, path), path, form))
+        yield from parsed(lines, lambda line, number: parse(to_row(line), number), BadLines(form), path, report)
 
 
 def parsed(
     rows: Iterable[tuple[str, Raw]], parse: Callable[[Raw, int], Item], bad: BadLines, path: Path, report: Report
 ) -> Iterator[Item]:
-    """Parses rows, given with their places, and counts the bad ones; see :func:`read_rows`.
-
-    Raises:
-        DataError: Too many rows are bad, or none is good.
-    """
+    """Parses rows, given with their places, and counts the bad ones; see :func:`read_rows`."""
     good = 0
     for place, row in rows:
         bad.read += 1
@@ -118,29 +111,13 @@ def parsed(
         yield item
     if not good:
         raise DataError(f"There is nothing in {path}{bad.first}", bad.form)
-    bad.tell(report)
-
-
-def numbered_lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines of a file that are not blank, with their numbers from 1.
-
-    Raises:
-        DataError: The file is missing, a folder, binary or cut off.
-    """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {what}", "Name a JSON-lines file (.jsonl or .jsonl.gz).")
-    with reading(path), path.open("rb") as raw:
-        yield from lines_of(decompressed(raw, path), path, form)
+    bad.notify(report)
 
 
 def lines_of(stream: io.BufferedReader, path: Path, form: str, *, blank: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Yields a stream's lines with their numbers from 1; the blank ones only if they are wanted.
+    """Yields a stream's lines with their numbers from 1; the blank ones only on demand.
 
-    Of an endless line no more comes than shows :func:`text_of` that it is one.
-
-    Raises:
-        DataError: A line is binary.
+    Of an endless line no more comes than shows :func:`text_of` that it is one. Raises DataError where one is binary.
     """
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -151,17 +128,13 @@ def lines_of(stream: io.BufferedReader, path: Path, form: str, *, blank: bool = 
         if b"\0" in more:
             raise DataError(f"{path}:{number} is binary, not text in UTF-8", form)
         if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+            line = line.removeprefix(BOM)
         if blank or not line.isspace():
             yield number, line
 
 
 def text_of(line: bytes) -> str:
-    """The text of a line.
-
-    Raises:
-        BadLine: It is endless, or not in UTF-8.
-    """
+    """The text of a line; raises BadLine where it is endless or not in UTF-8."""
     if len(line) > MAX_LINE_BYTES:
         raise BadLine(f"is longer than {MAX_LINE_BYTES // 2**20} MiB")
     try:
@@ -171,46 +144,45 @@ def text_of(line: bytes) -> str:
 
 
 def to_row(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line.
-
-    Raises:
-        BadLine: It is none, endless, or not in UTF-8.
-    """
+    """The JSON object of a line; raises BadLine where it is none."""
     text = text_of(line)
     try:
         row = json.loads(text)
-        if b"\\ud" in line.lower():
-            json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise BadLine("has half of a surrogate pair") from None
     except (ValueError, RecursionError) as error:
         raise BadLine(f"is not JSON ({str(error).partition(':')[0]})") from None
     if not isinstance(row, dict):
         raise BadLine("is not a JSON object")
+    check_surrogates(row, text)
     return row
+
+
+def check_surrogates(value: Any, text: str) -> None:
+    """Raises BadLine where a JSON text spells half of a surrogate pair, which no file can hold."""
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BadLine("has half of a surrogate pair") from None
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Says in one sentence what is wrong with a file that is opened and read within.
-
-    Raises:
-        DataError: It cannot be read, or what it was compressed to is broken or cut off.
-    """
+    """Turns what goes wrong in opening, decompressing and reading a file within into one DataError."""
     try:
         yield
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise _not_whole(path, error) from error
-    except OSError as error:
-        # Decompressors have no better class for broken data than this one, without a number.
-        if error.errno is None:
-            raise _not_whole(path, error) from error
-        raise DataError(f"{path} cannot be read ({error.strerror or error})", "Check its permissions.") from error
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        # Decompressors raise an OSError without a number for broken data, too.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{path} cannot be read ({error.strerror or error})", "Check its permissions.") from error
+        names = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}
+        what = f"whole {names[path.suffix]} file" if path.suffix in names else "whole file"
+        raise DataError(f"{path} is not a {what} ({error})", "Make or download it again.") from error
 
 
 def decompressed(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
     """The content of an open file: as it is, or decompressed if its first bytes or its name say that it must be."""
-    kind = _kind(raw.peek(10)[:10], path)
+    head = raw.peek(10)[:10]
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), path.suffix)
     if kind == ".gz":
         return _buffered(gzip.GzipFile(fileobj=raw))
     if kind == ".bz2":
@@ -226,16 +198,5 @@ def decompressed(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
     return raw
 
 
-def _kind(head: bytes, path: Path) -> str:
-    found = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-    return found or (path.suffix if path.suffix in COMPRESSED else "")
-
-
 def _buffered(stream: Any) -> io.BufferedReader:
     return io.BufferedReader(stream, _BUFFER)
-
-
-def _not_whole(path: Path, error: Exception) -> DataError:
-    names = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}
-    what = f"whole {names[path.suffix]} file" if path.suffix in names else "whole file"
-    return DataError(f"{path} is not a {what} ({error})", "Make or download it again.")

@@ -1,4 +1,4 @@
-"""What the readers of files yield, and what they are told of the rows that are wanted."""
+"""What the readers of files yield, and which rows they are asked for."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ class Wanted:
     """What rows are read for: the readers of files are the same for passages and for questions.
 
     Attributes:
-        what: What a file is called in messages.
-        hint: What files may be, for messages.
-        line: How a good line looks, for messages.
-        table: How a good table looks, for messages.
+        what: What a file is called in messages; the next three are their hints.
+        hint: What files may be.
+        line: How a good line looks.
+        table: How a good table looks.
         keys: The keys or columns that are read.
         needed: A table must have one of these columns.
-        unnamed: Names the columns of a table by its first line, where that names none of ``keys``; ``None`` where they
-            cannot be known.
+        unnamed: Names the columns of a table without a header by its first line; ``None`` where it cannot.
     """
 
     what: str

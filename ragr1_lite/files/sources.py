@@ -1,41 +1,45 @@
-"""Which files are meant, and in which form each of them is."""
+"""Which files are meant, in which form each of them is, and their rows."""
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.files.hub_rows import PREFIX, HubData
-from ragr1_lite.files.json_lines import COMPRESSED, decompressed, reading
-from ragr1_lite.files.rows import Wanted
+from ragr1_lite.files.hub_rows import PREFIX, HubData, read_hub
+from ragr1_lite.files.json_arrays import read_json, read_lines
+from ragr1_lite.files.json_lines import BOM, COMPRESSED, decompressed, reading
+from ragr1_lite.files.rows import Rows, Wanted
+from ragr1_lite.files.tables import read_csv, read_parquet, read_tsv
 
 Form = Literal["lines", "json", "tsv", "csv", "parquet", "text", "markdown", "html", "pdf"]
 
-SUFFIXES: dict[str, Form] = {
-    ".jsonl": "lines",
-    ".ndjson": "lines",
-    ".json": "json",
-    ".tsv": "tsv",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".txt": "text",
-    ".text": "text",
-    ".rst": "text",
-    ".adoc": "text",
-    ".org": "text",
-    ".tex": "text",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".pdf": "pdf",
+_SUFFIXES: dict[Form, str] = {
+    "lines": ".jsonl .ndjson",
+    "json": ".json",
+    "tsv": ".tsv",
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "text": ".txt .text .rst .adoc .org .tex",
+    "markdown": ".md .markdown",
+    "html": ".html .htm .xhtml",
+    "pdf": ".pdf",
 }
-DOCUMENTS: frozenset[Form] = frozenset({"text", "markdown", "html", "pdf"})
+_FORMS = {suffix: form for form, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+_READERS: dict[Form, Callable[[io.BufferedReader, Path, Wanted], Rows]] = {
+    "lines": read_lines,
+    "json": read_json,
+    "tsv": read_tsv,
+    "csv": read_csv,
+    "parquet": read_parquet,
+}
+DOCUMENTS: frozenset[Form] = frozenset(_SUFFIXES) - frozenset(_READERS)
 _OBJECTS = re.compile(rb"(\[\s*)?\{")
+_PEEKED = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class File:
             return str(self.path)
         return f"{self.path}:{number}" if self.form in ("lines", "tsv", "csv") else f"{self.path} row {number}"
 
+    def __str__(self) -> str:
+        return str(self.path)
+
 
 Source = File | HubData
 
@@ -85,20 +92,35 @@ def find_rows(name: str | Path, wanted: Wanted) -> Source:
             raise DataError(f"{path} is a folder, not a {wanted.what}", wanted.hint)
         file = file_of(path, path.name, wanted)
         if file.form in DOCUMENTS:  # a table or JSON lines may well be called .txt
-            file = replace(file, form=sniffed(path, wanted))
+            file = replace(file, form=_sniffed(path, wanted))
     if file.form in DOCUMENTS:
         raise DataError(f"{path} is a document, not a {wanted.what}", wanted.hint)
     return file
 
 
+def rows_of(source: Source, wanted: Wanted, opened: Callable[[io.BufferedReader], None] | None = None) -> Rows:
+    """The rows of a source that is no document; ``opened`` gets the file on disk as soon as it is open."""
+    if isinstance(source, HubData):
+        yield from read_hub(source, wanted)
+        return
+    with reading(source.path), source.path.open("rb") as raw:
+        if opened:
+            opened(raw)
+        stream = decompressed(raw, source.path)
+        form = source.form
+        if form == "csv" and b"\t" in stream.peek(_PEEKED).partition(b"\n")[0]:
+            form = "tsv"  # DPR's .csv files have tabs
+        yield from _READERS[form](stream, source.path, wanted)
+
+
 def form_of(name: str) -> Form | None:
-    """The form that a file's name tells, with or without a suffix for its compression."""
+    """The form that a file's name says, with or without a suffix for its compression."""
     plain = Path(name.lower())
-    return SUFFIXES.get(plain.with_suffix("").suffix if plain.suffix in COMPRESSED else plain.suffix)
+    return _FORMS.get(plain.with_suffix("").suffix if plain.suffix in COMPRESSED else plain.suffix)
 
 
 def file_of(path: Path, name: str, wanted: Wanted) -> File:
-    """One file, which is not a folder, in the form that its name or else its first bytes tell.
+    """One file, which is not a folder, in the form that its name or else its first bytes say.
 
     Raises:
         DataError: It does not exist, is no ordinary file, or is of no known form.
@@ -107,19 +129,13 @@ def file_of(path: Path, name: str, wanted: Wanted) -> File:
         raise DataError(f"There is no {wanted.what} {path}", "Check the path.")
     if not path.is_file():
         raise DataError(f"The {wanted.what} {path} is no ordinary file", "Write it into a file first.")
-    form = form_of(path.name) or sniffed(path, wanted)
-    return File(path, form, name, path.stat().st_size)
+    return File(path, form_of(path.name) or _sniffed(path, wanted), name, path.stat().st_size)
 
 
-def sniffed(path: Path, wanted: Wanted) -> Form:
-    """The form that a file's first bytes tell.
-
-    Raises:
-        DataError: They tell none.
-    """
+def _sniffed(path: Path, wanted: Wanted) -> Form:
     with path.open("rb") as raw:
         head = decompressed(raw, path).peek(4096)[:4096]
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = head.removeprefix(BOM).lstrip()
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith(b"%PDF-"):

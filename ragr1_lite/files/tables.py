@@ -1,4 +1,4 @@
-"""Corpora in columns: TSV and CSV with and without a header, and Parquet."""
+"""Tables: TSV and CSV with and without a header, and Parquet."""
 
 from __future__ import annotations
 
@@ -55,22 +55,21 @@ def read_parquet(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
 
 def _read_table(stream: io.BufferedReader, path: Path, wanted: Wanted, mark: str) -> Rows:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-    records = _records(_Lines(lines_of(stream, path, wanted.table, blank=True)), mark)
+    records = _records(lines_of(stream, path, wanted.table, blank=True), mark)
     number, first = next(records, (0, []))
     if isinstance(first, BadLine):
         raise DataError(f"{path}:{number} {first}", "Save it in UTF-8.")
+    if not first:
+        return
     names = [name.strip().lower() for name in first]
-    header = bool({*wanted.keys} & {*names})
-    if header and not {*wanted.needed} & {*names}:
-        raise _lacking(path, first, wanted)
-    if not header:
-        if not first:
-            return
+    if not {*wanted.keys} & {*names}:
         usual = wanted.unnamed(first)
         if usual is None:
             raise DataError(f"{path} has no header that names its {_columns(len(first))}", wanted.table)
         names = usual
         yield number, dict(zip(names, first, strict=True))
+    elif not {*wanted.needed} & {*names}:
+        raise _lacking(path, first, wanted)
     for number, fields in records:
         if isinstance(fields, list) and len(fields) != len(names):
             fields = BadLine(f"has {_columns(len(fields))}, not {len(names)}")
@@ -81,27 +80,15 @@ def _columns(count: int) -> str:
     return f"{count} column{'s' * (count != 1)}"
 
 
-class _Lines(Iterator[tuple[int, bytes]]):
-    """Numbered lines, which may be put back."""
-
-    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
-        self._lines = lines
-        self._back: deque[tuple[int, bytes]] = deque()
-
-    def __next__(self) -> tuple[int, bytes]:
-        return self._back.popleft() if self._back else next(self._lines)
-
-    def put_back(self, lines: list[tuple[int, bytes]]) -> None:
-        self._back.extendleft(reversed(lines))
-
-
-def _records(lines: _Lines, mark: str) -> Iterator[tuple[int, list[str] | BadLine]]:
+def _records(lines: Iterator[tuple[int, bytes]], mark: str) -> Iterator[tuple[int, list[str] | BadLine]]:
     """Cuts lines into fields.
 
     Tables come with fields in quotes and with quotes as a part of the text: what cannot be the first is the second.
     """
     width = 0
-    for number, line in lines:
+    ahead: deque[tuple[int, bytes]] = deque()
+    while item := ahead.popleft() if ahead else next(lines, None):
+        number, line = item
         if line.isspace():
             continue
         try:
@@ -114,29 +101,37 @@ def _records(lines: _Lines, mark: str) -> Iterator[tuple[int, list[str] | BadLin
             try:
                 fields = _unquoted(text, mark)
             except csv.Error as error:
-                fields = (_is_open(error) and width and _joined(text, lines, mark, width)) or fields
+                if _is_open(error) and width:
+                    fields = _joined(text, ahead, lines, mark, width) or fields
         width = width or len(fields)
         yield number, fields
 
 
-def _joined(text: str, lines: _Lines, mark: str, width: int) -> list[str] | None:
-    """The fields of a record that goes on in the next lines; ``None``, and no line taken, where it does not."""
-    taken: list[tuple[int, bytes]] = []
-    for number, line in lines:
-        taken.append((number, line))
-        more = line.decode(errors="replace")
+def _joined(
+    text: str, ahead: deque[tuple[int, bytes]], lines: Iterator[tuple[int, bytes]], mark: str, width: int
+) -> list[str] | None:
+    """The fields of a record that goes on in the next lines; where it does not, these lines are left in ``ahead``."""
+    for taken in range(_MOST_LINES):
+        if taken == len(ahead):
+            if (item := next(lines, None)) is None:
+                return None
+            ahead.append(item)
+        more = ahead[taken][1].decode(errors="replace")
         text += more
-        if _is_whole(more, mark, width) or "\ufffd" in more or len(taken) > _MOST_LINES or len(text) > MAX_LINE_BYTES:
-            break
+        if _is_whole(more, mark, width) or "\ufffd" in more or len(text) > MAX_LINE_BYTES:
+            return None
         if '"' in more:
             try:
-                if len(fields := _unquoted(text, mark)) == width:
-                    return fields
-                break
+                fields = _unquoted(text, mark)
             except csv.Error as error:
                 if not _is_open(error):
-                    break
-    lines.put_back(taken)
+                    return None
+                continue
+            if len(fields) != width:
+                return None
+            for _ in range(taken + 1):
+                ahead.popleft()
+            return fields
     return None
 
 

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.core.errors import RagR1Error, StorageError
+from ragr1_lite.core.errors import StorageError
 
 MIB = 1 << 20
+CACHE_HINT = "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder on another disk."
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -57,14 +58,14 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, hint: str = "Free some disk space, or choose a folder you can write.") -> Iterator[None]:
     """Turns what the operating system says about a full or read-only disk into StorageError."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise StorageError(f"No space left to write {path}", "Free some disk space and try again.") from None
-        raise StorageError(f"{path} cannot be written ({error.strerror})", "Choose a folder you can write.") from None
+            raise StorageError(f"No space left to write {path}", hint) from error
+        raise StorageError(f"{path} cannot be written ({error.strerror or error})", hint) from error
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -73,19 +74,5 @@ def require_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise StorageError(
             f"{folder} has {free // MIB} MiB free and the model needs {needed // MIB} MiB",
-            "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder on a larger disk.",
+            CACHE_HINT,
         )
-
-
-@contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
-    """Turns what the operating system says about a full or read-only disk into StorageError."""
-    try:
-        yield
-    except RagR1Error:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"cannot write to {folder}: {error.strerror or error}",
-            "Free some space there, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder you can write to.",
-        ) from error

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ragr1_lite.core.errors import ModelError, StorageError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.files.writing import require_space, storage_errors
+from ragr1_lite.files.writing import CACHE_HINT, require_space, writing
 from ragr1_lite.models import smollm2
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -87,7 +87,7 @@ def _fetch_from_hub(name: str) -> Path:
         raise ModelError(f"{name} is no valid hub id", "A hub id looks like Qwen/Qwen2.5-0.5B-Instruct.") from error
     needed = _ask_hub(name)
     store = Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
-    with storage_errors(store):
+    with writing(store, CACHE_HINT):
         store.mkdir(parents=True, exist_ok=True)
         require_space(store, needed)
         try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.files.writing import storage_errors, write_atomic
+from ragr1_lite.files.writing import CACHE_HINT, write_atomic, writing
 from ragr1_lite.models import cpu_speed, smollm2
 from ragr1_lite.models.hub import find_folder
 from ragr1_lite.models.processes import anywhere, local_rank, main_first, processes
@@ -364,7 +364,7 @@ def save_adapter(
     folder = Path(folder)
     if not isinstance(policy.model, PeftModel):
         raise ModelError("The model has no adapter to save", "Load it with a LoRA first.")
-    with storage_errors(folder.parent):
+    with writing(folder.parent, CACHE_HINT):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as making:
             fresh = Path(making) / "adapter"

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
-from ragr1_lite.files.writing import MIB, require_space, storage_errors
+from ragr1_lite.files.writing import CACHE_HINT, MIB, require_space, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ def ensure_smollm2(cache_dir: Path | None = None, report: Report = ignore) -> Pa
     folder = root / NAME
     if (folder / "config.json").is_file():
         return folder
-    with storage_errors(root):
+    with writing(root, CACHE_HINT):
         root.mkdir(parents=True, exist_ok=True)
         require_space(root, NEEDED_BYTES)
         from filelock import FileLock

@@ -99,7 +99,7 @@ def test_pip_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(StorageError, match="cannot write to"):
+    with pytest.raises(StorageError, match="cannot be written"):
         smollm2.ensure_smollm2(tmp_path / "file" / "cache")
 
 

@@ -13,9 +13,8 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.questions.forms import KEYS, parse_question
 from ragr1_lite.data.questions.question import Question
 from ragr1_lite.files.json_lines import BadLine, BadLines
-from ragr1_lite.files.reading import rows_of
 from ragr1_lite.files.rows import Wanted
-from ragr1_lite.files.sources import File, Source, find_rows
+from ragr1_lite.files.sources import File, Source, find_rows, rows_of
 
 
 def _columns_of(first: list[str]) -> list[str] | None:
@@ -92,8 +91,8 @@ def read_set(sources: Sequence[str | Path] | str | Path, *, report: Report = ign
         for question in _questions(source, before, result, bad):
             result.questions.append(_with_own_id(question, ids))
         if len(result.questions) == before:
-            raise DataError(f"There is no question in {_name(source)}{bad.first}", bad.form)
-        bad.tell(report)
+            raise DataError(f"There is no question in {source}{bad.first}", bad.form)
+        bad.notify(report)
         result.bad += bad.count
     if result.unanswerable:
         report(Notice(f"Left out {result.unanswerable} questions that their set says cannot be answered"))
@@ -133,7 +132,3 @@ def _with_own_id(question: Question, ids: Counter[str]) -> Question:
 
 def _is_table(source: Source) -> bool:
     return isinstance(source, File) and source.form in ("tsv", "csv")
-
-
-def _name(source: Source) -> str:
-    return str(source.path if isinstance(source, File) else source)

@@ -1,4 +1,4 @@
-"""Corpora as people have them: JSON lines, tables, question sets with contexts, documents, data sets on the hub."""
+"""Corpora of every form: JSON lines, tables, question sets with contexts, documents, data sets on the hub."""
 
 from ragr1_lite.retrieval.corpora.reader import Corpus, read_corpus
 

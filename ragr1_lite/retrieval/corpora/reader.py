@@ -5,18 +5,15 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Passage
-from ragr1_lite.files.hub_rows import HubData, read_hub
 from ragr1_lite.files.json_lines import BadLine, BadLines, decompressed, reading
 from ragr1_lite.files.keys import Keys
-from ragr1_lite.files.reading import READERS
 from ragr1_lite.files.rows import Rows
-from ragr1_lite.files.sources import DOCUMENTS, File, Source
+from ragr1_lite.files.sources import DOCUMENTS, File, Source, rows_of
 from ragr1_lite.retrieval.corpora import documents
 from ragr1_lite.retrieval.corpora.cutting import cut
 from ragr1_lite.retrieval.corpora.rows import PASSAGES, paragraphs_of, to_passage
@@ -24,7 +21,7 @@ from ragr1_lite.retrieval.corpora.sources import find_sources
 
 
 def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpus:
-    """Reads the passages of one or more sources, in order, while they are asked for.
+    """Reads the passages of one or more sources, in order, as they are asked for.
 
     A source is a file, plain or compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``). Its form is known by its suffix or
     else by its first bytes:
@@ -51,8 +48,7 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
 
     Raises:
         DataError: At once, where a source is missing or of no known form; while reading, where one is binary, cut off
-            or without text, too many rows are bad (``BadLines``), an id occurs twice, or
-            there is no passage at all.
+            or without text, too many rows are bad (``BadLines``), an id occurs twice, or there is no passage at all.
     """
     return Corpus(find_sources(sources, report), report)
 
@@ -68,7 +64,8 @@ class Corpus(Iterator[Passage]):
         sizes = [source.size for source in sources if isinstance(source, File)]
         self.bytes_total = sum(sizes) if len(sizes) == len(sources) else None
         self._sources = sources
-        self._meter = _Meter()
+        self._done = 0
+        self._open: io.BufferedReader | None = None
         self._passages = self._unique(report)
 
     def __iter__(self) -> Iterator[Passage]:
@@ -81,27 +78,24 @@ class Corpus(Iterator[Passage]):
     @property
     def bytes_read(self) -> int:
         """The bytes read from disk so far, a buffer ahead of the passages."""
-        return self._meter.value
+        return self._done + (self._open.tell() if self._open and not self._open.closed else 0)
 
     def _unique(self, report: Report) -> Iterator[Passage]:
         bad, ids = BadLines(_hint(self._sources), "rows"), Keys()
         broken = BadLines(PASSAGES.hint, "documents", math.inf)
-        for source, number, passage in _located(self._sources, bad, broken, self._meter):
+        for source, number, passage in self._located(bad, broken):
             if not ids.add(passage.id):
                 self._refuse_twice(passage.id, source.place(number))
             yield passage
         if not ids:
-            names = ", ".join(map(_name, self._sources)) or "a corpus of no files"
+            names = ", ".join(map(str, self._sources)) or "a corpus of no files"
             raise DataError(f"There is no passage in {names}{bad.first or broken.first}", bad.form)
-        bad.tell(report)
-        if broken.count:
-            report(
-                Notice(f"{broken.count} of {broken.read} documents could not be read whole: {broken.listed}", "warning")
-            )
+        bad.notify(report)
+        broken.notify(report, "{} of {} {} could not be read whole")
 
     def _refuse_twice(self, identifier: str, place: str) -> None:
         """Looks for the passage that has the id already; there is none if two ids only share a hash."""
-        again = _located(self._sources, BadLines("", most=math.inf), BadLines("", most=math.inf), _Meter())
+        again = Corpus(self._sources)._located(BadLines("", most=math.inf), BadLines("", most=math.inf))
         first = next(source.place(number) for source, number, passage in again if passage.id == identifier)
         if first != place:
             raise DataError(
@@ -109,90 +103,67 @@ class Corpus(Iterator[Passage]):
                 "Give every passage an id of its own, or leave the ids out to have passages numbered.",
             )
 
-
-@dataclass(slots=True)
-class _Meter:
-    """Bytes read of files that are done and of the one that is open."""
-
-    done: int = 0
-    raw: io.BufferedReader | None = None
-
-    @property
-    def value(self) -> int:
-        return self.done + (self.raw.tell() if self.raw and not self.raw.closed else 0)
-
-
-def _located(
-    sources: Sequence[Source], bad: BadLines, broken: BadLines, meter: _Meter
-) -> Iterator[tuple[Source, int, Passage]]:
-    """Yields every passage with its source and its row in there."""
-    running, paragraphs = 0, Keys()
-    for source in sources:
-        document = isinstance(source, File) and source.form in DOCUMENTS
-        tally = broken if document else bad
-        tally.read += document
-        for number, row in _rows(source, meter):
-            tally.read += not document
-            try:
-                if isinstance(row, BadLine):
-                    raise row
-                pairs = paragraphs_of(row)
-                passage = to_passage(row, running) if pairs is None else None
-            except BadLine as problem:
-                tally.add(source.place(number), str(problem))
-                continue
-            if passage:
-                yield source, number, passage
-                running += 1
-            for title, text in pairs or ():
-                if paragraphs.add((title, text)):
-                    yield source, number, Passage(str(running), title, text)
+    def _located(self, bad: BadLines, broken: BadLines) -> Iterator[tuple[Source, int, Passage]]:
+        """Yields every passage with its source and its row in there; counts bad rows and broken documents."""
+        running, paragraphs = 0, Keys()
+        for source in self._sources:
+            document = isinstance(source, File) and source.form in DOCUMENTS
+            tally = broken if document else bad
+            tally.read += document
+            for number, row in self._rows(source):
+                tally.read += not document
+                try:
+                    if isinstance(row, BadLine):
+                        raise row
+                    pairs = paragraphs_of(row)
+                    passage = to_passage(row, running) if pairs is None else None
+                except BadLine as problem:
+                    tally.add(source.place(number), str(problem))
+                    continue
+                if passage:
+                    yield source, number, passage
                     running += 1
+                for title, text in pairs or ():
+                    if paragraphs.add((title, text)):
+                        yield source, number, Passage(str(running), title, text)
+                        running += 1
 
+    def _rows(self, source: Source) -> Rows:
+        if isinstance(source, File) and source.form in DOCUMENTS:
+            yield from self._rows_of_document(source)
+        else:
+            yield from rows_of(source, PASSAGES, self._opened)
+        self._open = None
+        self._done += source.size if isinstance(source, File) else 0
 
-def _rows(source: Source, meter: _Meter) -> Rows:
-    if isinstance(source, HubData):
-        yield from read_hub(source, PASSAGES)
-        return
-    try:
-        with reading(source.path), source.path.open("rb") as raw:
-            meter.raw = raw
-            stream = decompressed(raw, source.path)
-            if source.form in DOCUMENTS:
-                yield from _rows_of_document(stream, source)
-            else:
-                yield from READERS[source.form](stream, source.path, PASSAGES)
-    except DataError as error:
-        if source.form not in DOCUMENTS:
-            raise
-        yield 0, BadLine(error.message.removeprefix(f"{source.path} "))
-    meter.raw = None
-    meter.done += source.size
+    def _opened(self, raw: io.BufferedReader) -> None:
+        self._open = raw
 
-
-def _rows_of_document(stream: io.BufferedReader, file: File) -> Rows:
-    """The passages of a document, as rows; and why it cannot be read, or not wholly, as one more."""
-    try:
-        data = stream.read(documents.MAX_BYTES + 1)
-        if len(data) > documents.MAX_BYTES:
-            raise BadLine(f"is longer than {documents.MAX_BYTES // 2**20} MiB")
-        document = documents.READERS[file.form](data)
-    except BadLine as problem:
-        yield 0, problem
-        return
-    if document.lost:
-        yield 0, BadLine(document.lost)
-    title = " ".join(document.title.split()) or file.title
-    for number, text in enumerate(cut(document.paragraphs), start=1):
-        yield number, {"id": f"{file.name}#{number}", "title": title, "text": text}
-
-
-def _name(source: Source) -> str:
-    return str(source.path if isinstance(source, File) else source)
+    def _rows_of_document(self, file: File) -> Rows:
+        """The passages of a document, as rows; and why it cannot be read, or not wholly, as one more."""
+        try:
+            with reading(file.path), file.path.open("rb") as raw:
+                self._opened(raw)
+                data = decompressed(raw, file.path).read(documents.MAX_BYTES + 1)
+            if len(data) > documents.MAX_BYTES:
+                raise BadLine(f"is longer than {documents.MAX_BYTES // 2**20} MiB")
+            document = documents.READERS[file.form](data)
+        except BadLine as problem:
+            yield 0, problem
+            return
+        except DataError as error:
+            yield 0, BadLine(error.message.removeprefix(f"{file.path} "))
+            return
+        if document.lost:
+            yield 0, BadLine(document.lost)
+        title = " ".join(document.title.split()) or file.title
+        for number, text in enumerate(cut(document.paragraphs), start=1):
+            yield number, {"id": f"{file.name}#{number}", "title": title, "text": text}
 
 
 def _hint(sources: Sequence[Source]) -> str:
     """How a good row looks, in the form of the first source."""
     form = sources[0].form if sources and isinstance(sources[0], File) else None
-    lines, table, hint = PASSAGES.line, PASSAGES.table, PASSAGES.hint
-    return {"lines": lines, "json": lines, "tsv": table, "csv": table}.get(form or "", hint)
+    if form in ("lines", "json"):
+        return PASSAGES.line
+    return PASSAGES.table if form in ("tsv", "csv") else PASSAGES.hint

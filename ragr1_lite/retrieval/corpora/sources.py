@@ -22,7 +22,7 @@ _PACKAGES = {"html": "selectolax", "pdf": "pypdf"}
 
 
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
-    """Finds every file that is meant, without reading it; folders are searched for the forms that ``SUFFIXES`` names.
+    """Finds every file that is meant, without reading it; folders are searched for files whose suffix is known.
 
     Args:
         names: Files, folders, and ``hub:`` names.
@@ -65,23 +65,14 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
             else:
                 name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="replace")
                 found.append(File(path, form, prefix + name, path.stat().st_size))
-    told = _told(left_out, kinds)
+    some = {"of another kind": f" ({', '.join(sorted(kinds)[:5])}{', …' * (len(kinds) > 5)})"}
+    counted = ", ".join(f"{count} {what}{some.get(what, '')}" for what, count in left_out.items() if count)
     if not found:
-        raise DataError(
-            f"There is no file in the folder {folder} that can be read{told and f' ({told})'}", PASSAGES.hint
-        )
-    if told:
-        report(Notice(f"Left out of {folder}: {told}"))
+        why = f" ({counted})" if counted else ""
+        raise DataError(f"There is no file in the folder {folder} that can be read{why}", PASSAGES.hint)
+    if counted:
+        report(Notice(f"Left out of {folder}: {counted}"))
     return found
-
-
-def _told(left_out: Counter[str], kinds: set[str]) -> str:
-    some = ", ".join(sorted(kinds)[:5]) + ", …" * (len(kinds) > 5)
-    return ", ".join(
-        f"{count} {what}" + (f" ({some})" if what == "of another kind" else "")
-        for what, count in left_out.items()
-        if count
-    )
 
 
 def _need_packages(forms: set[Form]) -> None:
