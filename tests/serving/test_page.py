@@ -1,4 +1,4 @@
-"""The page's application without a socket or a browser: what it lets in, what it tells, and when it stops."""
+"""The page's application without a socket or a browser: what it lets in, what it sends, and when it stops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytest.importorskip("uvicorn")
 
 from ragr1_lite.serving import page
 from ragr1_lite.serving.page.app import MAX_QUESTION_CHARACTERS
-from ragr1_lite.serving.page.line import LONGEST, Line
+from ragr1_lite.serving.page.queue import LONGEST, AnswerQueue
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202eChad"
 SEARCH = "<think>Two facts.</think><search>area of Chad, area of Mali</search>"
@@ -35,7 +35,7 @@ FOUND = {"area of Chad": [Passage("1", HOSTILE, HOSTILE, 1.234)]}
 
 
 class Talking(ScriptedSampler):
-    """Says its lines a few characters at a time; ``between`` is called before each piece."""
+    """Writes its lines a few characters at a time; ``between`` is called before each piece."""
 
     between: Callable[[], object] = staticmethod(lambda: None)
 
@@ -69,7 +69,7 @@ def sent(app: Any, method: str, path: str, **options: Any) -> httpx.Response:
     return asyncio.run(send())
 
 
-def told(response: httpx.Response) -> list[tuple[str, Any]]:
+def sent_events(response: httpx.Response) -> list[tuple[str, Any]]:
     """The events of an answer, as a browser reads them."""
     found = re.findall(r"event: (\w+)\ndata: (.*)\n\n", response.text)
     assert response.text == "".join(f"event: {name}\ndata: {data}\n\n" for name, data in found)
@@ -79,10 +79,10 @@ def told(response: httpx.Response) -> list[tuple[str, Any]]:
 def asked(of: Assistant, question: str = "Which is larger?", **fields: Any) -> list[tuple[str, Any]]:
     response = sent(page.make_app(of), "POST", "/ask", json={"question": question, **fields})
     assert response.headers["content-type"].startswith("text/event-stream")
-    return told(response)
+    return sent_events(response)
 
 
-def test_an_answer_is_told_as_it_comes() -> None:
+def test_an_answer_is_sent_as_it_grows() -> None:
     events = asked(assistant(), " Which is larger? ")
     names = [name for name, _ in events]
     (search,) = (data for name, data in events if name == "search")
@@ -110,12 +110,10 @@ def test_modes_are_those_of_the_question() -> None:
 def test_no_answer_says_why_and_errors_are_sentences() -> None:
     name, data = asked(assistant(Talking(["<think>hm</think>"])))[-1]
     assert (name, data["answer"]) == ("answer", None) and "neither" in data["reason"]
-    assert asked(assistant(Failing(ModelError("It broke", "Mend it.")))) == [
-        ("error", {"detail": "It broke. Mend it."})
-    ]
+    assert asked(assistant(Failing(ModelError("It broke", "Fix it.")))) == [("error", {"detail": "It broke. Fix it."})]
     notices: list[object] = []
     app = page.make_app(assistant(Failing(ValueError("odd\nthing"))), report=notices.append)
-    ((name, data),) = told(sent(app, "POST", "/ask", json={"question": "Which?"}))
+    ((name, data),) = sent_events(sent(app, "POST", "/ask", json={"question": "Which?"}))
     assert (name, data["detail"]) == ("error", "The answer failed: ValueError: odd thing")
     assert [notice.level for notice in notices if isinstance(notice, Notice)] == ["warning"]
 
@@ -169,10 +167,10 @@ def test_the_page_says_what_answers() -> None:
 
 def test_questions_wait_for_each_other() -> None:
     async def both() -> list[list[str]]:
-        line = Line(assistant(Talking([SEARCH, ANSWER] * 2)), lambda event: None)
+        queue = AnswerQueue(assistant(Talking([SEARCH, ANSWER] * 2)), lambda event: None)
 
         async def names() -> list[str]:
-            return [piece.decode().split()[1] async for piece in line.events("Which?", "multi")]
+            return [piece.decode().split()[1] async for piece in queue.events("Which?", "multi")]
 
         return list(await asyncio.gather(names(), names()))
 
@@ -180,21 +178,21 @@ def test_questions_wait_for_each_other() -> None:
     assert first[0] == "text" and second[0] == "waiting" and first == second[1:]
 
 
-def test_hanging_up_stops_the_answer_and_frees_the_line() -> None:
+def test_hanging_up_stops_the_answer_and_frees_the_queue() -> None:
     sampler = Talking([SEARCH] * 3 + [ANSWER])
     sampler.between = lambda: time.sleep(0.01)
 
     async def hang_up() -> tuple[bool, list[bytes]]:
-        line = Line(assistant(sampler), lambda event: None)
-        streams = [line.events("Which?", "multi") for _ in range(LONGEST)]
+        queue = AnswerQueue(assistant(sampler), lambda event: None)
+        streams = [queue.events("Which?", "multi") for _ in range(LONGEST)]
         first = [asyncio.ensure_future(anext(stream)) for stream in streams]
         await first[0]
-        full = line.full
+        full = queue.full
         for future, stream in zip(reversed(first), reversed(streams), strict=True):
             await future
             await stream.aclose()
-        assert not line.full
-        return full, [piece async for piece in line.events("Which?", "multi")]
+        assert not queue.full
+        return full, [piece async for piece in queue.events("Which?", "multi")]
 
     full, pieces = asyncio.run(hang_up())
     assert full and pieces[-1].startswith(b"event: answer")
@@ -202,8 +200,8 @@ def test_hanging_up_stops_the_answer_and_frees_the_line() -> None:
     assert len(sampler.calls) == 1 + 3
 
 
-def test_a_full_line_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Line, "full", True)
+def test_a_full_queue_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnswerQueue, "full", True)
     response = sent(page.make_app(assistant()), "POST", "/ask", json={"question": "x"})
     assert response.status_code == 409 and "ask again" in response.json()["detail"]
 

@@ -1,4 +1,4 @@
-"""A page on this machine on which questions are asked and answers watched."""
+"""A page on this machine that takes questions and shows the answers while they grow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The page's application: three files, what is asked, and a question answered as server-sent events.
+"""The page's application: three files, the assistant's facts, and answers as server-sent events.
 
-Only this machine is let in. A question is taken as JSON alone, which no other site's page may send here, and what is
-retrieved is foreign text: the page shows it as text, and is forbidden anything that does not come from here.
+Only this machine is let in. A question is accepted only as JSON, which no other site's page may send here. Retrieved
+passages are foreign text: the page shows them as text, and its policy forbids everything that does not come from here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ragr1_lite.config import WORLD
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Mode
 from ragr1_lite.retrieval.remote.hosting import Refused, listening, need_extra, only_for_this_machine, read_body, run
-from ragr1_lite.serving.page.line import Line
+from ragr1_lite.serving.page.queue import AnswerQueue
 from ragr1_lite.ui.text import to_json
 
 HOST, PORT = "127.0.0.1", 8123
@@ -47,15 +47,15 @@ _FORM = '{"question": "…", "mode": "multi"}'
 
 
 def serve(opened: Callable[[], Assistant], port: int = PORT, *, report: Report = ignore) -> None:
-    """Serves the page until Ctrl-C or SIGTERM, to this machine alone.
+    """Serves the page until Ctrl-C or SIGTERM, only to this machine.
 
     Args:
-        opened: Opens the model and its index; called when the port is ours, since that takes a while.
+        opened: Opens the model and its index; called once the port is ours, since it takes a while.
         port: 0 takes a free one.
-        report: Gets a notice of the URL when questions are taken, and of answers that failed.
+        report: Gets a notice of the URL, and of answers that failed.
 
     Raises:
-        ConfigError: The extra is not installed, or the port cannot be listened at.
+        ConfigError: The extra is not installed, or the port cannot be used.
         RagR1Error: The model or its index cannot be opened.
         KeyboardInterrupt: After Ctrl-C.
     """
@@ -69,8 +69,8 @@ def serve(opened: Callable[[], Assistant], port: int = PORT, *, report: Report =
 def make_app(assistant: Assistant, *, report: Report = ignore) -> Any:
     """The FastAPI application: the page, ``GET /about`` and ``POST /ask``.
 
-    ``/ask`` takes ``{"question", "mode"}`` and streams the events of :meth:`.line.Line.events`; hanging
-    up stops the answer. What it does not take gets a 4xx with ``{"detail": reason}``.
+    ``/ask`` takes ``{"question", "mode"}`` and streams :meth:`AnswerQueue.events`; a client that hangs up stops its
+    answer. A wrong request gets a 4xx with ``{"detail": reason}``.
 
     Raises:
         ConfigError: FastAPI is not installed.
@@ -79,7 +79,7 @@ def make_app(assistant: Assistant, *, report: Report = ignore) -> Any:
     from fastapi import FastAPI, Response
     from fastapi.responses import StreamingResponse
 
-    line = Line(assistant, report)
+    queue = AnswerQueue(assistant, report)
     app = FastAPI(title="ragr1-lite", version=__version__, openapi_url=None)
 
     def answer(content: Any, status: int = 200) -> Any:
@@ -88,35 +88,31 @@ def make_app(assistant: Assistant, *, report: Report = ignore) -> Any:
     async def ask(request: Any) -> Any:
         try:
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-                raise Refused(415, "A question is asked as application/json.")
-            question, mode = read_question(await read_body(request, MAX_BODY_BYTES))
-            if line.full:
-                raise Refused(409, "Too many questions wait already; ask again when one is answered.")
+                raise Refused(415, "Send the question as application/json.")
+            question, mode = _read_question(await read_body(request, MAX_BODY_BYTES))
+            if queue.full:
+                raise Refused(409, "Too many questions are waiting; ask again when one is answered.")
         except Refused as refusal:
             return answer({"detail": str(refusal)}, refusal.status)
-        return StreamingResponse(line.events(question, mode), headers=_HEADERS, media_type="text/event-stream")
+        return StreamingResponse(queue.events(question, mode), headers=_HEADERS, media_type="text/event-stream")
 
     async def about(request: Any) -> Any:
-        return answer(about_it(assistant))
+        return answer(_about(assistant))
 
-    def page(name: str, kind: str) -> Callable[[Any], Any]:
+    async def page(request: Any) -> Any:
+        name, kind = _FILES[request.url.path]
         content = files("ragr1_lite.serving.page").joinpath(name).read_bytes()
+        return Response(content, headers=_HEADERS, media_type=kind)
 
-        async def get(request: Any) -> Any:
-            return Response(content, headers=_HEADERS, media_type=kind)
-
-        return get
-
-    for path, (name, kind) in _FILES.items():
-        app.add_route(path, page(name, kind), methods=["GET"])
+    for path in _FILES:
+        app.add_route(path, page, methods=["GET"])
     app.add_route("/about", about, methods=["GET"])
     app.add_route("/ask", ask, methods=["POST"])
     only_for_this_machine(app, HOST)
     return app
 
 
-def about_it(assistant: Assistant) -> dict[str, Any]:
-    """What the page says of the assistant: model, index, mode, examples."""
+def _about(assistant: Assistant) -> dict[str, Any]:
     searcher = assistant.searcher
     return {
         "model": assistant.model,
@@ -127,12 +123,7 @@ def about_it(assistant: Assistant) -> dict[str, Any]:
     }
 
 
-def read_question(body: bytes) -> tuple[str, Mode]:
-    """What a request's body asks.
-
-    Raises:
-        Refused: It is not JSON, or not of the form.
-    """
+def _read_question(body: bytes) -> tuple[str, Mode]:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
