@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from ragr1_lite.config import (
 )
 from ragr1_lite.core.errors import ModelError, RagR1Error
 
-HUB = "hub:"
 _MEMORY = re.compile(r"^# Memory: ([\d.]+) GB planned(?: of a card's (\d+))?", re.MULTILINE)
 
 
@@ -33,7 +32,7 @@ class Entry:
         model: The base model.
         mode: How it searches.
         starts_from: The recipe that makes the adapter it starts from, ``shipped``, or None.
-        memory_gb: Memory planned, of a card or, where none is needed, of the machine; in GB of the plan.
+        memory_gb: Planned memory of the card or, where none is needed, of the machine, in GB of the plan.
         card_gb: The card it is made for; None: for a CPU.
         about: A sentence.
     """
@@ -47,10 +46,6 @@ class Entry:
     card_gb: int | None
     about: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Its attributes."""
-        return asdict(self)
-
 
 def entries() -> list[Entry]:
     """The shipped recipes: those for a CPU first, then by size of the card and by model."""
@@ -58,11 +53,27 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda one: (one.card_gb or 0, one.model, one.task != "sft", one.name))
 
 
+def _entry(name: str, path: Path) -> Entry:
+    recipe, comment = load_recipe(str(path)), opening(path.read_text(encoding="utf-8"))
+    adapter, memory = recipe.model.adapter, _MEMORY.search(comment)
+    _, *lines = (line.lstrip("# ") for line in comment.splitlines())  # the first is the command
+    return Entry(
+        name,
+        recipe.task,
+        recipe.model.name,
+        recipe.rollout.mode,
+        Path(adapter).parent.name or adapter if adapter else None,
+        float(memory[1]) if memory else 0.0,
+        int(memory[2]) if memory and memory[2] else None,
+        " ".join(filter(None, lines)).partition(". ")[0].rstrip(".") + ".",
+    )
+
+
 def opening(text: str) -> str:
     """The comment that a recipe opens with."""
-    lines = text.splitlines()
+    lines = text.splitlines(keepends=True)
     end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return "".join(line + "\n" for line in lines[:end])
+    return "".join(lines[:end])
 
 
 def standalone(path: Path, name: str) -> str:
@@ -70,22 +81,21 @@ def standalone(path: Path, name: str) -> str:
 
     Args:
         path: The recipe.
-        name: The new file, as it stands on a command line.
+        name: The new file, as on a command line.
     """
     text = path.read_text(encoding="utf-8")
     comment = opening(text)
-    ours = re.sub(
-        rf"(ragr1-lite \w+) {re.escape(path.stem)}(?![\w-]|\.\w)", lambda found: f"{found[1]} {name}", comment
-    )
+    command = rf"(ragr1-lite \w+) {re.escape(path.stem)}(?![\w-]|\.\w)"
+    renamed = re.sub(command, lambda found: f"{found[1]} {name}", comment)
     if not extends(path):
-        return ours + text.removeprefix(comment)
+        return renamed + text.removeprefix(comment)
     fields = recipe_fields(path)
     order = [key for key in Recipe.model_fields if key in fields]
-    return ours + to_yaml({key: fields[key] for key in (*order, *(fields.keys() - set(order)))})
+    return renamed + to_yaml({key: fields[key] for key in (*order, *(fields.keys() - set(order)))})
 
 
 def missing(recipe: Recipe) -> list[str]:
-    """What a recipe names and is not there, a sentence each."""
+    """The files that a recipe names and that do not exist, a sentence each."""
     named = {"data.train": recipe.data.train, "retrieval.index": recipe.retrieval.index}
     if recipe.eval.questions or recipe.eval.every:
         named["eval.data"] = recipe.eval.data
@@ -93,24 +103,25 @@ def missing(recipe: Recipe) -> list[str]:
         named["rollout.template"] = str(recipe.rollout.template)
     if recipe.model.name.startswith((".", "/", "~")):
         named["model.name"] = recipe.model.name
-    told = [f"{key}: there is no {name}" for key, name in named.items() if _is_path(name) and not _exists(name)]
+    files = {key: name for key, name in named.items() if name != WORLD and "://" not in name and name[:4] != "hub:"}
+    problems = [f"{key}: there is no {name}" for key, name in files.items() if not Path(name).expanduser().exists()]
     try:
         require_adapter(recipe)
     except ModelError as error:
-        told.append(f"model.adapter: {error}")
-    return told
+        problems.append(f"model.adapter: {error}")
+    return problems
 
 
 def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
-    """What a recipe would do, what it lacks, and the memory it would take.
+    """What a recipe would do, the files it lacks, and its memory.
 
     Args:
         recipe: The recipe.
         gpu_gb: Of the card it is for; None: this machine.
 
     Returns:
-        ``warnings``, what it would do by its keys, and ``device``, ``memory_gb`` and ``fits``, which are null where
-        memory cannot be planned.
+        ``warnings``, the recipe's main keys, and ``device``, ``memory_gb`` and ``fits``, which are null where memory
+        cannot be planned.
     """
     from ragr1_lite.training.planning import plan
 
@@ -135,32 +146,3 @@ def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
         "output": str(recipe.output),
         **memory,
     }
-
-
-def _entry(name: str, path: Path) -> Entry:
-    recipe, comment = load_recipe(str(path)), opening(path.read_text(encoding="utf-8"))
-    adapter, memory = recipe.model.adapter, _MEMORY.search(comment)
-    return Entry(
-        name,
-        recipe.task,
-        recipe.model.name,
-        recipe.rollout.mode,
-        Path(adapter).parent.name or adapter if adapter else None,
-        float(memory[1]) if memory else 0.0,
-        int(memory[2]) if memory and memory[2] else None,
-        _first_sentence(comment),
-    )
-
-
-def _first_sentence(comment: str) -> str:
-    """That after the launch line."""
-    _, *lines = (line.lstrip("# ") for line in comment.splitlines())
-    return " ".join(filter(None, lines)).partition(". ")[0].rstrip(".") + "."
-
-
-def _is_path(name: str) -> bool:
-    return name != WORLD and not name.startswith(HUB) and "://" not in name
-
-
-def _exists(name: str) -> bool:
-    return Path(name).expanduser().exists()

@@ -1,7 +1,7 @@
 """The command line: parses, calls the library, maps errors to exit codes. Heavy packages are imported by the commands.
 
-Exit codes: 0 done · 1 something the user can mend · 2 wrong usage, option or recipe · 70 a bug of ours ·
-130 stopped with Ctrl-C · 141 the reader of our output went away.
+Exit codes: 0 done · 1 something the user can fix · 2 wrong usage, option or recipe · 70 a bug of ours ·
+130 stopped with Ctrl-C · 141 the reader of our output closed it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ GROUPS = {
 """Modules of :mod:`ragr1_lite.cli.commands` that are groups of their own."""
 
 
-class _Later(TyperGroup):
-    """A group whose commands are built when one is wanted: building them all takes longer than Python's own start."""
+class _LazyGroup(TyperGroup):
+    """A group that builds its commands when one is wanted: building them all takes longer than Python's own start."""
 
     @property
     def commands(self) -> dict[str, Any]:
-        """Its commands by name."""
         return _commands_of(str(self.name))
 
     @commands.setter
@@ -58,13 +57,13 @@ app = typer.Typer(
     "  ragr1-lite quickstart\n"
     "\b\n"
     "Results go to stdout, progress to stderr. Exit codes: 0 done, 1 something you\n"
-    "can mend, 2 wrong usage or recipe, 70 a bug of ours, 130 stopped by Ctrl-C.",
+    "can fix, 2 wrong usage or recipe, 70 a bug of ours, 130 stopped by Ctrl-C.",
     **STYLE,
 )
 for module in (ask, train, evaluate, compare, report, study, plan, doctor):
     app.add_typer(module.app)
 for name, help in GROUPS.items():
-    app.add_typer(group(help), name=name, cls=_Later)
+    app.add_typer(group(help), name=name, cls=_LazyGroup)
 
 
 def main() -> None:
@@ -89,9 +88,9 @@ def _version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what other libraries say.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and other libraries' messages.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress: only results, warnings and errors.")] = False,
 ) -> None:
     """Train a small model to think, search several things at once, and answer right."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite import evaluation
 from ragr1_lite.assistant import BARE, Assistant, with_adapter
-from ragr1_lite.config import Recipe, load_recipe
+from ragr1_lite.config import load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.evaluation import Evaluation
 from ragr1_lite.files.writing import write_atomic
@@ -26,7 +28,7 @@ SFT, GRPO = "quickstart-sft", "quickstart-grpo"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a quickstart left.
+    """The result of a quickstart.
 
     Attributes:
         evaluations: Of the base model, after SFT and after GRPO, on the same questions.
@@ -59,25 +61,39 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
         folder: Replaced if an earlier quickstart left it.
         report: Receives everything as it happens.
     """
-    first = load_recipe(SFT, [f"output={folder / 'sft'}", f"train.seed={seed}"], task="sft")
-    second = load_recipe(GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed + 1}"], task="grpo")  # other questions
-    second = with_adapter(second, str(folder / "sft" / "adapter"))
+    adapter = folder / "sft" / "adapter"
+    first = load_recipe(SFT, [f"output={folder / 'sft'}", f"train.seed={seed}"])
+    second = load_recipe(  # another seed draws other questions
+        GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed + 1}", f"model.adapter={adapter}"]
+    )
     seconds: dict[str, float] = {}
     rows: list[Evaluation] = []
 
     def measure(label: str, adapter: str) -> None:
-        with _clock(seconds, f"eval {label}"):
-            rows.append(_evaluate(first, label, adapter, report))
+        with _timed(seconds, f"eval {label}"):
+            examples = evaluation.held_out(first, report)
+            assistant = Assistant.open_recipe(with_adapter(first, adapter), report=report)
+            rows.append(
+                evaluation.evaluate(
+                    examples,
+                    assistant.sampler,
+                    assistant.searcher,
+                    protocol=assistant.protocol,
+                    limits=assistant.limits,
+                    label=label,
+                    report=report,
+                )
+            )
         figures = rows[-1].figures()
         report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
 
     measure("base", BARE)
-    report(Notice("Stage 1: format-learning SFT on gold trajectories."))
-    with _clock(seconds, "sft"):
+    report(Notice("Stage 1: SFT on gold trajectories, which teaches the format."))
+    with _timed(seconds, "sft"):
         trained = sft.train(first, overwrite=True, report=report)
     measure("SFT", str(trained.adapter))
     report(Notice("Stage 2: GRPO on the model's own rollouts, rewarded by exact match."))
-    with _clock(seconds, "grpo"):
+    with _timed(seconds, "grpo"):
         trained = grpo.train(second, overwrite=True, report=report)
     measure("SFT + GRPO", str(trained.adapter))
     result = Result(tuple(rows), trained.adapter, first.model.name, seconds)
@@ -85,29 +101,8 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
     return result
 
 
-def _evaluate(recipe: Recipe, label: str, adapter: str, report: Report) -> Evaluation:
-    """The recipe's held-out questions, greedy."""
-    examples = evaluation.held_out(recipe, report)
-    assistant = Assistant.open_recipe(with_adapter(recipe, adapter), report=report)
-    return evaluation.evaluate(
-        examples,
-        assistant.sampler,
-        assistant.searcher,
-        protocol=assistant.protocol,
-        limits=assistant.limits,
-        label=label,
-        report=report,
-    )
-
-
-class _clock:
-    """Adds the block's wall time under a name."""
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds, self._name = seconds, name
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds[self._name] = time.perf_counter() - self._began
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - began

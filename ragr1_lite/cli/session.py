@@ -1,4 +1,4 @@
-"""What every command runs in: a display, other libraries' silence, and errors as sentences with exit codes."""
+"""What every command runs in: a display, silenced libraries, and errors as sentences with exit codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,6 +17,27 @@ from ragr1_lite.core.errors import ConfigError, RagR1Error, StorageError, out_of
 
 if TYPE_CHECKING:
     from ragr1_lite.ui import Display
+
+_SPACE_FIX = "Free some space or choose another folder; RAGR1_LITE_CACHE moves the model cache."
+_FOLDER_FIX = "Choose another folder; RAGR1_LITE_CACHE moves the model cache."
+_STORAGE = {
+    errno.ENOSPC: ("There is no space left on the disk", _SPACE_FIX),
+    errno.EDQUOT: ("The disk quota is used up", _SPACE_FIX),
+    errno.EROFS: ("The disk cannot be written to", _FOLDER_FIX),
+    errno.EACCES: ("Permission is denied", _FOLDER_FIX),
+}
+_MEMORY_FIX = "Lower train.micro_batch and rollout.batch_size with --set, or --batch-size, or choose a smaller model."
+_QUIET = {
+    "BITSANDBYTES_NOWELCOME": "1",
+    "DATASETS_VERBOSITY": "error",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +49,20 @@ class Options:
 
 
 @contextlib.contextmanager
-def session(context: typer.Context, *, plain: bool = False) -> Iterator[Display]:
-    """What every command runs in: a display, other libraries' silence, and errors as sentences with exit codes."""
+def session(context: typer.Context, *, plain: bool = False, as_json: bool = False) -> Iterator[Display]:
+    """A display, with other libraries silenced and errors as sentences with exit codes.
+
+    Args:
+        context: The command's.
+        plain: No colours, boxes or redrawing.
+        as_json: Results are shown as JSON where they come with it.
+    """
     options: Options = context.find_root().obj
     from ragr1_lite.ui import Display
 
-    display = Display(quiet=options.quiet, plain=plain)
+    display = Display(quiet=options.quiet, plain=plain, as_json=as_json)
     try:
-        with _hushed(options.debug):
+        with _silenced(options.debug):
             yield display
     except typer.Exit:
         raise
@@ -51,7 +78,7 @@ def session(context: typer.Context, *, plain: bool = False) -> Iterator[Display]
 
 
 def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
-    """Tells an error in one line and returns the exit code."""
+    """Prints an error in one line and returns the exit code."""
     match error:
         case KeyboardInterrupt():
             saved = display.checkpoint if resumable else None
@@ -59,47 +86,30 @@ def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
             display.error(kept, "Stopped.")
             return 130
         case BrokenPipeError():
-            _forget(display.stdout)
+            # Python would write what the stream still holds once more, and complain.
+            with contextlib.suppress(OSError):  # it may have no file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), display.stdout.fileno())
             return 141
         case RagR1Error():
             display.error(str(error))
             return 2 if isinstance(error, ConfigError) else 1
-        case OSError(errno=number) if number in _STORAGE:
-            display.error(str(StorageError(_STORAGE[number] + _where(error), _STORAGE_HINT)))
+        case OSError(errno=number, filename=name) if number in _STORAGE:
+            problem, fix = _STORAGE[number]
+            display.error(str(StorageError(f"{problem} ({name})" if name else problem, fix)))
             return 1
         case _ if out_of_memory(error):
-            display.error(f"The memory ran out. {_MEMORY_HINT}")
+            display.error(f"The memory ran out. {_MEMORY_FIX}")
             return 1
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     display.error(f"This is a bug in ragr1-lite: {cause}; run again with --debug and report it.")
     return 70
 
 
-def _forget(stream: TextIO) -> None:
-    """Sends what a stream still holds nowhere; Python would try to write it once more, and complain."""
-    with contextlib.suppress(OSError):  # It may have no file.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-_STORAGE = {
-    errno.ENOSPC: "There is no space left on the disk",
-    errno.EDQUOT: "The disk quota is used up",
-    errno.EROFS: "The disk cannot be written to",
-    errno.EACCES: "Permission is denied",
-}
-_STORAGE_HINT = "Free some space or choose another folder; RAGR1_LITE_CACHE moves the model cache."
-_MEMORY_HINT = "Lower train.micro_batch and rollout.batch_size with --set, or --batch-size, or choose a smaller model."
-
-
-def _where(error: OSError) -> str:
-    return f" ({error.filename})" if error.filename else ""
-
-
 @contextlib.contextmanager
-def _hushed(debug: bool) -> Iterator[None]:
-    """Keeps other libraries' warnings, logs and bars away, and what they print out of the results.
+def _silenced(debug: bool) -> Iterator[None]:
+    """Hides other libraries' warnings, logs and bars, and keeps their prints out of the results.
 
-    Environment variables the user has set stay as they are.
+    Environment variables that the user has set stay.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if debug:
@@ -124,16 +134,3 @@ def _hushed(debug: bool) -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-_QUIET = {
-    "BITSANDBYTES_NOWELCOME": "1",
-    "DATASETS_VERBOSITY": "error",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_VERBOSITY": "error",
-    "TQDM_DISABLE": "1",
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-}

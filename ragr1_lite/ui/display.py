@@ -37,6 +37,7 @@ class Display:
     Args:
         quiet: Only warnings and errors.
         plain: No colours, boxes or redrawing, even on a terminal.
+        as_json: Show results as JSON where they come with it.
         out: For results; stdout by default.
         err: For progress; stderr by default.
         clock: Seconds, for tests.
@@ -50,11 +51,12 @@ class Display:
         *,
         quiet: bool = False,
         plain: bool = False,
+        as_json: bool = False,
         out: Console | None = None,
         err: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.quiet, self.plain = quiet, plain
+        self.quiet, self.plain, self._as_json = quiet, plain, as_json
         self.stdout = sys.stdout
         self.out = out or console(self.stdout, plain)
         self.err = err or console(sys.stderr, plain)
@@ -114,10 +116,12 @@ class Display:
         self._training = None
         self._redraw()
 
-    def show(self, result: RenderableType) -> None:
-        """Prints a result."""
+    def show(self, result: RenderableType, json: Any = None) -> None:
+        """Prints a result: ``json``, if that is there and wanted, in its place."""
         self.close()
-        if isinstance(result, str):
+        if self._as_json and json is not None:
+            self.show_json(json)
+        elif isinstance(result, str):
             self.out.print(Text(clean(result)), soft_wrap=True)
         elif self._draws:
             self.out.print(result)

@@ -400,11 +400,11 @@ def test_ask_without_an_answer_still_succeeds(scripted: Callable[..., dict[str, 
 
 
 def test_ask_answers_line_by_line_and_ctrl_c_stops_one_answer(scripted: Callable[..., dict[str, Any]]) -> None:
-    scripted(ANSWER, KeyboardInterrupt(), ModelError("It broke", "Mend it."), ANSWER)
+    scripted(ANSWER, KeyboardInterrupt(), ModelError("It broke", "Fix it."), ANSWER)
     result = run("ask", "--json", given="first\nsecond\n\nthird\nfourth\n")
     assert result.exit_code == 0
     assert [json.loads(line)["question"] for line in result.stdout.splitlines()] == ["first", "fourth"]
-    assert "Stopped." in result.stderr and "Error: It broke. Mend it." in result.stderr
+    assert "Stopped." in result.stderr and "Error: It broke. Fix it." in result.stderr
 
 
 def test_ctrl_c_during_the_only_answer(scripted: Callable[..., dict[str, Any]]) -> None:
@@ -503,11 +503,15 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (RagR1Error("It broke", "Mend it."), 1, "Error: It broke. Mend it."),
-        (ModelError("No \x1b[31mweights", "Mend it."), 1, "Error: No weights. Mend it."),
+        (RagR1Error("It broke", "Fix it."), 1, "Error: It broke. Fix it."),
+        (ModelError("No \x1b[31mweights", "Fix it."), 1, "Error: No weights. Fix it."),
         (ConfigError("It is wrong", "Change it."), 2, "Error: It is wrong. Change it."),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "no space left on the disk. Free some space"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "Permission is denied (/x). Free some space or"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x"),
+            1,
+            "Permission is denied (/x). Choose another folder;",
+        ),
         (MemoryError(), 1, "memory ran out. Lower train.micro_batch"),
         (OutOfMemoryError("CUDA"), 1, "memory ran out"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "memory ran out"),

@@ -22,7 +22,7 @@ def compare(
     normalizer: Normalizer = "ours",
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether one evaluation is better than another, question by question.
+    """Test whether one evaluation is better than another, question by question.
 
     One is called better only where the 95 % interval of the difference in exact match excludes 0 and a permutation
     test agrees.
@@ -31,12 +31,9 @@ def compare(
     "b": {the same}, "questions", "only_a", "only_b", "differences": {"em": {"difference", "ci": [low, high], "p"},
     "f1", "cover_em", "rounds", "queries"}, "better": "A", "B" or null, "verdict"}; differences are B's less A's.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite import evaluation
         from ragr1_lite.ui.evaluations import comparison_table
 
         found = evaluation.compare(a, b, normalizer=normalizer, report=display)
-        if as_json:
-            display.show_json(found.to_json())
-        else:
-            display.show(comparison_table(found, display.out))
+        display.show(comparison_table(found, display.out), json=found.to_json())

@@ -24,15 +24,12 @@ def diagnose(
 
     JSON: {"ok", "findings": [{"name", "ok", "detail", "fix"} ...]}; a fix is empty where nothing is broken.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite.cli.doctor import examine
         from ragr1_lite.ui.tables import findings_table
 
         findings = [finding.to_json() for finding in examine(online=online)]
         ok = all(finding["ok"] for finding in findings)
-        if as_json:
-            display.show_json({"ok": ok, "findings": findings})
-        else:
-            display.show(findings_table(findings))
+        display.show(findings_table(findings), json={"ok": ok, "findings": findings})
         if not ok:
             raise typer.Exit(1)

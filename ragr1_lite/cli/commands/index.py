@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from ragr1_lite.cli.commands.options import AsJson, IndexFolder, Overwrite, examples, group
+from ragr1_lite.cli.commands.options import AsJson, Overwrite, examples, group
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.errors import ConfigError, DataError
 
 AnyIndex = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
+IndexFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The index's folder.")]
+K = Annotated[int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query.")]
 
 app = group()
 
@@ -70,14 +72,14 @@ def index_search(
     queries_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="More queries, one a line; - reads them from stdin.")
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query.")] = 3,
+    k: K = 3,
     as_json: AsJson = False,
 ) -> None:
     """Search an index.
 
     JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score"} ...]} ...]}, in the queries' order.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from dataclasses import asdict
 
         from ragr1_lite.retrieval import open_searcher
@@ -85,13 +87,11 @@ def index_search(
 
         asked = [*(queries or ()), *(_lines(queries_file) if queries_file else ())]
         if not asked:
-            raise ConfigError("There is no query", "Write one behind the index, or name a file with --queries-file.")
+            raise ConfigError("There is no query", "Write one after the index, or give a file with --queries-file.")
         results = open_searcher(index, display).search(asked, k)
-        if as_json:
-            rows = zip(asked, results, strict=True)
-            display.show_json({"results": [{"query": q, "passages": [asdict(p) for p in found]} for q, found in rows]})
-        else:
-            display.show(search_results(asked, results))
+        rows = zip(asked, results, strict=True)
+        found = {"results": [{"query": query, "passages": [asdict(one) for one in some]} for query, some in rows]}
+        display.show(search_results(asked, results), json=found)
 
 
 def _lines(file: Path) -> list[str]:
@@ -109,7 +109,7 @@ def _lines(file: Path) -> list[str]:
 def index_serve(
     context: typer.Context,
     index: AnyIndex,
-    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines connect.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8000,
     k: Annotated[
         int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages where a request names no topk.")
@@ -131,15 +131,15 @@ def index_ceiling(
     questions: Annotated[
         list[str], typer.Argument(metavar="QUESTIONS", help="Question files, or hub:OWNER/NAME; see `data inspect`.")
     ],
-    k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query.")] = 3,
+    k: K = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Say in how many questions an answer can be found at all, before anyone trains.
+    """Count the questions whose answer can be found at all, before you train.
 
     JSON: {"k", "questions", "yes_no", "answer": {"question": {"n", "mean", "low", "high"}, "gold_queries": {...}},
     "titles": {...}, "all_titles": {...}, "by_kind": {KIND: {the same}}}; intervals are of 95 %.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite.data.questions import read_questions
         from ragr1_lite.evaluation.ceiling import ceiling
         from ragr1_lite.retrieval import open_searcher
@@ -147,29 +147,23 @@ def index_ceiling(
 
         asked = read_questions(questions, report=display)
         result = ceiling(open_searcher(index, display), asked, k, report=display)
-        if as_json:
-            display.show_json(result.to_json())
-        else:
-            display.show(counts_table(result.rows()))
+        display.show(counts_table(result.rows()), json=result.to_json())
 
 
 @app.command("info")
 def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = False) -> None:
-    """Say what an index is made of.
+    """Show what an index is made of.
 
     JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight"}.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from dataclasses import asdict
 
         from ragr1_lite.retrieval.bm25.store import open_manifest
         from ragr1_lite.ui.tables import index_table
 
         info = open_manifest(index)
-        if as_json:
-            display.show_json(asdict(info) | {"path": str(info.path)})
-        else:
-            display.show(index_table(info))
+        display.show(index_table(info), json=asdict(info) | {"path": str(info.path)})
 
 
 @app.command("verify")

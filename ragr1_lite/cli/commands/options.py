@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -71,7 +70,6 @@ Overrides = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run has finished.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-IndexFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The index's folder.")]
 TeacherModel = Annotated[
     str | None, typer.Option(metavar="NAME", help="The model at an endpoint. [default: its only one]")
 ]

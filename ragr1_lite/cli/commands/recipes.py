@@ -1,4 +1,4 @@
-"""The shipped recipes, and recipes of one's own."""
+"""The shipped recipes, and your own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ragr1_lite.cli.commands.options import AsJson, Overrides, Overwrite, Recipe
 from ragr1_lite.cli.session import session
 
 if TYPE_CHECKING:
-    from ragr1_lite.cli.catalog import Entry
     from ragr1_lite.ui import Display
 
 app = group()
@@ -24,14 +23,25 @@ def recipes_list(context: typer.Context, as_json: AsJson = False) -> None:
     JSON: {"recipes": [{"name", "task", "model", "mode", "starts_from", "memory_gb", "card_gb", "about"} ...]}; card_gb
     is null where no card is needed.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
+        from dataclasses import asdict
+
         from ragr1_lite.cli.catalog import entries
         from ragr1_lite.ui.tables import records_table
 
-        if as_json:
-            display.show_json({"recipes": [entry.to_json() for entry in entries()]})
-        else:
-            display.show(records_table([_row(entry) for entry in entries()], display.out))
+        found = entries()
+        rows = [
+            {
+                "recipe": entry.name,
+                "task": entry.task,
+                "model": entry.model,
+                "mode": entry.mode,
+                "card": f"{entry.card_gb} GB" if entry.card_gb else "CPU",
+                "starts from": entry.starts_from or "",
+            }
+            for entry in found
+        ]
+        display.show(records_table(rows, display.out), json={"recipes": [asdict(entry) for entry in found]})
 
 
 @app.command(
@@ -44,7 +54,7 @@ def recipes_show(
         bool, typer.Option("--resolved", help="With every key: those of the recipes it extends, and all defaults.")
     ] = False,
 ) -> None:
-    """Print a recipe as it stands."""
+    """Print a recipe."""
     with session(context) as display:
         from ragr1_lite.config import find_recipe, load_recipe
 
@@ -61,7 +71,7 @@ def recipes_copy(
 ) -> None:
     """Write a recipe into a file of its own, to start yours from.
 
-    What it takes over from other recipes is written out, so the copy works wherever it lies.
+    The copy contains what the recipe takes from others, so it works in any folder.
     """
     with session(context) as display:
         from ragr1_lite.cli.catalog import standalone
@@ -93,13 +103,13 @@ def recipes_check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether recipes are right, with all that is wrong at once, and what they would do.
+    """Check recipes: every problem at once, or what they would do.
 
-    Files they name that are not there are warnings. Exit code 2 where a recipe is wrong.
+    Files they name that do not exist are warnings. Exit code 2 where a recipe is wrong.
 
     JSON: {"ok", "recipes": [{"recipe", "ok", "error", "warnings", "task", "model", "adapter", "data", "index", "mode",
-    "steps", "batch_size", "micro_batch", "output", "device", "memory_gb", "fits"} ...]}; of a wrong recipe the first
-    three alone.
+    "steps", "batch_size", "micro_batch", "output", "device", "memory_gb", "fits"} ...]}; of a wrong recipe only
+    the first three.
     """
     with session(context) as display:
         checked = [_check(recipe, overrides or [], gpu_gb) for recipe in recipes]
@@ -131,23 +141,12 @@ def _show_check(checked: dict[str, Any], display: Display) -> None:
         return
     from ragr1_lite.core.events import Notice
 
-    said = (
+    text = (
         "{recipe} is right: {task} of {model}, {mode} mode, on {data}, {steps} steps of {batch_size} by {micro_batch}"
     )
     where = "a card" if checked["device"] == "cuda" else "this CPU"
     memory = "" if checked["memory_gb"] is None else f", {checked['memory_gb']:.1f} GB of memory planned on {where}"
-    display.show(said.format(**checked) + memory + f", into {checked['output']}.")
-    too_large = [f"That is too much for {where}: ragr1-lite plan {checked['recipe']} says what would fit."]
+    display.show(text.format(**checked) + memory + f", into {checked['output']}.")
+    too_large = [f"That is too much for {where}: ragr1-lite plan {checked['recipe']} shows what would fit."]
     for warning in checked["warnings"] + (too_large if checked["fits"] is False else []):
         display(Notice(warning, "warning"))
-
-
-def _row(entry: Entry) -> dict[str, str]:
-    return {
-        "recipe": entry.name,
-        "task": entry.task,
-        "model": entry.model,
-        "mode": entry.mode,
-        "card": f"{entry.card_gb} GB" if entry.card_gb else "CPU",
-        "starts from": entry.starts_from or "",
-    }

@@ -37,18 +37,14 @@ def report(
 ) -> None:
     """Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.
 
-    The page is one file that needs no network. Of two evaluations of the same questions the first is shown beside the
-    second.
+    The page is one file that needs no network. Two evaluations of the same questions are shown next to each other.
 
     JSON: {"file", "bytes", "trainings", "evaluations", "trajectories"}
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite.evaluation.report import write_report
         from ragr1_lite.ui.text import count, size
 
         made = write_report(runs, out or Path(f"report.{format}"), format=format, title=title, report=display)
-        if as_json:
-            display.show_json(made)
-        else:
-            told = f"{count(made['trainings'], 'training run')}, {count(made['trajectories'], 'trajectory')}"
-            display.show(f"{made['file']} ({size(made['bytes'])}): {told}")
+        content = f"{count(made['trainings'], 'training run')}, {count(made['trajectories'], 'trajectory')}"
+        display.show(f"{made['file']} ({size(made['bytes'])}): {content}", json=made)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ragr1_lite.cli.commands.ask import show_answer
 from ragr1_lite.cli.commands.options import AsJson, Overrides, Overwrite, RecipeName, Resume, examples, group
 from ragr1_lite.cli.session import session
-from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.models.processes import is_main
-
-if TYPE_CHECKING:
-    from ragr1_lite.training.trainer import TrainResult
-    from ragr1_lite.ui import Display
 
 app = group()
 
@@ -79,31 +74,31 @@ def _train(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite.config import load_recipe, require_adapter
 
         settings = load_recipe(recipe, overrides or (), task=task)  # before torch is imported
         require_adapter(settings)
         report: Report = display if is_main() else ignore
-        began = time.monotonic()
-        report(PhaseStarted("Loading"))  # torch and TRL take seconds
-        train = import_module(f"ragr1_lite.training.{task}").train
-        report(PhaseFinished("Loading", time.monotonic() - began))
+        with phase(report, "Loading"):  # torch and TRL take seconds
+            train = import_module(f"ragr1_lite.training.{task}").train
         result = train(settings, resume=resume, overwrite=overwrite, report=report)
-        if is_main():
-            _show_run(result, display, as_json)
-
-
-def _show_run(result: TrainResult, display: Display, as_json: bool) -> None:
-    fields = {"run": str(result.run.folder), "adapter": str(result.adapter), "steps": result.steps}
-    if as_json:
-        spent = result.resources.to_json() if result.resources else None
-        display.show_json({**fields, "seconds": round(result.seconds, 3), "resources": spent})
-    else:
-        display.show(f"{result.steps} steps in {result.seconds:.0f} s. The adapter is in {result.adapter}.")
-        if result.resources:
-            display.say(f"The run took {result.resources}.", "dim")
-        display.say(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
+        if not is_main():
+            return
+        fields = {
+            "run": str(result.run.folder),
+            "adapter": str(result.adapter),
+            "steps": result.steps,
+            "seconds": round(result.seconds, 3),
+            "resources": result.resources.to_json() if result.resources else None,
+        }
+        display.show(
+            f"{result.steps} steps in {result.seconds:.0f} s. The adapter is in {result.adapter}.", json=fields
+        )
+        if not as_json:
+            if result.resources:
+                display.say(f"The run took {result.resources}.", "dim")
+            display.say(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
 
 
 @app.command(
@@ -115,7 +110,7 @@ def start(
     folder: Annotated[Path, typer.Option(metavar="FOLDER", help="For both runs.")] = Path("runs/quickstart"),
     as_json: AsJson = False,
 ) -> None:
-    """From a bare machine to a model that searches: SFT, GRPO, what each brought, and a question answered.
+    """Train a model that searches, from nothing: SFT, GRPO, what each of them gains, and a question answered.
 
     JSON: {"rows": {"base": {as `eval` prints}, "SFT": {...}, "SFT + GRPO": {...}}, "adapter", "model", "seconds":
     {STAGE: seconds}, "versions": {PACKAGE: version}}.

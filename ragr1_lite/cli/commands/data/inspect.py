@@ -1,8 +1,9 @@
-"""Looking into question sets."""
+"""Showing data: question sets, the benchmarks with a name, trajectories."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,6 +11,7 @@ from ragr1_lite.cli.commands.options import AsJson, examples, group
 from ragr1_lite.cli.session import session
 
 app = group()
+_FIRST = 3
 
 
 @app.command(
@@ -30,7 +32,7 @@ def data_inspect(
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draw of samples.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a question set is made of, and in which form it was recognised.
+    """Show the form, the size and some questions of a question set.
 
     Forms: HotpotQA, 2WikiMultiHopQA, MuSiQue, NQ-open, DPR, TriviaQA, PopQA, Search-R1, RAG-R1, this package's own
     questions and trajectories, and plain (question, answers). Several sets are read as one, as every command does.
@@ -50,3 +52,62 @@ def data_inspect(
         for sample in summary.samples:
             display.show("")
             display.show(pairs_table(described(sample)))
+
+
+@app.command("benchmarks", epilog=examples("ragr1-lite data benchmarks", "ragr1-lite eval --data hotpotqa --index DIR"))
+def data_benchmarks(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the benchmarks that `eval --data` takes by name, with their published results.
+
+    JSON, a list: [{"name", "title", "source", "questions", "published": {ROW: EM}, "by", "setting", "remark"}].
+    """
+    with session(context, as_json=as_json) as display:
+        from ragr1_lite.data.benchmarks import BENCHMARKS
+        from ragr1_lite.ui.evaluations import benchmarks_table
+
+        found = list(BENCHMARKS.values())
+        display.show(benchmarks_table(found, display.out), json=[one.to_json() for one in found])
+
+
+@app.command(
+    "view",
+    epilog=examples(
+        "ragr1-lite data view gold.jsonl",
+        "ragr1-lite data view runs/books.jsonl --id 5a8b57f2 --masks --model smollm2-135m",
+    ),
+)
+def data_view(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="From `data generate` or `eval`.")],
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help=f"At most this many. [default: {_FIRST}; with --id all]")
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Only the trajectories of this question.")
+    ] = None,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Show the sequence that is trained, with the whole prompt and the tags.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Count tokens as this one does; documents uncut.")
+    ] = None,
+    mode: Annotated[Literal["multi", "single"], typer.Option(help="How the trajectories search.")] = "multi",
+    plain: Annotated[bool, typer.Option("--plain", "--no-color", help="Without colours.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show trajectories turn by turn: what is trained and what is masked, queries next to their documents.
+
+    JSON: [{the line's own keys, "right", "categories": [1-4 or null a turn], with --model "segments": [{"source",
+    "tokens"}]}].
+    """
+    with session(context, plain=plain) as display:
+        from ragr1_lite.data.viewing import view
+        from ragr1_lite.ui.trajectories import trajectories_view
+
+        most = _FIRST if limit is None and id is None else limit
+        viewed = view(file, id=id, limit=most, model=model, mode=mode, report=display)
+        if as_json:
+            display.show_json([one.to_json(tokens=model is not None) for one in viewed])
+            return
+        display.show(trajectories_view(viewed, masks=masks, tokens=model is not None))
+        if most is not None and limit is None and len(viewed) == most:
+            display.say(f"These are the first {most}; --limit N shows more.", "dim")

@@ -1,4 +1,4 @@
-"""Making questions of one's own documents."""
+"""Making questions from your own documents."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def data_make_questions(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make one-hop, bridge and comparison questions of your own documents.
+    """Make one-hop, bridge and comparison questions from your own documents.
 
     By rule, from facts: `Key: value` lines, tables and a few sure sentences of the passages, or a file of facts. Each
     question's passages must be found again by search among the first k.
 
     JSON: {"passages", "facts", "questions", "kept", "rejected": {REASON: n}, "by_kind": {KIND: n}}.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite.datagen.endpoint import Connection
         from ragr1_lite.datagen.questions import make_questions
         from ragr1_lite.ui.tables import counts_table
@@ -95,7 +95,4 @@ def data_make_questions(
             overwrite=overwrite,
             report=display,
         )
-        if as_json:
-            display.show_json(counts)
-        else:
-            display.show(counts_table(counts))
+        display.show(counts_table(counts), json=counts)

@@ -47,8 +47,8 @@ def data_segment(
 ) -> None:
     """Count what trajectories teach, by the paper's four categories, and write separate samples.
 
-    `ragr1-lite sft` trains whole trajectories, the loss on the same targets: it needs no samples, and the tokens told
-    here say what that spares. --balance is for the samples; a whole trajectory is trained with all its turns.
+    `ragr1-lite sft` trains whole trajectories, the loss on the same targets: it needs no samples, and the tokens
+    counted here show what that saves. --balance is for the samples; a whole trajectory is trained with all its turns.
 
     JSON: {"trajectories", "categories": {"1": n, "2": n, "3": n, "4": n}, "tokens_whole", "tokens_separate", "ratio",
     "dropped", "written"}; dropped counts the samples left out by --balance.
