@@ -1,4 +1,4 @@
-"""Which trajectories are worth imitating: right, within the protocol, and resting on what was retrieved."""
+"""Which trajectories are worth imitating: right, within the protocol, and supported by what was retrieved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import exact_match, f1, normalize
 from ragr1_lite.core.types import StopReason, Trajectory
-from ragr1_lite.datagen.gold.facts import NOT_SUPPORTED
+from ragr1_lite.datagen.gold.facts import NOT_SUPPORTED as UNSUPPORTED
 from ragr1_lite.datagen.gold.text import stands_in
 
 Keep = Literal["em", "f1", "any"]
@@ -27,7 +27,6 @@ OWN_INFORMATION = "the model wrote information itself"
 TOO_MANY = "more queries in a tag than allowed"
 TWICE = "a query twice in a tag"
 AGAIN = "a query of an earlier turn again"
-UNSUPPORTED = NOT_SUPPORTED
 NOTHING_FOUND = "nothing was found"
 
 _MANY = 10**6
@@ -36,12 +35,7 @@ _CLOSED = {"yes", "no"}
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What is kept.
-
-    Attributes:
-        keep: By which score an answer counts as right: ``em`` (exact match), ``f1``, or ``any`` answer.
-        threshold: F1 from which it does; with ``f1`` only.
-    """
+    """Which answers count as right: by ``em`` (exact match), by ``f1`` from a threshold, or ``any`` answer."""
 
     keep: Keep = "em"
     threshold: float = 0.8
@@ -53,13 +47,14 @@ class Criteria:
         return self.keep == "any" or exact_match(answer, answers) == 1.0
 
 
-def why_rejected(trajectory: Trajectory, said: Sequence[str], *, protocol: Protocol, criteria: Criteria) -> str | None:
+def why_rejected(
+    trajectory: Trajectory, written: Sequence[str], *, protocol: Protocol, criteria: Criteria
+) -> str | None:
     """The first reason why a trajectory should not be imitated; None where it should.
 
     Args:
-        trajectory: What is judged.
-        said: What the model wrote in each of its turns; the turns themselves are already mended, such as queries beyond
-            the allowed number, which are dropped.
+        trajectory: Its turns lack what the protocol drops, such as queries beyond the allowed number.
+        written: What the model wrote in each of its turns.
         protocol: The rules it had to keep.
         criteria: When an answer is right.
     """
@@ -67,42 +62,42 @@ def why_rejected(trajectory: Trajectory, said: Sequence[str], *, protocol: Proto
         return NO_ANSWER[trajectory.stop_reason]
     if not criteria.right(trajectory.answer, trajectory.example.answers):
         return WRONG
-    return _breach(trajectory, said, protocol) or _unsupported(trajectory, criteria)
+    return _breach(trajectory, written, protocol) or _unsupported(trajectory, criteria)
 
 
-def _breach(trajectory: Trajectory, said: Sequence[str], protocol: Protocol) -> str | None:
+def _breach(trajectory: Trajectory, written: Sequence[str], protocol: Protocol) -> str | None:
     """How the model breaks the protocol, if it does."""
-    turns = trajectory.turns[len(trajectory.turns) - len(said) :]
+    turns = trajectory.turns[len(trajectory.turns) - len(written) :]
     earlier: set[str] = set()
-    for turn, text in zip(turns, said, strict=True):
+    for turn, text in zip(turns, written, strict=True):
         if not turn.think:
             return NO_THOUGHT
         if "<information>" in text:
             return OWN_INFORMATION
         if turn.kind != "search":
             continue
-        written = replace(protocol, max_queries=_MANY).parse_turn(text).queries
-        if len(written) > len(turn.queries):
+        queries = replace(protocol, max_queries=_MANY).parse_turn(text).queries
+        if len(queries) > len(turn.queries):
             return TOO_MANY
         tag = text.rpartition("</search>")[0].rpartition("<search>")[2]
-        if _letters([tag]) > _letters(written):
+        if _letters([tag]) > _letters(queries):
             return TWICE
-        queries = {query.casefold() for query in written}
-        if queries & earlier:
+        folded = {query.casefold() for query in queries}
+        if folded & earlier:
             return AGAIN
-        earlier |= queries
+        earlier |= folded
     return None
 
 
 def _letters(texts: Iterable[str]) -> int:
-    """Letters and digits; reading queries loses none but those of a query that was there already."""
+    """Letters and digits; parsing queries loses only those of a repeated query."""
     return sum(character.isalnum() for character in chain.from_iterable(texts))
 
 
 def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
-    """Why the answer of a trajectory that searched does not rest on what it found, if it does not.
+    """Why the answer of a trajectory that searched is not supported by what was shown, if it is not.
 
-    Yes, no, and what stands in the question cannot be looked for: there, something must have been found.
+    Yes, no, and what stands in the question cannot be looked for: for them, some passage is enough.
     """
     passages = trajectory.shown
     if not any(turn.kind == "search" for turn in trajectory.turns):
@@ -118,7 +113,7 @@ def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
 
 
 def _supported(answer: str, texts: Sequence[str]) -> bool:
-    """Whether an answer stands in one of the texts; of one that lists several things, each in one of them."""
+    """Whether a text holds the answer; where it lists several things, whether some text holds each."""
     parts = answer.split(", ")
     return any(stands_in(answer, text) for text in texts) or (
         len(parts) > 1 and all(any(stands_in(part, text) for text in texts) for part in parts)

@@ -20,12 +20,13 @@ class Journal:
     """The finished batches of a work whose result goes to ``out``; kept next to it as ``.NAME.journal`` until then.
 
     Attributes:
+        path: Its file.
         pieces: The rows of each finished batch, in order; a batch that was interrupted is not among them.
     """
 
     def __init__(self, path: Path, pieces: list[Rows]) -> None:
         self.pieces = pieces
-        self._path = path
+        self.path = path
 
     @classmethod
     def start(cls, out: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Journal:
@@ -100,11 +101,11 @@ class Journal:
 
     def remove(self) -> None:
         """Deletes the journal, once the result is written."""
-        with writing(self._path):
-            self._path.unlink(missing_ok=True)
+        with writing(self.path):
+            self.path.unlink(missing_ok=True)
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        with writing(self._path), self._path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.write(f"{json_text(line)}\n".encode())
             file.flush()
             os.fsync(file.fileno())

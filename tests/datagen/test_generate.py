@@ -172,11 +172,11 @@ def test_only_rejected_questions_are_tried_again(taught: Callable[..., Any], tmp
 
 
 @pytest.mark.parametrize(
-    ("sampling", "warmth"),
+    ("sampling", "temperature"),
     [(Sampling(), 0.0), (Sampling(tries=2), 1.0), (Sampling(0, 2, 0.3), 0.3), (Sampling(0, 1, 0.5), 0.5)],
 )
-def test_one_try_is_greedy(sampling: Sampling, warmth: float) -> None:
-    assert sampling.warmth == warmth
+def test_one_try_is_greedy(sampling: Sampling, temperature: float) -> None:
+    assert sampling.resolved_temperature == temperature
 
 
 def stopping(after: int, error: BaseException) -> Draw:
@@ -258,6 +258,50 @@ def test_nothing_to_keep(taught: Callable[..., Any], tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def nonsense(question: str, seed: int, temperature: float) -> str:
+    return answer("nonsense")
+
+
+def test_trajectories_stay_where_nothing_is_kept(
+    taught: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may have been paid for: the journal goes only with a written result."""
+    with pytest.raises(DataError) as caught:
+        taught(ScriptedTeacher(nonsense, counts=True))
+    journal = tmp_path / ".t.jsonl.journal"
+    assert str(journal) in caught.value.message and journal.read_bytes().count(b"nonsense") >= 10
+    assert "--resume --rejected FILE" in caught.value.hint and "--overwrite" in caught.value.hint
+    with pytest.raises(RunError, match="--resume"):
+        taught(right)
+    asked_again = ScriptedTeacher(right)
+    with pytest.raises(DataError, match=r"r\.jsonl"):
+        taught(asked_again, resume=True, rejected=tmp_path / "r.jsonl")
+    assert asked_again.samplers == [] and not journal.exists()
+    assert [row["answer"] for row in rows_of(tmp_path / "r.jsonl")] == ["nonsense"] * 10
+
+
+def test_a_file_of_rejected_trajectories_is_not_overwritten_silently(
+    taught: Callable[..., Any], tmp_path: Path
+) -> None:
+    other = tmp_path / "r.jsonl"
+    other.write_text("mine", encoding="utf-8")
+    with pytest.raises(DataError, match=r"r\.jsonl exists") as caught:
+        taught(by_seed, rejected=other)
+    assert "--overwrite" in caught.value.hint and other.read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("q.jsonl", "r.jsonl")] == []
+    taught(by_seed, rejected=other, overwrite=True)
+    assert rows_of(other)
+
+
+def test_changed_questions_are_another_run(taught: Callable[..., Any], questions: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        taught(stopping(4, ModelError("Gone", "Start it.")))
+    lines = questions.read_text(encoding="utf-8").splitlines(keepends=True)
+    questions.write_text("".join([*lines[:-1], lines[-1].replace("9 is good", "9 is bad")]), encoding="utf-8")
+    with pytest.raises(RunError, match=r"other settings \(questions\)"):
+        taught(right, resume=True)
+
+
 def test_what_is_there_stays(taught: Callable[..., Any], tmp_path: Path) -> None:
     taught(right)
     before = (tmp_path / "t.jsonl").read_bytes()
@@ -271,7 +315,7 @@ def test_what_is_there_stays(taught: Callable[..., Any], tmp_path: Path) -> None
 def test_gold_keeps_the_questions_order_and_says_why_there_is_no_plan(
     questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compose(batch: Sequence[Any], searcher: Any, **_: Any) -> list[Composed]:
+    def compose(batch: Sequence[Any], *_: Any, **__: Any) -> list[Composed]:
         return [planned(one) for one in batch]
 
     def planned(question: Any) -> Composed:

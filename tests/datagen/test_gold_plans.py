@@ -6,7 +6,7 @@ import doctest
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ragr1_lite.core.events import PhaseFinished, PhaseStarted
 from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
-from ragr1_lite.core.types import Example, Passage
+from ragr1_lite.core.types import Example, Mode, Passage
 from ragr1_lite.data.questions import Hop, Question
 from ragr1_lite.datagen import gold
 from ragr1_lite.datagen.gold import Composed, compose_plans
@@ -56,13 +56,15 @@ def question(asked: str, *answers: str, titles: tuple[str, ...] = (), **said: An
     return Question(Example("q", asked, answers, titles=titles), **said)
 
 
-def compose(one: Question, mode: Literal["multi", "single"] = "multi", k: int = 1, **more: Any) -> Composed:
-    [composed] = compose_plans([one], more.pop("library", None) or Library(), mode=mode, k=k, **more)
+def compose(
+    one: Question, mode: Mode = "multi", k: int = 1, *, max_queries: int = 3, library: Library | None = None
+) -> Composed:
+    [composed] = compose_plans([one], library or Library(), Protocol(mode, max_queries), k=k)
     assert (composed.plan is None) == (composed.reason is not None)
     return composed
 
 
-def planned(one: Question, mode: Literal["multi", "single"] = "multi", k: int = 1, **more: Any) -> GoldPlan:
+def planned(one: Question, mode: Mode = "multi", k: int = 1, **more: Any) -> GoldPlan:
     composed = compose(one, mode, k, **more)
     assert composed.plan is not None, composed.reason
     return composed.plan
@@ -324,12 +326,12 @@ def test_dates_stand_in_any_order_but_whole(born: str, kept: bool) -> None:
 
 def test_all_questions_search_together_and_keep_their_order() -> None:
     library, events = Library(), []
-    composed = compose_plans([BORN, question("Why?", "so"), SAME], library, mode="multi", k=1, report=events.append)
+    composed = compose_plans([BORN, question("Why?", "so"), SAME], library, Protocol(), k=1, report=events.append)
     assert [one.question.example.question for one in composed] == [BORN.example.question, "Why?", SAME.example.question]
     assert [one.plan is not None for one in composed] == [True, False, True]
     assert len(library.calls) == 2, "one call a round"
     assert isinstance(events[0], PhaseStarted) and isinstance(events[-1], PhaseFinished)
-    assert compose_plans([], library, mode="multi", k=1) == []
+    assert compose_plans([], library, Protocol(), k=1) == []
 
 
 def test_foreign_tags_in_passages_are_harmless() -> None:
@@ -355,12 +357,12 @@ NAMES = st.text(alphabet="ab\"',<>?!(){}-é Z9.\n", min_size=1, max_size=12)
     mode=st.sampled_from(["multi", "single"]),
 )
 def test_whatever_a_set_says_plans_keep_the_protocol(
-    asked: str, triples: list[Any], titles: list[str], hops: list[Hop], mode: Literal["multi", "single"]
+    asked: str, triples: list[Any], titles: list[str], hops: list[Hop], mode: Mode
 ) -> None:
     one = Question(Example("q", asked, ("a",), titles=tuple(titles)), tuple(hops), tuple(triples))
     library = Library()
     library.passages = [Passage(title, title, f"{title} and {asked}. a {titles}") for title in titles]
-    [composed] = compose_plans([one], library, mode=mode, k=2)
+    [composed] = compose_plans([one], library, Protocol(mode), k=2)
     if composed.plan:
         protocol = Protocol(mode)
         for step in composed.plan.steps:

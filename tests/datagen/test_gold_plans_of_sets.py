@@ -10,7 +10,7 @@ import pytest
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Searcher, Trajectory
+from ragr1_lite.core.types import Mode, Searcher, Trajectory
 from ragr1_lite.data.gold import ByteTokenizer, gold_trajectories
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.datagen.gold import Composed, compose_plans
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not (SHARED / "corpus_hotpotqa.jsonl.gz").is_file(), reason="needs shared data"),
 ]
 LIMITS = Limits(max_rounds=8, document_tokens=10**6, total_document_tokens=10**8, max_length=10**9)
-MODES = ("multi", "single")
+MODES: tuple[Mode, ...] = ("multi", "single")
 LEAST = {"2wiki_train": 0.97, "musique_train": 0.75, "hotpotqa_train": 0.9}
 """Share of each set's questions that is kept."""
 
@@ -40,7 +40,7 @@ def composed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     build_index(read_corpus([SHARED / f"corpus_{name.replace('qa_train', 'qa')}.jsonl.gz"]), index)
     searcher = open_searcher(str(index))
     questions = read_questions(SHARED / f"{name}.jsonl.gz")
-    return name, (searcher, {mode: compose_plans(questions, searcher, mode=mode, k=3) for mode in MODES})  # type: ignore[arg-type]
+    return name, (searcher, {mode: compose_plans(questions, searcher, Protocol(mode), k=3) for mode in MODES})
 
 
 def test_most_questions_are_kept_and_every_other_has_its_reason(composed: tuple[str, Plans]) -> None:

@@ -18,7 +18,7 @@ from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.datagen.selection import Rule, measure
-from ragr1_lite.datagen.teachers import LocalTeacher
+from ragr1_lite.datagen.teachers import local_teacher
 from ragr1_lite.models.sampler import TransformersSampler
 from tests.support import tiny
 
@@ -62,7 +62,7 @@ def test_a_try_is_sampled_by_its_own_seed(tmp_path: Path, monkeypatch: pytest.Mo
     recipe = tiny.make_recipe("grpo", tiny.save_byte_model(tmp_path / "tiny-byte"), tmp_path / "run")
     sampler = TransformersSampler(tiny.load(recipe))
     limits = Limits(max_new_tokens=8, max_length=4096)
-    teacher = LocalTeacher("tiny", Assistant(sampler, tiny.OnePassage(), Protocol(), limits))
+    teacher = local_teacher("tiny", Assistant(sampler, tiny.OnePassage(), Protocol(), limits))
     tries: list[list[tuple[int, ...]]] = []
 
     def watched(*arguments: Any, **options: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from ragr1_lite.core.events import Advance, Report, ignore, phase
 from ragr1_lite.core.gold_plan import GoldPlan
@@ -31,10 +31,9 @@ class Composed:
 def compose_plans(
     questions: Sequence[Question],
     searcher: Searcher,
+    protocol: Protocol,
     *,
-    mode: Literal["multi", "single"],
     k: int,
-    max_queries: int = 3,
     report: Report = ignore,
 ) -> list[Composed]:
     """Composes plans from what the questions' sets say, without a model, with real retrieval results.
@@ -46,18 +45,17 @@ def compose_plans(
     Args:
         questions: With hops, triples or titles.
         searcher: Answers the queries; each round of all questions is one call.
-        mode: Whether a search may hold several queries, up to ``max_queries``.
+        protocol: Whether a search may hold several queries, and how many.
         k: Passages per query.
-        max_queries: See ``mode``.
         report: Receives the phase and its progress.
 
     Returns:
         One entry per question, in order.
     """
     composed = [Composed(question) for question in questions]
-    protocol = Protocol(mode, max_queries)
+    width = protocol.max_queries if protocol.mode == "multi" else 1
     with phase(report, "Composing", len(questions), "questions") as advance:
-        for one, growth in _grow(composed, searcher, max_queries if mode == "multi" else 1, k, advance):
+        for one, growth in _grow(composed, searcher, width, k, advance):
             one.plan = _attempt(one, partial(_write, growth, protocol))
     return composed
 
