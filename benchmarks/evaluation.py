@@ -32,18 +32,18 @@ def evaluation(
     import torch
 
     from ragr1_lite.assistant import Assistant, Setup
-    from ragr1_lite.evaluation import Arm, Evaluation, evaluate_arms
+    from ragr1_lite.evaluation import Evaluation, Variant, evaluate_variants
     from ragr1_lite.models.sampler import TransformersSampler
     from ragr1_lite.world import questions as world
 
     assistant = Assistant.open(Setup(model=model, batch_size=batch_size), report=report)
     policy = cast("TransformersSampler", assistant.sampler).policy
-    arm = Arm("batched", assistant.sampler, assistant.searcher, assistant.protocol, assistant.limits)
+    variant = Variant("batched", assistant.sampler, assistant.searcher, assistant.protocol, assistant.limits)
     examples = [one.example for one in world("test", limit=questions)]
     made: dict[str, Evaluation] = {}
 
     def way(name: str, size: int) -> None:
-        (made[name],) = evaluate_arms(examples, [arm], batch_size=size)
+        (made[name],) = evaluate_variants(examples, [variant], batch_size=size)
 
     threads = torch.get_num_threads()
     clock = process_clock() if policy.device == "cpu" and threads == 1 else time.perf_counter

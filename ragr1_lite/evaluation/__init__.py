@@ -1,15 +1,15 @@
 """Evaluation: questions through the same rollout, in one way or several, and the figures that come of it."""
 
-from ragr1_lite.evaluation.causes import cause
 from ragr1_lite.evaluation.compare import Comparison, compare
+from ragr1_lite.evaluation.failures import cause
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.results import Result, read_results, to_row
 from ragr1_lite.evaluation.running import evaluate, held_out, run
-from ragr1_lite.evaluation.variants import GREEDY, Arm, Draws, evaluate_arms
+from ragr1_lite.evaluation.variants import GREEDY, Draws, Variant, evaluate_variants
 
 __all__ = [
     "GREEDY",
-    "Arm",
+    "Variant",
     "Comparison",
     "Draws",
     "Evaluation",
@@ -17,7 +17,7 @@ __all__ = [
     "cause",
     "compare",
     "evaluate",
-    "evaluate_arms",
+    "evaluate_variants",
     "held_out",
     "read_results",
     "run",

@@ -1,4 +1,4 @@
-"""Two runs over the same questions, paired question by question: one is called better only where that can be told."""
+"""Two runs over the same questions, paired by question: one is better only where the difference is significant."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ragr1_lite.evaluation.results import read_results
 
 COMPARED = ("em", "f1", "cover_em", "rounds", "queries")
 COSTS = ("sampled_tokens", "retrieved_tokens", "seconds")
-"""Told, not tested: what a batch takes hangs on the machine, and tokens follow from rounds and queries."""
+"""Shown, not tested: seconds depend on the machine, and tokens follow from rounds and queries."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two evaluation files say of the questions that both have.
+    """Two evaluation files, A and B, by the questions that both have.
 
     Attributes:
-        files: The two, A and B.
+        files: A and B.
         figures: Of each, the means of :data:`COMPARED` and :data:`COSTS`.
         differences: B's less A's, of :data:`COMPARED`.
         questions: How many both have.
-        alone: How many only the one has, and only the other.
+        alone: How many A alone has, and B alone.
     """
 
     files: tuple[Path, Path]
@@ -41,7 +41,7 @@ class Comparison:
 
     @property
     def better(self) -> str | None:
-        """``A`` or ``B``, by exact match; ``None`` where no difference can be told."""
+        """``A`` or ``B``, by exact match; ``None`` where the difference is not significant."""
         em = self.differences["em"]
         return None if not em.significant else "B" if em.interval.mean > 0 else "A"
 
@@ -57,7 +57,7 @@ class Comparison:
         sure = f"95 % {_short(low)} to {_short(high)}, {chance}, {asked}"
         if self.better:
             return f"{self.better} is better by {_short(mean)} EM ({sure})"
-        return f"No difference can be told: B's EM less A's is {_short(mean)} ({sure})"
+        return f"No significant difference: B's EM less A's is {_short(mean)} ({sure})"
 
     def to_json(self) -> dict[str, Any]:
         """``a`` and ``b``: each file with its figures; the ``differences``; the ``verdict``, and who is ``better``."""
@@ -83,7 +83,7 @@ def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Re
     Args:
         a: A file of ``eval --out``.
         b: Another one, of the same questions.
-        normalizer: Scores both anew, so that it is the same for both.
+        normalizer: Scores both anew.
         report: Gets a notice of lines that were skipped.
 
     Raises:
@@ -96,7 +96,7 @@ def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Re
     for id in common:
         if ours[id][0]["question"] != theirs[id][0]["question"]:
             raise DataError(
-                f"Question {id} is another one in {a} than in {b}", "Compare two evaluations of the same questions."
+                f"Question {id} differs between {a} and {b}", "Compare two evaluations of the same questions."
             )
     scorer = SCORERS[normalizer]
     values = tuple([_figures(rows[id], scorer) for id in common] for rows in (ours, theirs))

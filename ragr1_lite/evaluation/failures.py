@@ -1,20 +1,47 @@
-"""How searches fail, as figures: one query that brings everything, queries that bring the same, queries asked again."""
+"""Why answers are wrong, and how searches fail.
+
+Each wrong answer has exactly one cause, so that the causes sum to the errors.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
+from typing import Literal
 
 from ragr1_lite.core.evidence import Evidence
+from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.types import Trajectory, Turn
+
+Cause = Literal["format", "budget", "unsearched", "synthesis", "retrieval"]
+
+
+def cause(trajectory: Trajectory, scorer: Scorer = OURS) -> Cause | None:
+    """The first of these that holds; ``None`` where the answer is right.
+
+    - ``format``: the model wrote no usable tag, or was cut while it wrote.
+    - ``budget``: it still searched in its last generation, or the sequence was full.
+    - ``unsearched``: nothing was ever retrieved for it.
+    - ``synthesis``: what the model saw of the passages holds the answer; see :mod:`ragr1_lite.core.evidence`.
+    - ``retrieval``: everything else; the model never saw the answer, or it cannot be said whether it did.
+    """
+    if scorer.exact_match(trajectory.answer, trajectory.example.answers) == 1.0:
+        return None
+    if trajectory.stop_reason in ("invalid", "length"):
+        return "format"
+    if trajectory.stop_reason in ("budget", "context"):
+        return "budget"
+    if not trajectory.rounds:
+        return "unsearched"
+    return "synthesis" if Evidence.of(trajectory.example).complete_in(trajectory.shown) else "retrieval"
 
 
 def failures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
     """The failure signatures of searches; ``None`` where nothing could show them.
 
     Returns:
-        ``query_imbalance``: the share of a search's answer-bearing passages that its best query brought, over searches
+        ``query_imbalance``: the share of a search's passages with the answer that its best query brought, over searches
         with several queries that brought any; 1 means that one query did all the work.
         ``passage_overlap``: passages that two queries of a search both brought over those that either did, over all
         such pairs. ``repeated_queries``: the share of queries that an earlier turn had asked.
@@ -32,14 +59,14 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def _best_shares(trajectory: Trajectory) -> Iterator[float]:
-    """For each search with several queries and answer-bearing passages, the share of these that its best one found."""
+    """For each search with several queries and passages with the answer, the share of these that its best one found."""
     evidence = Evidence.of(trajectory.example)
     for turn in trajectory.turns:
         if len(turn.passages) < 2:
             continue
-        bearing = [{one.id for one in found if evidence.held_by(one)} for found in turn.passages]
-        if every := set[str]().union(*bearing):
-            yield max(map(len, bearing)) / len(every)
+        useful = [{one.id for one in found if evidence.held_by(one)} for found in turn.passages]
+        if every := set[str]().union(*useful):
+            yield max(map(len, useful)) / len(every)
 
 
 def _overlaps(turn: Turn) -> Iterator[float]:

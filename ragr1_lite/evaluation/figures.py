@@ -1,4 +1,4 @@
-"""What a pass over questions comes to: means over all with intervals, means by kind, and why answers were wrong."""
+"""The figures of an evaluation: means over all with intervals, means by kind, and why answers were wrong."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, get_args
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import well_formed
 from ragr1_lite.core.types import StopReason, Trajectory
-from ragr1_lite.evaluation.causes import Cause
-from ragr1_lite.evaluation.failures import failures
+from ragr1_lite.evaluation.failures import Cause, failures
 from ragr1_lite.evaluation.intervals import bootstrap
 from ragr1_lite.evaluation.resources import Resources
 from ragr1_lite.evaluation.results import Result
@@ -31,7 +30,7 @@ class Evaluation:
 
     Attributes:
         label: What was evaluated.
-        results: As many per question as it was answered, in the questions' order.
+        results: ``samples`` for each question, in the questions' order.
         seconds: Wall time of all rollouts.
         samples: How often each question was answered.
         resources: What it took, where that was metered.
@@ -90,12 +89,12 @@ class Evaluation:
         """The figures over all questions, and ``by_kind`` where the questions have kinds.
 
         Returns:
-            Beside :meth:`figures`: ``cover_em``; ``sampled_tokens`` and ``retrieved_tokens`` per question; ``ci``, see
-            :meth:`intervals`; ``no_answer``, how many questions got none; ``causes`` of the errors, whose number they
-            sum to, and ``stop_reasons`` of all, each ``{name: n}``; ``failures``, see
+            :meth:`figures`, and: ``cover_em``; ``sampled_tokens`` and ``retrieved_tokens`` per question; ``ci``, see
+            :meth:`intervals`; ``no_answer``, how many questions got none; ``causes`` of the errors, which sum to them,
+            and ``stop_reasons`` of all, each ``{name: n}`` of answers; ``failures``, see
             :func:`~ragr1_lite.evaluation.failures.failures`, with the shares of answers that failed in ``synthesis``
             and in ``retrieval``; where it was metered, ``resources``, of which ``per_question`` is a share; where there
-            are several, ``samples`` and their :meth:`spread`. Causes and stop reasons count answers.
+            are several, ``samples`` and their :meth:`spread`.
         """
         kinds = list(dict.fromkeys(t.example.kind for t in self.trajectories if t.example.kind))
         causes = _counts(get_args(Cause), Counter(one.cause for one in self.results))
@@ -144,5 +143,4 @@ def _mean(results: tuple[Result, ...], of: Callable[[Result], float]) -> float:
 
 
 def _counts(names: tuple[str, ...], counted: Counter[Any]) -> dict[str, int]:
-    """How many there are of each, those of which there are none too."""
     return {name: counted[name] for name in names}

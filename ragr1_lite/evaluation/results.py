@@ -1,6 +1,6 @@
-"""What became of each question, and the file that keeps it: what `report` and `compare` read.
+"""The result of each question, and the file that keeps it: what `report` and `compare` read.
 
-A line is a trajectory file's (``data.trajectories``) with figures beside it: ``mode``, ``seconds``, ``em``,
+A line is a trajectory file's (``data.trajectories``) with figures added: ``mode``, ``seconds``, ``em``,
 ``f1``, ``cover_em``, ``cause`` (null where the answer is right), ``rounds``, ``queries``, ``sampled_tokens``,
 ``retrieved_tokens``, ``segments``: ``[{"source", "tokens"}]``; where a question was answered several times, ``sample``,
 the answer's number.
@@ -17,7 +17,7 @@ from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.types import Mode, Segment, Source, StopReason, Trajectory
 from ragr1_lite.data.trajectories import parse_turns, to_record
-from ragr1_lite.evaluation.causes import Cause, cause
+from ragr1_lite.evaluation.failures import Cause, cause
 from ragr1_lite.files.json_lines import BadLine, read_rows
 
 RESULTS_FORM = "Evaluation files are written by `ragr1-lite eval --out`."
@@ -27,13 +27,13 @@ _COUNTS = ("rounds", "queries", "sampled_tokens", "retrieved_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A question that was answered, or was not.
+    """The rollout of a question, and how it is scored.
 
     Attributes:
-        trajectory: The question and its way.
+        trajectory: The rollout.
         mode: How the model could search.
         seconds: Its share of the wall time.
-        scorer: What holds the answer against the accepted ones.
+        scorer: Compares the answer with the accepted ones.
         sample: Which of a question's answers it is, from 0.
     """
 
@@ -65,34 +65,34 @@ class Result:
 
     @property
     def retrieved_tokens(self) -> int:
-        """Tokens of what the environment said; 0 in ``rag`` mode, whose documents are part of the prompt."""
+        """Tokens of what the environment wrote; 0 in ``rag`` mode, whose documents are part of the prompt."""
         return sum(len(segment.token_ids) for segment in self.trajectory.segments if segment.source == "env")
 
 
-def shared(
+def share_seconds(
     trajectories: Sequence[Trajectory],
+    seconds: float,
     *,
     mode: Mode,
-    seconds: float,
     scorer: Scorer = OURS,
     samples: Sequence[int] | None = None,
 ) -> tuple[Result, ...]:
-    """The results of questions that were answered side by side in ``seconds``, shared by the tokens they sampled."""
+    """The results of questions that were answered together in ``seconds``, shared by the tokens they sampled."""
     tokens = [one.sampled_tokens for one in trajectories]
     parts = tokens if any(tokens) else [1] * len(tokens)
     each = zip(trajectories, parts, samples or [0] * len(parts), strict=True)
     return tuple(Result(one, mode, seconds * part / sum(parts), scorer, sample) for one, part, sample in each)
 
 
-def kept(result: Result) -> dict[str, Any]:
+def to_journal(result: Result) -> dict[str, Any]:
     """A result as a journal keeps it: all of it but its scorer."""
     segments = [[segment.source, list(segment.token_ids)] for segment in result.trajectory.segments]
     known = {"mode": result.mode, "seconds": result.seconds, "sample": result.sample, "segments": segments}
     return to_record(result.trajectory) | known
 
 
-def restored(row: Mapping[str, Any], scorer: Scorer) -> Result:
-    """What :func:`kept` gave."""
+def from_journal(row: Mapping[str, Any], scorer: Scorer) -> Result:
+    """What :func:`to_journal` gave."""
     example, turns = parse_turns(dict(row), 0)
     segments = tuple(Segment(source, tuple(ids)) for source, ids in row["segments"])
     trajectory = Trajectory(example, segments, turns, row["stop_reason"])
@@ -129,7 +129,7 @@ def read_results(path: Path, report: Report = ignore) -> list[dict[str, Any]]:
 
 
 def _row(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """A line, found whole; its question and id are as they are read elsewhere.
+    """A line that has everything; its question and id are as they are read elsewhere.
 
     Raises:
         BadLine: Something in it is missing or not of its kind.
@@ -141,7 +141,7 @@ def _row(row: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _problems(row: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a line, beside its trajectory."""
+    """What is wrong with a line, apart from its trajectory."""
     if row.get("id") is None:
         yield "it has no `id`"
     for key in (*_SCORES, "seconds"):
@@ -149,7 +149,7 @@ def _problems(row: dict[str, Any]) -> Iterator[str]:
             yield f"`{key}` is not {'a share' if key in _SCORES else 'a number of seconds'}"
     for key in (*_COUNTS, "sample"):
         if not _is_count(row.get(key, 0 if key == "sample" else None)):
-            yield f"`{key}` is not a number of them"
+            yield f"`{key}` is not a whole number"
     for key, known in (("mode", get_args(Mode)), ("stop_reason", get_args(StopReason)), ("cause", _CAUSES)):
         if row.get(key, "") not in known:
             yield f"`{key}` is none of {', '.join(map(str, known))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ragr1_lite.assistant import Assistant, Setup
@@ -19,8 +19,11 @@ from ragr1_lite.data.sets import load_examples
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.results import to_row
-from ragr1_lite.evaluation.variants import Arm, Draws, evaluate_arms
-from ragr1_lite.files.journal import Journal
+from ragr1_lite.evaluation.variants import Draws, Variant, evaluate_variants
+from ragr1_lite.files.journal import Journal, digest
+
+QUESTIONS = "content of the questions"
+"""In a journal's settings: what :func:`questions_digest` gives."""
 
 
 def evaluate(
@@ -35,10 +38,21 @@ def evaluate(
     report: Report = ignore,
 ) -> Evaluation:
     """Rolls out every question once, all together, and keeps the time."""
-    (evaluation,) = evaluate_arms(
-        examples, [Arm(label, sampler, searcher, protocol, limits)], scorer=scorer, report=report
+    (evaluation,) = evaluate_variants(
+        examples, [Variant(label, sampler, searcher, protocol, limits)], scorer=scorer, report=report
     )
     return evaluation
+
+
+def questions_digest(examples: Sequence[Example]) -> str:
+    """For a journal: changes with the questions that are asked."""
+    return digest([asdict(example) for example in examples])
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """For a journal: changes with all of a recipe that decides the answers, its prompt template included."""
+    protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
+    return digest([recipe.model.model_dump(), recipe.retrieval.model_dump(), asdict(protocol), asdict(limits)])
 
 
 def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
@@ -76,9 +90,9 @@ def run(
         seed: Of the draw of questions, and of sampled answers.
         samples: Answers to each question.
         temperature: Of the sampling; by default 0 (greedy) for one sample and 1 for several.
-        normalizer: How answers are held against the accepted ones.
+        normalizer: How answers are compared with the accepted ones.
         out: A file for the results, see :mod:`ragr1_lite.evaluation.results`; with several modes,
-            the mode's name is added to its own. Until it is written, a journal beside it keeps what is finished.
+            the mode's name is added to its own. Until it is written, a journal next to it keeps what is finished.
         resume: Go on with that journal.
         overwrite: Replace what is there.
         report: Receives progress.
@@ -86,6 +100,7 @@ def run(
     Raises:
         ConfigError: Samples and temperature, or ``resume`` and ``out``, do not go together.
         DataError: A file of results is there already.
+        RunError: The interrupted evaluation had other questions or settings.
         RagR1Error: Questions, model or index cannot be used.
     """
     draws = _draws(samples, temperature, seed)
@@ -103,13 +118,14 @@ def run(
         **{"questions": questions, "kinds": kinds and list(kinds)},
         **{"k": recipe.retrieval.k, "max_queries": recipe.rollout.max_queries},
         **{"batch_size": batch_size, "seed": seed, "samples": samples, "temperature": draws.temperature},
+        **{QUESTIONS: questions_digest(examples), "content of the recipe": recipe_digest(recipe)},
     }
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite) if out else None
     with journal.working(report) if journal else nullcontext():
         assistant = Assistant.open_recipe(recipe, report=report)
-        evaluations = evaluate_arms(
+        evaluations = evaluate_variants(
             examples,
-            [_arm(assistant, mode) for mode in modes],
+            [_variant(assistant, mode) for mode in modes],
             scorer=SCORERS[normalizer],
             draws=draws,
             batch_size=batch_size,
@@ -124,7 +140,7 @@ def run(
 
 
 def _draws(samples: int, temperature: float | None, seed: int) -> Draws:
-    """Greedy for one sample, at temperature 1 for several, unless something else is said.
+    """Greedy for one sample, at temperature 1 for several, by default.
 
     Raises:
         ConfigError: Several greedy samples, which would all be the same.
@@ -136,6 +152,6 @@ def _draws(samples: int, temperature: float | None, seed: int) -> Draws:
     return Draws(samples, temperature, seed)
 
 
-def _arm(assistant: Assistant, mode: Mode) -> Arm:
+def _variant(assistant: Assistant, mode: Mode) -> Variant:
     protocol = replace(assistant.protocol, mode=mode)
-    return Arm(mode, assistant.sampler, assistant.searcher, protocol, assistant.limits)
+    return Variant(mode, assistant.sampler, assistant.searcher, protocol, assistant.limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,11 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.files.writing import json_text, writing
 
 Rows = list[dict[str, Any]]
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of a JSON value for the settings of a journal, so that a change of a file's content shows."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Journal:

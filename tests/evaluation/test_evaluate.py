@@ -27,7 +27,7 @@ from ragr1_lite.data.viewing import view
 from ragr1_lite.evaluation import Evaluation, cause, compare, evaluate, read_results, to_row
 from ragr1_lite.evaluation.failures import failures
 from ragr1_lite.evaluation.intervals import bootstrap, paired
-from ragr1_lite.evaluation.results import shared
+from ragr1_lite.evaluation.results import share_seconds
 from ragr1_lite.ui.evaluations import comparison_table, evaluation_table
 from tests.support.scripted import NoSearcher, ScriptedSampler, ScriptedSearcher, example, passage
 
@@ -491,14 +491,14 @@ def test_the_file_is_a_trajectory_file_still(tmp_path: Path) -> None:
 
 def test_seconds_are_shared_by_tokens() -> None:
     trajectories = measured({0: [SEARCH, ANSWER], 1: [ANSWER]}, example(id="1"), example(id="2")).trajectories
-    results = shared(trajectories, mode="multi", seconds=8.0)
+    results = share_seconds(trajectories, mode="multi", seconds=8.0)
     assert sum(one.seconds for one in results) == pytest.approx(8.0)
     assert results[0].seconds / results[1].seconds == pytest.approx(
         trajectories[0].sampled_tokens / trajectories[1].sampled_tokens
     )
-    assert shared(trajectories[1:], mode="multi", seconds=3.0)[0].seconds == 3.0
+    assert share_seconds(trajectories[1:], mode="multi", seconds=3.0)[0].seconds == 3.0
     silent = Trajectory(example(), (), (), "context")
-    assert [one.seconds for one in shared([silent, silent], mode="multi", seconds=1.0)] == [0.5, 0.5]
+    assert [one.seconds for one in share_seconds([silent, silent], mode="multi", seconds=1.0)] == [0.5, 0.5]
 
 
 def test_kinds_keep_their_figures() -> None:
@@ -517,7 +517,7 @@ def test_kinds_keep_their_figures() -> None:
         ({"cover_em": True}, "`cover_em` is not a share"),
         ({"seconds": -1}, "`seconds` is not a number of seconds"),
         ({"seconds": float("nan")}, "`seconds` is not a number of seconds"),
-        ({"rounds": 0.5}, "`rounds` is not a number of them"),
+        ({"rounds": 0.5}, "`rounds` is not a whole number"),
         ({"mode": "both"}, "`mode` is none of multi"),
         ({"stop_reason": None}, "`stop_reason` is none of answer"),
         ({"cause": "bad luck"}, "`cause` is none of None, format"),
@@ -571,7 +571,7 @@ def test_nothing_is_said_where_nothing_can_be(tmp_path: Path) -> None:
     a = {str(i): i % 2 == 0 for i in range(40)}
     found = compare(*files(tmp_path, a, a | {"1": True, "0": False, "3": True}))
     assert found.better is None
-    assert found.verdict.startswith("No difference can be told: B's EM less A's is .03 (95 % −.05 to .")
+    assert found.verdict.startswith("No significant difference: B's EM less A's is .03 (95 % −.05 to .")
     assert compare(*files(tmp_path, {"1": False}, {"1": True})).verdict.endswith(", p 1.00, 1 question)")
 
 
@@ -596,7 +596,7 @@ def test_files_that_cannot_be_compared(tmp_path: Path) -> None:
     a, b = files(tmp_path, {"1": True}, {"1": True})
     (row,) = read_results(b)
     write_rows(b, [row | {"question": "Another?"}])
-    with pytest.raises(DataError, match="Question 1 is another one in"):
+    with pytest.raises(DataError, match="Question 1 differs between"):
         compare(a, b)
     write_rows(b, [row, row | {"question": "Another?"}])
     with pytest.raises(DataError, match="Several questions in .* have the id 1"):

@@ -21,8 +21,8 @@ from ragr1_lite.core.types import Completion, Example, SampleRequest
 from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.data.sets import load_examples
-from ragr1_lite.evaluation import Arm, Draws, Evaluation, evaluate_arms, read_results, run
-from ragr1_lite.evaluation.results import kept, restored, to_row
+from ragr1_lite.evaluation import Draws, Evaluation, Variant, evaluate_variants, read_results, run
+from ragr1_lite.evaluation.results import from_journal, to_journal, to_row
 from ragr1_lite.evaluation.variants import cut
 from tests.support.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher
 
@@ -74,29 +74,29 @@ class Knowing(ScriptedSampler):
         return self.complete(f"<think>So.</think><answer>{'no idea' if errs or name in UNKNOWN else name}</answer>")
 
 
-def arm(sampler: Any, label: str = "multi", mode: Any = "multi") -> Arm:
-    return Arm(label, sampler, ScriptedSearcher(), Protocol(mode), LIMITS)
+def variant(sampler: Any, label: str = "multi", mode: Any = "multi") -> Variant:
+    return Variant(label, sampler, ScriptedSearcher(), Protocol(mode), LIMITS)
 
 
 def timeless(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in rows]
 
 
-def told(evaluation: Evaluation) -> list[dict[str, Any]]:
+def rows_of(evaluation: Evaluation) -> list[dict[str, Any]]:
     return timeless([to_row(one) for one in evaluation.results])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 50])
-def test_pieces_change_nothing(batch_size: int) -> None:
-    (whole,) = evaluate_arms(EXAMPLES, [arm(Knowing())])
-    (cut_up,) = evaluate_arms(EXAMPLES, [arm(Knowing())], batch_size=batch_size)
-    assert told(cut_up) == told(whole)
+def test_batches_change_nothing(batch_size: int) -> None:
+    (whole,) = evaluate_variants(EXAMPLES, [variant(Knowing())])
+    (cut_up,) = evaluate_variants(EXAMPLES, [variant(Knowing())], batch_size=batch_size)
+    assert rows_of(cut_up) == rows_of(whole)
     assert [one.trajectory.example for one in cut_up.results] == EXAMPLES
     assert cut_up.figures()["em"] == round(5 / 7, 4)
     assert sum(one.seconds for one in cut_up.results) == pytest.approx(cut_up.seconds)
 
 
-def test_a_piece_is_of_like_length() -> None:
+def test_a_batch_is_of_like_length() -> None:
     pieces = cut(EXAMPLES, 3)
     assert sorted(at for piece in pieces for at in piece) == list(range(7))
     lengths = [[len(EXAMPLES[at].question) for at in piece] for piece in pieces]
@@ -106,11 +106,11 @@ def test_a_piece_is_of_like_length() -> None:
     assert cut([], None) == cut([], 4) == []
 
 
-def test_arms_take_turns() -> None:
+def test_variants_take_turns() -> None:
     log: list[str] = []
     events: list[object] = []
-    first, second = arm(Knowing(log=log)), arm(Knowing(log=log), "direct", "direct")
-    found = evaluate_arms(EXAMPLES[:4], [first, second], batch_size=2, report=events.append)
+    first, second = variant(Knowing(log=log)), variant(Knowing(log=log), "direct", "direct")
+    found = evaluate_variants(EXAMPLES[:4], [first, second], batch_size=2, report=events.append)
     assert log == [*["Chad", "Mali"] * 2, *["Togo", "Niger"] * 2]
     assert [one.label for one in found] == ["multi", "direct"]
     assert [one.figures()["rounds"] for one in found] == [1, 0]
@@ -121,16 +121,16 @@ def test_arms_take_turns() -> None:
 def test_where_no_thought_is_asked_for_none_is_missed() -> None:
     answers = ScriptedSampler(["<answer>Chad</answer>"])
     valid = {
-        mode: evaluate_arms(EXAMPLES[:1], [arm(answers, mode, mode)])[0].figures()["valid"]
+        mode: evaluate_variants(EXAMPLES[:1], [variant(answers, mode, mode)])[0].figures()["valid"]
         for mode in ("direct", "rag", "cot-rag", "multi")
     }
     assert valid == {"direct": 1, "rag": 1, "cot-rag": 0, "multi": 0}
 
 
 def test_results_outlive_a_journal() -> None:
-    (one,) = evaluate_arms(EXAMPLES[:2], [arm(Knowing())])
+    (one,) = evaluate_variants(EXAMPLES[:2], [variant(Knowing())])
     for result in one.results:
-        again = restored(json.loads(json.dumps(kept(result))), OURS)
+        again = from_journal(json.loads(json.dumps(to_journal(result))), OURS)
         assert again == result and again.trajectory.token_ids == result.trajectory.token_ids
 
 
@@ -139,7 +139,7 @@ def test_results_outlive_a_journal() -> None:
 
 def test_samples_tell_their_spread() -> None:
     draws = Draws(4, 1.0, seed=3)
-    (one,) = evaluate_arms(EXAMPLES, [arm(Knowing())], draws=draws, batch_size=8)
+    (one,) = evaluate_variants(EXAMPLES, [variant(Knowing())], draws=draws, batch_size=8)
     assert [(r.trajectory.example.id, r.sample) for r in one.results] == [(n, s) for n in NAMES for s in range(4)]
     json_form = one.to_json()
     by_sample = [[r.em for r in one.results if r.sample == s] for s in range(4)]
@@ -153,13 +153,13 @@ def test_samples_tell_their_spread() -> None:
     assert sum(json_form["causes"].values()) == 28 - sum(map(sum, by_sample))
     assert json_form["ci"]["em"] == [pytest.approx(value, abs=0.3) for value in (0.2, 0.8)]
     assert json_form["by_kind"]["even"]["n"] == sum(one.kind == "even" for one in EXAMPLES)
-    (again,) = evaluate_arms(EXAMPLES, [arm(Knowing())], draws=draws, batch_size=8)
-    (other,) = evaluate_arms(EXAMPLES, [arm(Knowing())], draws=Draws(4, 1.0, seed=4), batch_size=8)
-    assert told(again) == told(one) != told(other)
+    (again,) = evaluate_variants(EXAMPLES, [variant(Knowing())], draws=draws, batch_size=8)
+    (other,) = evaluate_variants(EXAMPLES, [variant(Knowing())], draws=Draws(4, 1.0, seed=4), batch_size=8)
+    assert rows_of(again) == rows_of(one) != rows_of(other)
 
 
 def test_intervals_are_of_questions_not_of_answers() -> None:
-    (once,) = evaluate_arms(EXAMPLES, [arm(Knowing())])
+    (once,) = evaluate_variants(EXAMPLES, [variant(Knowing())])
     repeated = Evaluation("x", tuple(one for one in once.results for _ in range(5)), 1.0, samples=5)
     assert repeated.intervals() == once.intervals() and repeated.figures()["n"] == 7
 
@@ -169,7 +169,7 @@ def test_greedy_is_not_drawn() -> None:
         def drawing(self, seed: int, temperature: float) -> Knowing:
             raise AssertionError
 
-    evaluate_arms(EXAMPLES, [arm(Undrawn())], draws=Draws(1, 0.0, 5))
+    evaluate_variants(EXAMPLES, [variant(Undrawn())], draws=Draws(1, 0.0, 5))
 
 
 # --- as asked for -------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Knowing], Knowing]:
 
 @pytest.mark.parametrize("more", [{}, {"samples": 2, "seed": 1}], ids=["greedy", "drawn"])
 @pytest.mark.parametrize("dies_at", [1, 4, 9])
-def test_a_stop_costs_the_unfinished_piece(
+def test_a_stop_costs_the_unfinished_batch(
     dies_at: int, more: dict[str, Any], questions: str, opened: Callable[[Knowing], Knowing], tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"setup": Setup(batch_size=2), "data": questions, "modes": ("multi", "direct"), **more}
@@ -243,6 +243,33 @@ def test_only_the_same_evaluation_goes_on(questions: str, opened: Callable[[Know
     with pytest.raises(RunError, match="An interrupted run"):
         run(Setup(batch_size=2), **options)
     assert run(Setup(batch_size=2), **options, resume=True)[0].figures()["n"] == 7
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("questions.jsonl", '["Gabon"]', '["Gabon", "Gabun"]', "content of the questions"),
+        ("recipe.yaml", "max_rounds: 3", "max_rounds: 2", "content of the recipe"),
+    ],
+)
+def test_an_evaluation_of_a_changed_file_does_not_go_on(
+    file: str, old: str, new: str, words: str, questions: str, opened: Callable[[Knowing], Knowing], tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("task: sft\nrollout:\n  max_rounds: 3\n")
+    setup = Setup(model="tiny", adapter=str(tmp_path / "adapter"), batch_size=2)
+    options: dict[str, Any] = {"data": questions, "out": tmp_path / "x.jsonl"}
+    opened(Knowing(dies_at=3))
+    with pytest.raises(KeyboardInterrupt):
+        run(setup, **options)
+    opened(Knowing())
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new))
+    with pytest.raises(RunError, match=rf"other settings \({words}\)") as error:
+        run(setup, **options, resume=True)
+    assert error.value.hint == "Give the same ones to --resume, or begin anew with --overwrite."
+    (tmp_path / file).write_text(text)
+    assert run(setup, **options, resume=True)[0].figures()["n"] == 7
 
 
 @pytest.mark.parametrize(

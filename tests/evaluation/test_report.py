@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from ragr1_lite.core.errors import DataError, RunError, StorageError
-from ragr1_lite.evaluation.causes import Cause
+from ragr1_lite.evaluation.failures import Cause
 from ragr1_lite.evaluation.report import write_report
 from ragr1_lite.evaluation.report.curves import plots
 from ragr1_lite.evaluation.report.packing import pack

@@ -1,4 +1,4 @@
-"""Studies: arms of a recipe on the same questions, and what is said of them."""
+"""Studies: variants of a recipe on the same questions, and what is said of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.console import Console
 
 from ragr1_lite.assistant import Assistant
 from ragr1_lite.config import Recipe
-from ragr1_lite.core.errors import ConfigError, DataError, RetrievalIndexError
+from ragr1_lite.core.errors import ConfigError, DataError, RetrievalIndexError, RunError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Completion, SampleRequest
 from ragr1_lite.evaluation import read_results
-from ragr1_lite.evaluation.study import STUDIES, Design, Outcome, Variant, run_study, with_arms
+from ragr1_lite.evaluation.study import STUDIES, Design, Outcome, VariantSpec, run_study, with_variants
 from ragr1_lite.evaluation.study.designs import find_design
 from ragr1_lite.evaluation.study.plot import draw_study
 from ragr1_lite.ui.evaluations import study_markdown, study_table
@@ -78,32 +78,34 @@ def study(tmp_path: Path, opened: list[str]) -> Callable[..., Outcome]:
     return run
 
 
-def test_every_study_has_arms_that_are_recipes() -> None:
+def test_every_study_has_variants_that_are_recipes() -> None:
     assert list(STUDIES) == ["single-multi", "queries", "search", "models"]
-    assert [arm.label for arm in STUDIES["queries"].arms] == list("12345")
-    assert all(len(design.arms) > 1 for design in STUDIES.values())
+    assert [one.label for one in STUDIES["queries"].variants] == list("12345")
+    assert all(len(design.variants) > 1 for design in STUDIES.values())
     with pytest.raises(ConfigError, match="no study qeries") as error:
         find_design("qeries")
     assert error.value.hint == "Did you mean queries?"
 
 
-def test_arms_are_changed_and_added() -> None:
-    design = with_arms(STUDIES["single-multi"], ["single:model.adapter=a:b=c", "more:rollout.mode=rag", "more:seed=1"])
-    assert design.arms[0] == Variant("single", ("rollout.mode=single", "model.adapter=a:b=c"))
-    assert design.arms[1] == STUDIES["single-multi"].arms[1]
-    assert design.arms[2] == Variant("more", ("rollout.mode=rag", "seed=1"))
-    web = with_arms(STUDIES["search"], ["web:retrieval.index=web+brave://"]).arms[2]
+def test_variants_are_changed_and_added() -> None:
+    design = with_variants(
+        STUDIES["single-multi"], ["single:model.adapter=a:b=c", "more:rollout.mode=rag", "more:seed=1"]
+    )
+    assert design.variants[0] == VariantSpec("single", ("rollout.mode=single", "model.adapter=a:b=c"))
+    assert design.variants[1] == STUDIES["single-multi"].variants[1]
+    assert design.variants[2] == VariantSpec("more", ("rollout.mode=rag", "seed=1"))
+    web = with_variants(STUDIES["search"], ["web:retrieval.index=web+brave://"]).variants[2]
     assert web.missing == "" and web.settings == ("retrieval.index=web+brave://",)
 
 
 @pytest.mark.parametrize("change", ["multi", "multi:mode", ":a=b", "../x:a=b", "a/b:c=d"])
 def test_a_change_of_another_form(change: str) -> None:
     with pytest.raises(ConfigError, match="is not LABEL:KEY=VALUE"):
-        with_arms(STUDIES["queries"], [change])
+        with_variants(STUDIES["queries"], [change])
 
 
 def test_one_query_against_several(study: Callable[..., Outcome], opened: list[str], tmp_path: Path) -> None:
-    design = with_arms(STUDIES["single-multi"], ["multi:model.adapter=right"])
+    design = with_variants(STUDIES["single-multi"], ["multi:model.adapter=right"])
     outcome = study(design, batch_size=4, out=tmp_path / "out")
     first, second = outcome.rows
     assert opened == ["wrong", "right"] and outcome.questions == 6
@@ -125,43 +127,128 @@ def test_a_model_is_loaded_once(study: Callable[..., Outcome], opened: list[str]
     assert asked == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("change", ["model.engine=transformers", "model.dtype=fp32", "rollout.max_length=4096"])
+def test_variants_that_are_loaded_differently_share_no_sampler(
+    change: str, study: Callable[..., Outcome], opened: list[str]
+) -> None:
+    outcome = study(with_variants(STUDIES["single-multi"], [f"multi:{change}"]))
+    assert opened == ["wrong", "wrong"]
+    assert all(row.evaluation for row in outcome.rows)
+
+
+def test_no_variant_overwrites_a_file_that_is_there(study: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "multi.jsonl").write_text("results of another study")
+    with pytest.raises(DataError, match=r"multi\.jsonl exists"):
+        study(STUDIES["single-multi"], out=tmp_path)
+    assert (tmp_path / "multi.jsonl").read_text() == "results of another study"
+
+
 def test_what_cannot_be_run_is_said(study: Callable[..., Outcome]) -> None:
     notices: list[object] = []
-    bm25 = replace(STUDIES["search"], arms=tuple(arm for arm in STUDIES["search"].arms if not arm.served))
+    bm25 = replace(STUDIES["search"], variants=tuple(one for one in STUDIES["search"].variants if not one.served))
     outcome = study(bm25, report=notices.append)
-    assert outcome.rows[1].to_json() == {"arm": "web", "problem": bm25.arms[1].missing}
+    assert outcome.rows[1].to_json() == {"variant": "web", "problem": bm25.variants[1].missing}
     told = [one.text for one in notices if isinstance(one, Notice) and one.level == "warning"]
-    assert told == [f"web was not run: {bm25.arms[1].missing}"]
-    broken = study(with_arms(bm25, ["web:retrieval.index=web+brave://"]))
+    assert told == [f"web was not run: {bm25.variants[1].missing}"]
+    broken = study(with_variants(bm25, ["web:retrieval.index=web+brave://"]))
     assert broken.rows[1].problem == "The web is not there. Plug it in." and broken.rows[0].evaluation
-    with pytest.raises(ConfigError, match="No arm of search can be run: The web is not there"):
-        study(with_arms(replace(bm25, arms=bm25.arms[1:]), ["web:retrieval.index=web+brave://"]))
+    with pytest.raises(ConfigError, match="No variant of search can be run: The web is not there"):
+        study(with_variants(replace(bm25, variants=bm25.variants[1:]), ["web:retrieval.index=web+brave://"]))
     with pytest.raises(ConfigError, match="--resume needs --out"):
         study(bm25, resume=True)
 
 
-def test_a_stopped_study_goes_on(
-    study: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    whole = study(STUDIES["single-multi"], batch_size=2, out=tmp_path / "whole")
-    said = 0
-
-    def dies(self: Answers, text: str) -> Completion:
-        nonlocal said
-        said += 1
-        if said > 10:
-            raise KeyboardInterrupt
-        return speak(self, text)
-
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Stops the samplers after so many texts, or lets them write on."""
     speak = Answers.speak
-    monkeypatch.setattr(Answers, "speak", dies)
+
+    def stop_after(most: int | None) -> None:
+        written = 0
+
+        def speak_until(self: Answers, text: str) -> Completion:
+            nonlocal written
+            written += 1
+            if most is not None and written > most:
+                raise KeyboardInterrupt
+            return speak(self, text)
+
+        monkeypatch.setattr(Answers, "speak", speak_until)
+
+    return stop_after
+
+
+@pytest.mark.parametrize(
+    ("changes", "stopped_after"),
+    [([], 10), (["multi:model.engine=transformers"], 16)],
+    ids=["of one model", "in its second model"],
+)
+def test_a_stopped_study_goes_on(
+    changes: list[str],
+    stopped_after: int,
+    study: Callable[..., Outcome],
+    stop: Callable[[int | None], None],
+    tmp_path: Path,
+) -> None:
+    design = with_variants(STUDIES["single-multi"], changes)
+    whole = study(design, batch_size=2, out=tmp_path / "whole")
+    stop(stopped_after)
     with pytest.raises(KeyboardInterrupt):
-        study(STUDIES["single-multi"], batch_size=2, out=tmp_path / "cut")
-    monkeypatch.setattr(Answers, "speak", speak)
-    again = study(STUDIES["single-multi"], batch_size=2, out=tmp_path / "cut", resume=True)
+        study(design, batch_size=2, out=tmp_path / "cut")
+    stop(24 - stopped_after + 2)  # of its 24 texts all that are finished are kept
+    again = study(design, batch_size=2, out=tmp_path / "cut", resume=True)
     for one, other in zip(whole.rows, again.rows, strict=True):
         assert one.evaluation and other.evaluation
         assert [r.trajectory for r in one.evaluation.results] == [r.trajectory for r in other.evaluation.results]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["multi.jsonl", "single.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("questions.jsonl", "larger, 4", "smaller, 4", "content of the questions"),
+        ("mine.yaml", "max_rounds: 3", "max_rounds: 2", "recipe of multi, recipe of single"),
+        ("prompt.txt", "Answer", "Please answer", "recipe of multi, recipe of single"),
+    ],
+)
+def test_a_study_of_a_changed_file_does_not_go_on(
+    file: str, old: str, new: str, words: str,
+    study: Callable[..., Outcome], stop: Callable[[int | None], None], tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "prompt.txt").write_text("Answer: {question}")
+    (tmp_path / "mine.yaml").write_text(
+        f"task: grpo\nmodel: {{adapter: wrong}}\neval: {{data: {tmp_path / 'questions.jsonl'}}}\n"
+        f"rollout:\n  template: {tmp_path / 'prompt.txt'}\n  max_rounds: 3\n"
+    )
+    options: dict[str, Any] = {"batch_size": 2, "out": tmp_path / "out"}
+    stop(10)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(STUDIES["single-multi"], str(tmp_path / "mine.yaml"), **options)
+    stop(None)
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new))
+    with pytest.raises(RunError, match=words) as error:
+        run_study(STUDIES["single-multi"], str(tmp_path / "mine.yaml"), **options, resume=True)
+    assert "--overwrite" in error.value.hint
+    (tmp_path / file).write_text(text)
+    assert run_study(STUDIES["single-multi"], str(tmp_path / "mine.yaml"), **options, resume=True).questions == 6
+
+
+def test_a_variant_that_opens_at_last_takes_no_results_of_another(
+    study: Callable[..., Outcome],
+    stop: Callable[[int | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    design = with_variants(STUDIES["single-multi"], ["web:retrieval.index=web+brave://"])
+    stop(10)
+    with pytest.raises(KeyboardInterrupt):
+        study(design, batch_size=2, out=tmp_path / "out")
+    stop(None)
+    monkeypatch.setattr("ragr1_lite.retrieval.open_searcher", lambda *_: ScriptedSearcher())
+    with pytest.raises(RunError, match="recipe of web"):
+        study(design, batch_size=2, out=tmp_path / "out", resume=True)
 
 
 def test_a_server_is_there_for_a_while() -> None:
@@ -179,7 +266,7 @@ def test_a_server_is_there_for_a_while() -> None:
 
 
 def test_the_table_the_markdown_and_the_plot(study: Callable[..., Outcome], tmp_path: Path) -> None:
-    design = with_arms(STUDIES["single-multi"], ["multi:model.adapter=right", "web:retrieval.index=web+brave://"])
+    design = with_variants(STUDIES["single-multi"], ["multi:model.adapter=right", "web:retrieval.index=web+brave://"])
     outcome = study(design)
     console = Console(file=io.StringIO(), width=160)
     console.print(study_table(outcome, console))

@@ -17,10 +17,10 @@ app = group()
     "study",
     epilog=examples(
         "ragr1-lite study single-multi --kind compare-2 --kind compare-3 --out runs/study",
-        "ragr1-lite study single-multi --arm single:model.adapter=runs/sq/adapter",
+        "ragr1-lite study single-multi --variant single:model.adapter=runs/sq/adapter",
         "ragr1-lite study queries mine.yaml --set retrieval.index=runs/books",
-        "ragr1-lite study search --arm web:retrieval.index=web+brave://",
-        "ragr1-lite study models --arm qwen:model.name=Qwen/Qwen2.5-0.5B-Instruct",
+        "ragr1-lite study search --variant web:retrieval.index=web+brave://",
+        "ragr1-lite study models --variant qwen:model.name=Qwen/Qwen2.5-0.5B-Instruct",
     ),
 )
 def study(
@@ -30,9 +30,9 @@ def study(
         str, typer.Argument(metavar="RECIPE", help="Its model, adapter, index and questions.")
     ] = "grpo-smollm2-135m",
     overrides: Overrides = None,
-    arm: Annotated[
+    variant: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL:KEY=VALUE", help="Change an arm, or add one. May be repeated."),
+        typer.Option(metavar="LABEL:KEY=VALUE", help="Change a variant, or add one. May be repeated."),
     ] = None,
     questions: Annotated[int, typer.Option(min=1, metavar="N", help="At most this many of the recipe's.")] = 48,
     split: Annotated[Literal["test", "dev"], typer.Option(help="Of the embedded world.")] = "test",
@@ -42,7 +42,7 @@ def study(
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 32,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="For study.json, table.md, plot.svg and each arm's results."),
+        typer.Option(metavar="FOLDER", help="For study.json, table.md, plot.svg and each variant's results."),
     ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -51,17 +51,18 @@ def study(
     """Vary one thing, keep the rest, and see what it does: a table and a plot.
 
     single-multi: one query a turn or several; queries: one to five at once; search: BM25 in this process, over HTTP, or
-    the web; models: with and without the adapter, and others you name. All arms answer the same questions, by turns.
+    the web; models: with and without the adapter, and others you name. All variants answer the same questions, by
+    turns.
 
-    JSON: {"study", "question", "questions", "arms": [{"arm", as of `eval`, "difference": {"em", "ci": [low, high], "p",
-    "saved": {"rounds", "queries", "seconds_per_question"}}} or {"arm", "problem"}]}; differences are from the first
-    arm, `saved` are shares of its cost.
+    JSON: {"study", "question", "questions", "variants": [{"variant", as of `eval`, "difference": {"em", "ci": [low,
+    high], "p", "saved": {"rounds", "queries", "seconds_per_question"}}} or {"variant", "problem"}]}; differences are
+    from the first variant, `saved` are shares of its cost.
     """
     with session(context) as display:
-        from ragr1_lite.evaluation.study import run_study, with_arms
+        from ragr1_lite.evaluation.study import run_study, with_variants
         from ragr1_lite.evaluation.study.designs import find_design
 
-        design = with_arms(find_design(name), arm or ())
+        design = with_variants(find_design(name), variant or ())
         outcome = run_study(
             design,
             recipe,

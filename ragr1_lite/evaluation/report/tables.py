@@ -29,7 +29,7 @@ MEANINGS: Mapping[str, str] = {
     "synthesis": "what was retrieved holds the answer",
     "retrieval": "what was retrieved does not hold the answer, as far as can be said",
 }
-"""Of the causes of :mod:`ragr1_lite.evaluation.causes`."""
+"""Of the causes of :mod:`ragr1_lite.evaluation.failures`."""
 _TENTHS = 10
 
 

@@ -1,6 +1,6 @@
 """Studies: one thing is varied, all else stays, and a table and a plot say what it does."""
 
-from ragr1_lite.evaluation.study.designs import STUDIES, Design, Variant, with_arms
+from ragr1_lite.evaluation.study.designs import STUDIES, Design, VariantSpec, with_variants
 from ragr1_lite.evaluation.study.running import Outcome, Row, run_study
 
-__all__ = ["STUDIES", "Design", "Outcome", "Row", "Variant", "run_study", "with_arms"]
+__all__ = ["STUDIES", "Design", "Outcome", "Row", "VariantSpec", "run_study", "with_variants"]

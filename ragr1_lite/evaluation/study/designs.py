@@ -1,4 +1,4 @@
-"""What each study varies: its arms, as changes to a recipe."""
+"""What each study varies: its variants, as changes to a recipe."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ragr1_lite.core.errors import ConfigError
 MOST_QUERIES = 5
 _LABEL = re.compile(r"\w[\w .+-]*")
 """It names a file, too."""
-_AS_IN = "Write it as in --arm multi:model.adapter=runs/mq/adapter"
+_AS_IN = "Write it as in --variant multi:model.adapter=runs/mq/adapter"
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """An arm of a study.
+class VariantSpec:
+    """A variant of a study.
 
     Attributes:
         label: Its name.
         settings: Changes to the recipe, ``section.key=value``.
         served: Whether its index is searched through a server on this machine, which the study starts.
-        missing: What the user has to say first, if anything; until then the arm is named and not run.
+        missing: What the user has to say first, if anything; until then the variant is named and not run.
     """
 
     label: str
@@ -34,11 +34,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """A study: its name, what it asks, its arms. The first arm is what the others are held against."""
+    """A study: its name, what it asks, its variants. The others are compared with the first variant."""
 
     name: str
     question: str
-    arms: tuple[Variant, ...]
+    variants: tuple[VariantSpec, ...]
 
 
 STUDIES: Mapping[str, Design] = {
@@ -48,15 +48,15 @@ STUDIES: Mapping[str, Design] = {
             "single-multi",
             "One query a turn, or several at once?",
             (
-                Variant("single", ("rollout.mode=single",)),
-                Variant("multi", ("rollout.mode=multi",)),
+                VariantSpec("single", ("rollout.mode=single",)),
+                VariantSpec("multi", ("rollout.mode=multi",)),
             ),
         ),
         Design(
             "queries",
             "How many queries at once?",
             tuple(
-                Variant(str(number), ("rollout.mode=multi", f"rollout.max_queries={number}"))
+                VariantSpec(str(number), ("rollout.mode=multi", f"rollout.max_queries={number}"))
                 for number in range(1, MOST_QUERIES + 1)
             ),
         ),
@@ -64,15 +64,15 @@ STUDIES: Mapping[str, Design] = {
             "search",
             "Who searches?",
             (
-                Variant("bm25"),
-                Variant("http", served=True),
-                Variant("web", missing="no web search was named: --arm web:retrieval.index=web+brave://"),
+                VariantSpec("bm25"),
+                VariantSpec("http", served=True),
+                VariantSpec("web", missing="no web search was named: --variant web:retrieval.index=web+brave://"),
             ),
         ),
         Design(
             "models",
             "Which model?",
-            (Variant("without adapter", ("model.adapter=null",)), Variant("with adapter")),
+            (VariantSpec("without adapter", ("model.adapter=null",)), VariantSpec("with adapter")),
         ),
     )
 }
@@ -92,21 +92,21 @@ def find_design(name: str) -> Design:
     return STUDIES[name]
 
 
-def with_arms(design: Design, changes: Sequence[str]) -> Design:
-    """The study with changes to its arms, and with arms of the user's own.
+def with_variants(design: Design, changes: Sequence[str]) -> Design:
+    """The study with changes to its variants, and with variants of the user's own.
 
     Args:
         design: The study.
-        changes: ``LABEL:SECTION.KEY=VALUE`` each; of a label that the study does not have they make an arm.
+        changes: ``LABEL:SECTION.KEY=VALUE`` each; of a label that the study does not have they make a variant.
 
     Raises:
         ConfigError: A change is of another form.
     """
-    arms = {arm.label: arm for arm in design.arms}
+    variants = {one.label: one for one in design.variants}
     for change in changes:
         label, colon, setting = change.partition(":")
         if not (_LABEL.fullmatch(label) and colon and "=" in setting):
-            raise ConfigError(f"--arm {change} is not LABEL:KEY=VALUE", _AS_IN)
-        arm = arms.get(label, Variant(label))
-        arms[label] = replace(arm, settings=(*arm.settings, setting), missing="")
-    return replace(design, arms=tuple(arms.values()))
+            raise ConfigError(f"--variant {change} is not LABEL:KEY=VALUE", _AS_IN)
+        spec = variants.get(label, VariantSpec(label))
+        variants[label] = replace(spec, settings=(*spec.settings, setting), missing="")
+    return replace(design, variants=tuple(variants.values()))

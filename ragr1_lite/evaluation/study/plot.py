@@ -17,7 +17,7 @@ _INK, _BAR, _ERROR = "#7d8590", "#3b82c4", "#c98a3b"
 
 
 def draw_study(outcome: Outcome, path: Path) -> None:
-    """Draws exact match with its interval, rounds, queries and seconds of every arm that was run.
+    """Draws exact match with its interval, rounds, queries and seconds of every variant that was run.
 
     Raises:
         ConfigError: matplotlib is not installed.
