@@ -20,8 +20,10 @@ from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseSt
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.retrieval.bm25 import searcher as module
 from ragr1_lite.retrieval.bm25 import store
+from ragr1_lite.retrieval.bm25.build import build_index
 from ragr1_lite.retrieval.bm25.postings import Postings
-from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher, build_index, verify_index
+from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
+from ragr1_lite.retrieval.bm25.store import verify_index
 
 PASSAGES = (
     Passage("chad", "Chad", "A country in Africa. Its internet domain is .td and its highest point Emi Koussi."),

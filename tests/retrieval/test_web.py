@@ -164,7 +164,7 @@ def test_nonsense(answer: Any) -> None:
     [
         ("brave", 422, "BRAVE_API_KEY"),
         ("serper", 403, "SERPER_API_KEY"),
-        ("searxng", 403, "must allow the format json"),
+        ("searxng", 403, "Allow the format json"),
     ],
 )
 def test_what_is_refused(pauses: list[float], name: str, status: int, says: str) -> None:

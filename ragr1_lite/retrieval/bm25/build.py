@@ -1,8 +1,7 @@
 """Builds BM25 indexes in little memory: bm25s' own arrays, bit for bit, from passages that are read once.
 
 While passages are read, their words' ids go to disk and each word's number of passages is counted, which says where its
-postings will stand. They are then filled in, as many words at a time as fit into ``ROOM``, and written one lot after
-the other.
+postings belong. They are then filled in and written, as many words at a time as fit into ``ROOM``.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ TITLE_WEIGHT = 3
 2WikiMultiHopQA and MuSiQue, the difference to once .024, its 95 % interval .014 to .033 (docs/studies)."""
 
 ROOM = 2 * 2**30
-"""Bytes of postings that are held in memory at a time; each lot costs one more reading of the word ids."""
+"""Bytes of postings that are held in memory at a time; each lot of words reads the word ids once more."""
 BLOCK = 4 * 2**20
 """Words that are read and counted at a time."""
 _NOTICED = 128 * 2**20
@@ -203,7 +202,7 @@ class TokenFile:
             self.flush()
 
     def flush(self) -> None:
-        """Counts what was not counted yet, and writes it to disk."""
+        """Counts the words taken since the last time, and writes them to disk."""
         import numpy as np
 
         block = Block(self.passages, np.frombuffer(self._lengths, np.int32), np.frombuffer(self._ids, np.int32))
@@ -279,7 +278,7 @@ def _fill(blocks: Iterable[Block], weights: Weights, indptr: Array, low: int, hi
 
 
 def _bounds(indptr: Array) -> list[int]:
-    """Cuts the words into lots whose postings fit into ``ROOM``, or that are one word, and returns where."""
+    """Cuts the words into lots whose postings fit into ``ROOM``, or that are one word; returns the bounds."""
     import numpy as np
 
     bounds = [0]
@@ -311,7 +310,7 @@ def _weights(frequencies: Array, passages: int, tokens: int, k1: float, b: float
 
 
 def _params(passages: int, k1: float, b: float) -> str:
-    """What bm25s itself wants to know of its arrays."""
+    """What bm25s reads of its arrays."""
     params = {"k1": k1, "b": b, "delta": 0.5, "method": "lucene", "idf_method": "lucene"}
     types = {"dtype": "float32", "int_dtype": "int32"}
     more = {"num_docs": passages, "version": version("bm25s"), "backend": "numpy"}

@@ -1,7 +1,7 @@
 """The two counting passes of an index, over one block of passages' word ids at a time.
 
-Blocks of some size go to kernels compiled by numba, small ones to NumPy, which need not be compiled first; what both
-make is equal, bit for bit, and equal to bm25s' own arrays.
+Large blocks go to kernels compiled by numba, small ones to NumPy, which starts sooner; what both make is equal, bit for
+bit, and equal to bm25s' own arrays.
 """
 
 from __future__ import annotations
@@ -37,33 +37,24 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """BM25's factors in Lucene's form, rounded as bm25s rounds them.
-
-    Attributes:
-        idf: Inverse document frequency of each word, float32, shape ``(words,)``.
-        average: Mean length of a passage.
-        k1: Saturation of repeated words.
-        b: Weight of a passage's length.
-    """
+    """BM25's factors in Lucene's form, rounded as by bm25s; ``idf`` of each word is float32, shape ``(words,)``."""
 
     idf: Array
-    average: float
+    average_length: float
     k1: float
     b: float
 
     def norms(self, lengths: Array) -> Array:
         """What a word's count in a passage is weighed against, float64, shape ``(passages,)``."""
-        norms: Array = self.k1 * ((1 - self.b) + self.b * lengths / self.average)
+        norms: Array = self.k1 * ((1 - self.b) + self.b * lengths / self.average_length)
         return norms
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The postings of words ``low`` to ``high``, being filled.
+    """The postings of words from ``low`` to before ``high``, being filled.
 
     Attributes:
-        low: The first word.
-        high: The word after the last.
         heads: Where each word's next posting goes, int64, shape ``(high - low,)``.
         indices: Passages, int32, shape ``(postings,)``.
         data: Scores, float32, shape ``(postings,)``.
@@ -80,8 +71,7 @@ def add_frequencies(block: Block, frequencies: Array) -> None:
     """First pass: adds to each word's number of passages, int64, shape ``(words,)``."""
     import numpy as np
 
-    kernel = _compiled(_count) if len(block.ids) >= COMPILED_FROM else None
-    if kernel:
+    if kernel := _kernel_for(block, _count):
         kernel(block.ids, block.lengths, np.full(len(frequencies), -1, np.int32), frequencies)
     else:
         words, _, _ = _distinct(block)
@@ -93,8 +83,7 @@ def add_postings(block: Block, weights: Weights, postings: Range) -> None:
     import numpy as np
 
     norms = weights.norms(block.lengths)
-    kernel = _compiled(_fill) if len(block.ids) >= COMPILED_FROM else None
-    if kernel:
+    if kernel := _kernel_for(block, _fill):
         idf, counts = weights.idf[postings.low : postings.high], np.zeros(postings.high - postings.low, np.int32)
         kernel(
             block.ids, block.lengths, norms, block.first, postings.low, idf, counts,
@@ -165,6 +154,10 @@ def _distinct(block: Block) -> tuple[Array, Array, Array]:
     keys, counts = np.unique(keys, return_counts=True)
     words, passages = np.divmod(keys, rows)
     return words, passages, counts
+
+
+def _kernel_for(block: Block, kernel: Callable[..., None]) -> Callable[..., None] | None:
+    return _compiled(kernel) if len(block.ids) >= COMPILED_FROM else None
 
 
 @cache

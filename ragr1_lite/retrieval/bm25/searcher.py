@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ragr1_lite import __version__
 from ragr1_lite.core.errors import RetrievalIndexError
 from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
-from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory, build_index
+from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, broken
 from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, best_by_numpy, load_postings
-from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest, verify_index
+from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, Vocabulary, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
-
-__all__ = ["Bm25Searcher", "IndexInfo", "build_index", "verify_index"]
 
 KERNEL_FROM = 20_000
 """Passages from which the compiled kernel is used. It takes half a second to start, once compiled; NumPy takes as long
@@ -45,14 +43,6 @@ Found = tuple[Passage, ...]
 Best = Callable[[Postings, Sequence[Sequence[int]], int], "tuple[Array, Array]"]
 
 
-class _Passages(Protocol):
-    """Passages by position: a tuple in memory, or the files of an index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int, /) -> Passage: ...
-
-
 class Bm25Searcher:
     """Searches an index by BM25; a ``core.types.Searcher``, for any number of threads.
 
@@ -63,18 +53,14 @@ class Bm25Searcher:
         self,
         postings: Postings,
         vocabulary: Vocabulary,
-        passages: _Passages,
+        passages: tuple[Passage, ...] | PassageFile,
         tokenizer: WordTokenizer,
         info: IndexInfo,
         best: Best = best_by_numpy,
     ) -> None:
         self.info = info
-        self._postings = postings
-        self._vocabulary = vocabulary
-        self._passages = passages
-        self._tokenizer = tokenizer
-        self._best = best
-        self._memory = _Memory()
+        self._postings, self._vocabulary, self._passages = postings, vocabulary, passages
+        self._tokenizer, self._best, self._memory = tokenizer, best, _Memory()
 
     def __len__(self) -> int:
         return self.info.passages
@@ -83,14 +69,9 @@ class Bm25Searcher:
     def open(cls, path: Path, report: Report = ignore) -> Bm25Searcher:
         """Opens an index; its arrays, words and passages stay on disk and are mapped into memory.
 
-        Args:
-            path: The index's folder.
-            report: Gets the phase in which search is warmed up, where it has to be.
-
         Raises:
             RetrievalIndexError: The index is missing, broken, or newer than this version.
         """
-        path = Path(path)
         info = open_manifest(path, small=CHECKED_WHOLE)
         tokenizer, postings = _tokenizer_of(info), load_postings(path)
         vocabulary, passages = VocabularyFile(path), PassageFile(path)
@@ -123,21 +104,21 @@ class Bm25Searcher:
         return cls(postings, words, kept, tokenizer, info, _best_for(postings, report))
 
     def passage(self, position: int) -> Passage:
-        """The passage at a place in the corpus, from 0 to the index's length; read from disk when asked for."""
+        """The passage at a position in the corpus, from 0; read from disk on demand."""
         return self._passages[position]
 
     def search(self, queries: Sequence[str], k: int) -> list[Found]:
-        """Answers all queries in one call; equal ones are searched once, and not at all if they were lately.
+        """Answers all queries in one call; equal ones are searched once, and recent ones not again.
 
         Args:
             queries: Any text; an empty one, or one without a known word, finds nothing.
             k: Passages per query, at most.
 
         Returns:
-            One tuple per query, in order: the best passages first, equal scores by their place in the corpus.
+            One tuple per query, in order: the best passages first, equal scores in the corpus' order.
 
         Raises:
-            RetrievalIndexError: The index turns out to be broken.
+            RetrievalIndexError: The index is broken.
         """
         k = min(k, len(self))
         if k < 1:
@@ -147,7 +128,6 @@ class Bm25Searcher:
         return [remembered[query] or found.get(query, ()) for query in queries]
 
     def _search(self, queries: Sequence[str], k: int) -> dict[str, Found]:
-        """Searches for different texts, those with the same words once."""
         words = {query: self._tokenizer.known(query, self._vocabulary) for query in queries}
         found = {ids: self._memory.get(ids, k) if ids else () for ids in words.values()}
         new = [ids for ids, result in found.items() if result is None]
@@ -164,15 +144,14 @@ class Bm25Searcher:
             positions, scores = self._best(self._postings, queries, k)
         except IndexError as error:
             raise broken((self.info.path or Path()) / INDICES) from error
-        rows = zip(positions.tolist(), scores.tolist(), strict=True)
-        return [tuple(self._passage(*hit) for hit in zip(*row, strict=True) if hit[0] >= 0) for row in rows]
-
-    def _passage(self, position: int, score: float) -> Passage:
-        return replace(self._passages[position], score=score)
+        rows = (zip(*row, strict=True) for row in zip(positions.tolist(), scores.tolist(), strict=True))
+        return [
+            tuple(replace(self._passages[place], score=score) for place, score in row if place >= 0) for row in rows
+        ]
 
 
 class _Memory:
-    """Earlier results, by text and by words; those not asked for longest are forgotten.
+    """Earlier results, by text and by words; the least recently used are dropped.
 
     Threads need no lock: every step is one call of C code, and none depends on the one before it.
     """
@@ -184,7 +163,7 @@ class _Memory:
         key = query, k
         found = self._results.get(key)
         if found is not None:
-            with suppress(KeyError):  # Another thread may have just forgotten it.
+            with suppress(KeyError):  # Another thread may have just dropped it.
                 self._results.move_to_end(key)
         return found
 
@@ -212,7 +191,6 @@ def _best_for(postings: Postings, report: Report) -> Best:
 
 
 def _tokenizer_of(info: IndexInfo) -> WordTokenizer:
-    """Returns the tokenizer an index was built with."""
     stemmer = info.tokenizer.get("stemmer")
     tokenizer = WordTokenizer(cast(Stemmer, stemmer)) if stemmer in get_args(Stemmer) else None
     if tokenizer is None or tokenizer.settings != info.tokenizer:

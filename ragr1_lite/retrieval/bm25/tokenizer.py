@@ -31,7 +31,6 @@ class Vocabulary(Protocol):
 
     def get(self, word: str, /) -> int | None:
         """Returns a word's id; ``None`` where no passage has it."""
-        ...
 
 
 class WordTokenizer:
@@ -50,11 +49,11 @@ class WordTokenizer:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What an index's manifest keeps, so that queries are never cut otherwise than its passages were."""
+        """What an index's manifest keeps, so that queries are cut as its passages were."""
         return {"words": r"\w+", "fold": "nfkd-marks-casefold", "stopwords": "none", "stemmer": self.stemmer}
 
     def words(self, text: str) -> list[str]:
-        """Returns the words of ``text`` in order, repeated where it repeats them.
+        """Returns the words of ``text`` in order, repeated ones repeatedly.
 
         Example:
             >>> WordTokenizer("none").words("São Tomé's domain is .st")
@@ -80,8 +79,7 @@ class _Seen(dict[str, int]):
 
     def __init__(self, stem: Callable[[list[str]], list[str]], vocabulary: dict[str, int]) -> None:
         super().__init__()
-        self._stem = stem
-        self._vocabulary = vocabulary
+        self._stem, self._vocabulary = stem, vocabulary
 
     def __missing__(self, word: str) -> int:
         [stem] = self._stem([word])

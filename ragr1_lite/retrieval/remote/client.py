@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import random
 import ssl
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -165,20 +167,35 @@ class JsonClient(Server):
         return status, bytes(content)
 
 
-def each_once(
-    queries: Sequence[str], k: int, ask: Callable[[list[str]], Iterable[tuple[Passage, ...]]], at_once: int
-) -> list[tuple[Passage, ...]]:
-    """Asks every query once, ``at_once`` in a call; blank ones find nothing and are not asked.
+class RemoteSearcher(ABC):
+    """Searches over the network; a :class:`ragr1_lite.core.types.Searcher`."""
 
-    Returns:
-        One tuple per query, in the queries' order.
-    """
-    distinct = [query for query in dict.fromkeys(queries) if query.strip()] if k > 0 else []
-    found: dict[str, tuple[Passage, ...]] = {}
-    for start in range(0, len(distinct), at_once):
-        part = distinct[start : start + at_once]
-        found |= zip(part, ask(part), strict=True)
-    return [found.get(query, ()) for query in queries]
+    _client: Any
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """Answers all queries; equal ones are asked once, blank ones find nothing and are not asked.
+
+        Raises:
+            RetrievalIndexError: The server is gone, refuses or answers nonsense, for any of the queries.
+        """
+        distinct = [query for query in dict.fromkeys(queries) if query.strip()] if k > 0 else []
+        step, found = self._most_queries(k), dict[str, tuple[Passage, ...]]()
+        for start in range(0, len(distinct), step):
+            part = distinct[start : start + step]
+            found |= zip(part, self._ask(part, k), strict=True)
+        return [found.get(query, ()) for query in queries]
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    @abstractmethod
+    def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
+        """Asks different queries together; one tuple per query, in order."""
+
+    def _most_queries(self, k: int) -> int:
+        """How many queries are asked together."""
+        return sys.maxsize
 
 
 def split_url(url: str) -> SplitResult:

@@ -1,6 +1,6 @@
-r"""Searching a server that speaks the ``/retrieve`` form over HTTP.
+r"""Searching a server over HTTP in the ``/retrieve`` form of Search-R1's and RAG-R1's retrieval servers.
 
-The form is that of Search-R1's and RAG-R1's retrieval servers, so theirs can be searched as well as ours::
+::
 
     {"queries": ["area of Chad"], "topk": 3, "return_scores": true}
     {"result": [[{"document": {"id": "7", "contents": "\"Chad\"\nChad is …"}, "score": 11.2}, …]]}
@@ -8,24 +8,20 @@ The form is that of Search-R1's and RAG-R1's retrieval servers, so theirs can be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Passage
-from ragr1_lite.retrieval.remote.client import JsonClient, each_once, read_document, split_url
+from ragr1_lite.retrieval.remote.client import JsonClient, RemoteSearcher, read_document, split_url
 
-__all__ = ["HttpSearcher"]
-
-QUERIES = 4_000
-"""Queries per request, at most; a turn has some hundreds, making training data may ask for many thousands at once."""
-PASSAGES = 40_000
-"""Passages that one request may ask for."""
+QUERIES, PASSAGES = 4_000, 40_000
+"""What one request may ask for. A turn has some hundreds of queries, making training data may have many thousands."""
 _START = "Check the URL, or start it; one of ours starts with: ragr1-lite index serve FOLDER"
 
 
-class HttpSearcher:
-    """Searches over HTTP by the ``/retrieve`` form; a :class:`ragr1_lite.core.types.Searcher`.
+class HttpSearcher(RemoteSearcher):
+    """Searches over HTTP by the ``/retrieve`` form, with one request for a turn's queries.
 
     Args:
         url: Of the server; ``/retrieve`` is added where there is no path.
@@ -43,7 +39,7 @@ class HttpSearcher:
 
     @classmethod
     def open(cls, url: str, report: Report = ignore) -> HttpSearcher:
-        """Connects, so that a server that is not there is noticed before anything else is begun.
+        """Connects, so that a missing server is noticed before anything else starts.
 
         Raises:
             RetrievalIndexError: Nothing answers.
@@ -52,18 +48,8 @@ class HttpSearcher:
         searcher._client.reach()
         return searcher
 
-    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
-        """Answers all queries with one request; equal ones are sent once, blank ones find nothing.
-
-        Raises:
-            RetrievalIndexError: The server is gone, refuses the request or answers nonsense.
-        """
-        at_once = min(QUERIES, max(1, PASSAGES // max(1, k)))
-        return each_once(queries, k, lambda part: self._ask(part, k), at_once)
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._client.close()
+    def _most_queries(self, k: int) -> int:
+        return min(QUERIES, max(1, PASSAGES // max(1, k)))
 
     def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
         answer = self._client.ask("POST", body={"queries": queries, "topk": k, "return_scores": True})
@@ -74,11 +60,7 @@ class HttpSearcher:
 
 
 def _read_result(answer: Any, queries: int, k: int) -> list[tuple[Passage, ...]]:
-    """The passages of an answer.
-
-    Raises:
-        ValueError: It is not in the ``/retrieve`` form; says where.
-    """
+    """The passages of an answer; ``ValueError`` says where it is not in the ``/retrieve`` form."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if not isinstance(result, list):
         raise ValueError("it has no list `result`")

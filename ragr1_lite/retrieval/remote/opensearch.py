@@ -1,9 +1,9 @@
 """Searching an OpenSearch cluster, for corpora that outgrow one machine. The only importer of opensearch-py.
 
-A turn's queries are one ``_msearch`` request, passages go in by ``_bulk``. The URL names the index::
+The URL names the index::
 
     opensearch://localhost:9200/wiki            plain HTTP
-    opensearch+https://search.example.org/wiki  TLS, verified; SSL_CERT_FILE may name a certificate of one's own
+    opensearch+https://search.example.org/wiki  TLS, verified; SSL_CERT_FILE may name your own certificate
 
 User and password come from ``OPENSEARCH_USERNAME`` and ``OPENSEARCH_PASSWORD`` in the environment.
 opensearch-py is the extra ``opensearch``.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +22,9 @@ from ragr1_lite.core.errors import ConfigError, DataError, RetrievalIndexError
 from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.remote.client import (
+    RemoteSearcher,
     Server,
     Temporary,
-    each_once,
     is_here,
     one_line,
     read_document,
@@ -32,8 +32,6 @@ from ragr1_lite.retrieval.remote.client import (
     trusted,
     whole,
 )
-
-__all__ = ["OpenSearchSearcher", "index_passages"]
 
 QUERIES = 1_000
 """Queries per ``_msearch``, at most."""
@@ -55,8 +53,8 @@ _MAPPING = {
 }
 
 
-class OpenSearchSearcher:
-    """Searches an index of an OpenSearch cluster by BM25; a :class:`ragr1_lite.core.types.Searcher`.
+class OpenSearchSearcher(RemoteSearcher):
+    """Searches an index of an OpenSearch cluster by BM25, with one ``_msearch`` for a turn's queries.
 
     Title and text are searched as if they were one field; ``contents``, where documents have it, too.
 
@@ -71,7 +69,7 @@ class OpenSearchSearcher:
 
     def __init__(self, url: str, *, timeout: float = 60.0, retries: int = 5) -> None:
         self._cluster = _Cluster(url, timeout, retries)
-        self.url = self._cluster.url
+        self._client, self.url = self._cluster.client, url
 
     @classmethod
     def open(cls, url: str, report: Report = ignore) -> OpenSearchSearcher:
@@ -88,17 +86,8 @@ class OpenSearchSearcher:
             report(Notice(f"{url} is plain HTTP: the password can be read on its way.", "warning"))
         return searcher
 
-    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
-        """Answers all queries with one ``_msearch``; equal ones are sent once, blank ones find nothing.
-
-        Raises:
-            RetrievalIndexError: The cluster is gone, has no such index, or refuses the request.
-        """
-        return each_once(queries, k, lambda part: self._ask(part, k), QUERIES)
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._cluster.client.close()
+    def _most_queries(self, k: int) -> int:
+        return QUERIES
 
     def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
         cluster = self._cluster

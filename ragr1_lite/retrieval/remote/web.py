@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,12 +21,10 @@ from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Passage
 from ragr1_lite.core.urls import redacted
-from ragr1_lite.retrieval.remote.client import JsonClient, each_once, split_url, whole
-
-__all__ = ["PROVIDERS", "Provider", "WebSearcher"]
+from ragr1_lite.retrieval.remote.client import JsonClient, RemoteSearcher, split_url, whole
 
 WORKERS = 8
-"""Requests under way at a time."""
+"""Requests in flight at a time."""
 _QUERY_WORDS, _QUERY_CHARACTERS = 50, 400
 _SNIPPET_CHARACTERS = 10_000
 _MARKS = re.compile(r"</?(?:strong|em|b)>")
@@ -37,11 +35,10 @@ class Provider:
     """How a search API is asked and where its answer holds what.
 
     Attributes:
-        name: As people call it.
-        endpoint: Where it is asked; empty where the URL names the host.
-        method: GET with parameters, or POST with a JSON body.
-        query: The parameter of the query.
-        count: That of the number of results; empty where there is none.
+        name: In messages.
+        endpoint: Its URL; empty where the index's URL names the host.
+        method: GET with parameters, or POST with a JSON body; ``q`` is the query.
+        count: The parameter of the number of results; empty where there is none.
         most: The most results it gives at once.
         results: The keys that lead to the list of results.
         address: The key of a result's address.
@@ -54,7 +51,6 @@ class Provider:
     name: str
     endpoint: str
     method: Literal["GET", "POST"]
-    query: str
     count: str
     most: int
     results: tuple[str, ...]
@@ -70,7 +66,6 @@ PROVIDERS = {
         "Brave Search",
         "https://api.search.brave.com/res/v1/web/search",
         "GET",
-        query="q",
         count="count",
         most=20,
         results=("web", "results"),
@@ -83,7 +78,6 @@ PROVIDERS = {
         "Serper",
         "https://google.serper.dev/search",
         "POST",
-        query="q",
         count="num",
         most=100,
         results=("organic",),
@@ -96,7 +90,6 @@ PROVIDERS = {
         "SearXNG",
         "",
         "GET",
-        query="q",
         count="",
         most=20,
         results=("results",),
@@ -107,14 +100,14 @@ PROVIDERS = {
 }
 
 
-class WebSearcher:
-    """Searches the web; a :class:`ragr1_lite.core.types.Searcher`. A turn's queries are sent side by side.
+class WebSearcher(RemoteSearcher):
+    """Searches the web; a turn's queries are sent in parallel.
 
     A passage's score is one over its place: providers rank, but do not score.
 
     Args:
-        provider: Who is asked.
-        endpoint: Where, instead of the provider's own.
+        provider: The search API.
+        endpoint: Its URL, instead of the provider's own.
         timeout: Seconds until one answer must be there.
         patience: Seconds until all answers of a call must be there.
         retries: How often a request is sent again after a lost connection, a 429 or a 5xx, with growing pauses.
@@ -124,28 +117,19 @@ class WebSearcher:
     """
 
     def __init__(
-        self,
-        provider: Provider,
-        *,
-        endpoint: str = "",
-        timeout: float = 10.0,
-        patience: float = 60.0,
-        retries: int = 2,
+        self, provider: Provider, *, endpoint: str = "", timeout: float = 10.0, patience: float = 60.0, retries: int = 2
     ) -> None:
         self.provider, self._patience = provider, patience
         self.endpoint = endpoint or provider.endpoint
-        hint = (
-            f"Check {provider.variable} and your plan."
-            if provider.variable
-            else "Its settings must allow the format json."
-        )
+        key = provider.variable
+        hint = f"Check {key} and your plan." if key else "Allow the format json in its settings."
         self._client = JsonClient(
             f"{provider.name} ({split_url(self.endpoint).netloc})",
             self.endpoint,
             hint,
             timeout=timeout,
             retries=retries,
-            headers={provider.header: _key(provider)} if provider.variable else {},
+            headers={provider.header: _key(provider)} if key else {},
         )
 
     @classmethod
@@ -163,28 +147,14 @@ class WebSearcher:
                 f"{redacted(url)!r} names no web search", "Write web+brave://, web+serper:// or web+searxng://HOST."
             )
         endpoint = provider.endpoint or f"{plain or 'https'}://{host}/search"
-        searcher = cls(provider, endpoint=endpoint)
-        report(
-            Notice(f"Searches go to {provider.name} ({split_url(endpoint).netloc}): what is asked leaves this machine.")
-        )
+        searcher, place = cls(provider, endpoint=endpoint), split_url(endpoint).netloc
+        report(Notice(f"Searches go to {provider.name} ({place}): what is asked leaves this machine."))
         return searcher
 
-    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
-        """Answers all queries; equal ones are asked once, blank ones find nothing.
-
-        Raises:
-            RetrievalIndexError: The provider does not answer, refuses or answers nonsense, for any of the queries.
-        """
-        return each_once(queries, k, lambda part: self._ask_all(part, k), max(1, len(queries)))
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._client.close()
-
-    def _ask_all(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
+    def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
         pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-search")
         try:
-            answers = [pool.submit(self._ask, query, k) for query in queries]
+            answers = [pool.submit(self._ask_one, query, k) for query in queries]
             _, late = wait(answers, timeout=self._patience, return_when=FIRST_EXCEPTION)
             if late and not any(answer.done() and answer.exception() for answer in answers):
                 raise RetrievalIndexError(
@@ -197,9 +167,9 @@ class WebSearcher:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, query: str, k: int) -> tuple[Passage, ...]:
+    def _ask_one(self, query: str, k: int) -> tuple[Passage, ...]:
         provider = self.provider
-        asked: dict[str, Any] = {provider.query: _short(query), **dict(provider.fixed)}
+        asked: dict[str, Any] = {"q": _short(query), **dict(provider.fixed)}
         if provider.count:
             asked[provider.count] = min(k, provider.most)
         if provider.method == "GET":
