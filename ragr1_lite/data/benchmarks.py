@@ -7,7 +7,7 @@ The figures are exact match of RAG-R1 (arXiv 2507.02962) with Qwen2.5-7B-Instruc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ragr1_lite.core.types import Mode
@@ -30,11 +30,11 @@ class Benchmark:
 
     Attributes:
         name: What `--data` takes.
-        title: What people call it.
+        title: Its usual name.
         source: For :func:`~ragr1_lite.data.questions.read_questions`.
         questions: How many it has.
         published: Exact match by mode.
-        remark: What to know when figures are held against these.
+        remark: What to know when figures are compared with these.
     """
 
     name: str
@@ -61,56 +61,30 @@ class Benchmark:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "source": self.source,
-            "questions": self.questions,
-            "published": {_ROWS[mode]: em for mode, em in self.published.items()},
-            "by": PUBLISHED,
-            "setting": SETTING,
-            "remark": self.remark,
-        }
+        """All of it, the published figures by the paper's names."""
+        published = {_ROWS[mode]: em for mode, em in self.published.items()}
+        remark = {"remark": self.remark}
+        return {**asdict(self), "published": published, "by": PUBLISHED, "setting": SETTING} | remark
 
 
-def _benchmark(name: str, title: str, place: str, questions: int, em: str, remark: str) -> Benchmark:
-    modes: tuple[Mode, ...] = ("direct", "rag", "single", "multi")
-    published = dict(zip(modes, map(float, em.split()), strict=True))
-    return Benchmark(name, title, f"{COLLECTION}:{place}", questions, published, remark)
-
-
+_OWN_PARAGRAPHS = "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier."
+_EACH = (
+    ("nq", "Natural Questions", "nq:test", 3_610, ".132 .328 .429 .423",
+     "One hop: a single query is enough, and published figures with parallel ones are no better."),
+    ("popqa", "PopQA", "popqa:test", 14_267, ".148 .353 .477 .479",
+     "One hop, about rarely asked things: the corpus must have a page of each."),
+    ("triviaqa", "TriviaQA", "triviaqa:test", 11_313, ".360 .476 .599 .608",
+     "One hop with many aliases; much of it a model knows by heart."),
+    ("hotpotqa", "HotpotQA", "hotpotqa:dev", 7_405, ".183 .284 .474 .495", _OWN_PARAGRAPHS),
+    ("2wiki", "2WikiMultiHopQA", "2wikimultihopqa:dev", 12_576, ".236 .253 .481 .556", _OWN_PARAGRAPHS),
+    ("musique", "MuSiQue", "musique:dev", 2_417, ".031 .048 .181 .192", _OWN_PARAGRAPHS),
+    ("bamboogle", "Bamboogle", "bamboogle:test", 125, ".080 .152 .432 .432",
+     "125 questions: one figure's interval is about .17 wide."),
+)  # fmt: skip
 BENCHMARKS: Mapping[str, Benchmark] = {
-    one.name: one
-    for one in (
-        _benchmark(
-            *("nq", "Natural Questions", "nq:test", 3_610, ".132 .328 .429 .423"),
-            "One hop: a single query is enough, and published figures with parallel ones are no better.",
-        ),
-        _benchmark(
-            *("popqa", "PopQA", "popqa:test", 14_267, ".148 .353 .477 .479"),
-            "One hop, about rarely asked things: the corpus must have a page of each.",
-        ),
-        _benchmark(
-            *("triviaqa", "TriviaQA", "triviaqa:test", 11_313, ".360 .476 .599 .608"),
-            "One hop with many aliases; much of it a model knows by heart.",
-        ),
-        _benchmark(
-            *("hotpotqa", "HotpotQA", "hotpotqa:dev", 7_405, ".183 .284 .474 .495"),
-            "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier.",
-        ),
-        _benchmark(
-            *("2wiki", "2WikiMultiHopQA", "2wikimultihopqa:dev", 12_576, ".236 .253 .481 .556"),
-            "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier.",
-        ),
-        _benchmark(
-            *("musique", "MuSiQue", "musique:dev", 2_417, ".031 .048 .181 .192"),
-            "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier.",
-        ),
-        _benchmark(
-            *("bamboogle", "Bamboogle", "bamboogle:test", 125, ".080 .152 .432 .432"),
-            "125 questions: one figure's interval is about .17 wide.",
-        ),
+    name: Benchmark(
+        name, title, f"{COLLECTION}:{place}", count, dict(zip(_ROWS, map(float, em.split()), strict=True)), remark
     )
+    for name, title, place, count, em, remark in _EACH
 }
 """By name."""

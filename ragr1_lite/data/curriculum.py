@@ -1,4 +1,4 @@
-"""Which questions a training meets, how often and in which order, by how hard they are."""
+"""Which questions a training draws, how often and in which order, by how hard they are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def schedule(examples: Sequence[Example], needed: int, seed: int, data: DataConf
 
     An epoch has as many draws as there are questions: each question once, or by ``data.weights`` as often as its weight
     says, rounded up or down by chance. By ``data.order`` all the draws are then sorted, equals staying as they were
-    drawn. The whole training is laid out beforehand, from nothing but the arguments: a resumed run finds the same.
+    drawn. The schedule follows from the arguments alone: a resumed run finds the same.
 
     Raises:
         DataError: There is no question, or a pass rate or number of hops that is needed is not known.
@@ -35,7 +35,7 @@ def schedule(examples: Sequence[Example], needed: int, seed: int, data: DataConf
 
 
 def weights_of(examples: Sequence[Example], data: DataConfig) -> list[float] | None:
-    """How often each question is to be met, against the others; ``None`` where all are met alike.
+    """How often each question is drawn, relative to the others; ``None`` where all are drawn alike.
 
     Raises:
         DataError: A pass rate or number of hops that is needed is not known.
@@ -44,17 +44,12 @@ def weights_of(examples: Sequence[Example], data: DataConfig) -> list[float] | N
         return None
     needed_by = f"data.weights={data.weights}"
     if data.weights == "hops":
-        return hops(examples, needed_by)
-    rates = (min(max(rate, SUREST), 1 - SUREST) for rate in pass_rates(examples, needed_by))
+        return _hops(examples, needed_by)
+    rates = (min(max(rate, SUREST), 1 - SUREST) for rate in _pass_rates(examples, needed_by))
     return [rate * (1 - rate) for rate in rates]
 
 
-def pass_rates(examples: Sequence[Example], needed_by: str) -> list[float]:
-    """Every question's pass rate.
-
-    Raises:
-        DataError: One is not known.
-    """
+def _pass_rates(examples: Sequence[Example], needed_by: str) -> list[float]:
     rates = [example.pass_rate for example in examples if example.pass_rate is not None]
     if len(rates) < len(examples):
         raise DataError(
@@ -64,17 +59,12 @@ def pass_rates(examples: Sequence[Example], needed_by: str) -> list[float]:
     return rates
 
 
-def hops(examples: Sequence[Example], needed_by: str) -> list[float]:
-    """Every question's number of hops.
-
-    Raises:
-        DataError: One is not known.
-    """
+def _hops(examples: Sequence[Example], needed_by: str) -> list[float]:
     known = [float(example.hops) for example in examples if example.hops > 0]
     if len(known) < len(examples):
+        unknown = f"{len(examples) - len(known)} of {len(examples)}"
         raise DataError(
-            f"{len(examples) - len(known)} of {len(examples)} questions do not say their `hops`, "
-            f"which {needed_by} needs",
+            f"{unknown} questions do not say their `hops`, which {needed_by} needs",
             "Add them to the lines, or train on what `ragr1-lite data select` wrote from a set that knows them.",
         )
     return known
@@ -96,6 +86,6 @@ def _epoch(weights: Sequence[float] | None, count: int, chance: random.Random) -
 def _sorted(drawn: list[int], examples: Sequence[Example], order: Order) -> list[int]:
     if order == "random":
         return drawn
-    values: Callable[[Sequence[Example], str], list[float]] = hops if order == "few-hops-first" else pass_rates
+    values: Callable[[Sequence[Example], str], list[float]] = _hops if order == "few-hops-first" else _pass_rates
     known = values(examples, f"data.order={order}")
     return sorted(drawn, key=lambda number: known[number], reverse=order == "easy-first")

@@ -1,4 +1,4 @@
-"""Gold trajectories: plans replayed through the same rollout that models go through, with real retrieval results."""
+"""Gold trajectories: plans replayed through the rollout that models go through, with real retrieval results."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from ragr1_lite.core.types import Completion, Example, SampleRequest, Searcher, 
 
 
 class PlanSampler:
-    """A :class:`~ragr1_lite.core.types.Sampler` that says what its plans say, an end token after each answer.
-
-    Args:
-        tokenizer: Encodes the plans' text.
-        plans: One per rollout, in the rollouts' order.
-    """
+    """A sampler that writes what its plans say, one plan per rollout, with an end token after each answer."""
 
     def __init__(self, tokenizer: Tokenizer, plans: Sequence[GoldPlan]) -> None:
         self.tokenizer = tokenizer
@@ -34,9 +29,9 @@ class PlanSampler:
         report: Callable[[object], None],
     ) -> list[Completion]:
         """The next turn of each row's plan."""
-        return [self._say(request.row) for request in requests]
+        return [self._next(request.row) for request in requests]
 
-    def _say(self, row: int) -> Completion:
+    def _next(self, row: int) -> Completion:
         plan, turn = self._plans[row], self._turn[row]
         self._turn[row] += 1
         if turn < len(plan.steps):
@@ -48,7 +43,7 @@ class PlanSampler:
 
 
 class ByteTokenizer:
-    """A :class:`~ragr1_lite.core.types.Tokenizer` of UTF-8 bytes, for trajectories that are wanted as text only."""
+    """A tokenizer of UTF-8 bytes, for trajectories that are wanted as text only."""
 
     eos_ids = (256,)
 
@@ -75,14 +70,11 @@ def gold_trajectories(
     limits: Limits,
     report: Report = ignore,
 ) -> list[Trajectory]:
-    """Composes one trajectory per example and its plan.
+    """The trajectories of the examples and their plans that end in their answer, in order.
 
     Left out are those that break off (no room), those of which a search was not understood as planned, such as three
     queries where the protocol allows two, and those whose evidence the token budget cut away: their answer would rest
     on documents that the model never sees.
-
-    Returns:
-        The trajectories that end in their answer, in the examples' order.
     """
     sampler = PlanSampler(tokenizer, plans)
     trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits, report=report)

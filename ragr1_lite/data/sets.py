@@ -28,12 +28,12 @@ def load_examples(
     mix: Mapping[str, float] | None = None,
     report: Report = ignore,
 ) -> list[Example]:
-    """Questions of the embedded world's split, or of a question set (which has no splits).
+    """Questions of the embedded world or of a question set, at most ``limit``, drawn by ``seed``.
 
     Args:
         data: ``world``, a benchmark's name, a file or ``hub:OWNER/NAME``.
         split: ``train``, ``dev`` or ``test``; of the world only.
-        limit: At most this many, drawn by ``seed``.
+        limit: ``None`` for all.
         seed: Of the draw.
         kinds: Only questions of these kinds.
         mix: Weights by kind; of the world only.
@@ -52,30 +52,27 @@ def load_examples(
 def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report = ignore) -> list[Trajectory]:
     """The gold trajectories an SFT recipe names, encoded for its model.
 
-    Those of the world are composed from its plans with real retrieval results; those of a file are replayed with the
-    passages recorded in it.
+    The world's are composed from its plans with real retrieval results, a file's replayed with its passages.
     """
     protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
     if recipe.data.train != WORLD:
         records = read_records(Path(recipe.data.train), limit=recipe.data.limit, report=report)
         kept = [one for record in records for one in replay(record, tokenizer, protocol, limits)]
-        return _say_left_out(kept, len(records), report)
-    from ragr1_lite.world import questions
+        planned = len(records)
+    else:
+        from ragr1_lite.world import questions
 
-    needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
-    drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
-    kept = gold_trajectories(
-        [question.example for question in drawn],
-        [question.plan(recipe.rollout.mode) for question in drawn],
-        tokenizer,
-        open_searcher(recipe.retrieval.index, report),
-        protocol=protocol,
-        limits=limits,
-    )
-    return _say_left_out(kept, len(drawn), report)
-
-
-def _say_left_out(kept: list[Trajectory], planned: int, report: Report) -> list[Trajectory]:
+        needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
+        drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
+        kept = gold_trajectories(
+            [question.example for question in drawn],
+            [question.plan(recipe.rollout.mode) for question in drawn],
+            tokenizer,
+            open_searcher(recipe.retrieval.index, report),
+            protocol=protocol,
+            limits=limits,
+        )
+        planned = len(drawn)
     if len(kept) < planned:
         why = "they need more queries, rounds or room than the recipe's `rollout` allows"
         report(Notice(f"{planned - len(kept)} of {planned} trajectories are left out: {why}.", "warning"))

@@ -1,6 +1,6 @@
 """A trajectory's targets: the paper's four categories, counted and balanced, and as samples for other trainers.
 
-The paper cuts a trajectory wherever the model has to speak: one sample per turn, with everything before it as its
+The paper cuts a trajectory wherever the model has to write: one sample per turn, with everything before it as its
 prefix. The samples of a trajectory share their prefix, so ``training.sft`` trains it as one sequence whose loss
 mask picks the same targets; what is cut here is counted, and written for trainers that have no such mask.
 """
@@ -72,7 +72,7 @@ class Sample:
 
     @property
     def turn(self) -> int:
-        """Which thing the model says this is, from 1."""
+        """Which of the model's turns this is, from 1."""
         return sum(1 for segment in self.segments if segment.source == "model")
 
 
@@ -171,7 +171,10 @@ def segment(
     from ragr1_lite.models.tokenizer import ChatTokenizer
 
     if out is not None and out.exists():
-        _check_replaceable(out, path, overwrite)
+        if not overwrite:
+            raise DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
+        if path.exists() and out.samefile(path):
+            raise DataError(f"{out} is the trajectory file itself", "Choose another --out.")
     records = read_records(path, report=report)
     tokenizer, protocol = ChatTokenizer.load(find_folder(model, report)), Protocol(mode, max_queries)
     trajectories = replayed(records, tokenizer, protocol, report)
@@ -187,15 +190,8 @@ def segment(
     return result
 
 
-def _check_replaceable(out: Path, path: Path, overwrite: bool) -> None:
-    if not overwrite:
-        raise DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
-    if path.exists() and out.samefile(path):
-        raise DataError(f"{out} is the trajectory file itself", "Choose another --out.")
-
-
 def replayed(records: Sequence[Record], tokenizer: Tokenizer, protocol: Protocol, report: Report) -> list[Trajectory]:
-    """The records' trajectories, encoded, their documents cut to the paper's budgets; what cannot be replayed is told.
+    """The records' trajectories, encoded, their documents cut to the paper's budgets; reports how many do not fit.
 
     Raises:
         DataError: None fits.
@@ -219,13 +215,10 @@ def replayed(records: Sequence[Record], tokenizer: Tokenizer, protocol: Protocol
 def _rows(
     kept: Sequence[Sample], tokenizer: ChatTokenizer, protocol: Protocol, form: Form, report: Report
 ) -> list[dict[str, Any]]:
-    """The samples' rows, without those whose text would become a control token in another trainer's hands."""
+    """The samples' rows, without those whose text another trainer would read as a control token."""
     control = tokenizer.hf.all_special_tokens
-    safe = [
-        sample
-        for sample in kept
-        if not any(token in text for text in _texts(sample, tokenizer, protocol) for token in control)
-    ]
+    texts = ("\n".join(_texts(sample, tokenizer, protocol)) for sample in kept)
+    safe = [sample for sample, text in zip(kept, texts, strict=True) if not any(token in text for token in control)]
     if len(safe) < len(kept):
         why = f"control tokens of the model, such as {control[0]}, stand in their text"
         report(Notice(f"{len(kept) - len(safe)} of {len(kept)} samples are not written: {why}.", "warning"))
@@ -244,7 +237,7 @@ def to_row(sample: Sample, tokenizer: ChatTokenizer, protocol: Protocol, form: F
             ``weight`` is 1 on the target and 0 on earlier turns; TRL reads ``prompt`` and ``completion`` in its place
             and trains the completion alone. ``sharegpt``: ``conversations`` of human, gpt and observation, as
             LLaMA-Factory wants them to alternate. ``text``: ``prompt`` and ``completion`` as strings, chat template and
-            end token in them: what this package's models see and say. TRL adds an end token to searches, too.
+            end token in them: what this package's models read and write. TRL adds an end token to searches, too.
     """
     row: dict[str, Any] = {"id": sample.trajectory.example.id, "turn": sample.turn, "category": sample.category}
     if form == "text":
@@ -257,8 +250,8 @@ def to_row(sample: Sample, tokenizer: ChatTokenizer, protocol: Protocol, form: F
     sources = [segment.source for segment in sample.segments]
     if form == "sharegpt":
         speakers = {"prompt": "human", "model": "gpt", "env": "observation"}
-        said = [{"from": speakers[source], "value": text} for source, text in zip(sources, texts, strict=True)]
-        return {"conversations": said} | row
+        turns = [{"from": speakers[source], "value": text} for source, text in zip(sources, texts, strict=True)]
+        return {"conversations": turns} | row
     roles = ("assistant" if source == "model" else "user" for source in sources)
     plain = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
     weighed = [one | ({"weight": 0} if one["role"] == "assistant" else {}) for one in plain[:-1]]
@@ -266,6 +259,6 @@ def to_row(sample: Sample, tokenizer: ChatTokenizer, protocol: Protocol, form: F
 
 
 def _texts(sample: Sample, tokenizer: Tokenizer, protocol: Protocol) -> list[str]:
-    """What the user, the model and the environment say, one text a segment, without chat template and end token."""
+    """The text of each segment, without chat template and end token."""
     prompt = protocol.render_prompt(sample.trajectory.example.question)
     return [prompt, *(tokenizer.decode(segment.token_ids).strip() for segment in sample.segments[1:])]

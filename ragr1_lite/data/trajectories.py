@@ -29,7 +29,7 @@ class Record:
 
     Attributes:
         example: The question.
-        plan: What the model said, as a plan that can be replayed.
+        plan: What the model wrote, as a plan that can be replayed.
         passages: What each search of the plan found, one tuple per query.
     """
 
@@ -49,7 +49,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def to_record(trajectory: Trajectory) -> dict[str, Any]:
-    """A trajectory as text: the question, each turn's thought, queries and passages, the answer, why it ended."""
+    """A trajectory as a row of a trajectory file."""
     return {
         **_fields(trajectory.example),
         "answer": trajectory.answer,
@@ -81,7 +81,7 @@ def no_record(example: Example) -> dict[str, Any]:
 
 
 def _fields(example: Example) -> dict[str, Any]:
-    """What a record says about its question; hops, pass rate and gold titles only where they are known."""
+    """The question's keys of a record; hops, pass rate and gold titles only where they are known."""
     fields = asdict(example) | {"answers": list(example.answers)}
     fields["gold_titles"] = list(fields.pop("titles"))
     unknown: dict[str, Any] = {"hops": 0, "pass_rate": None, "gold_titles": []}
@@ -89,7 +89,7 @@ def _fields(example: Example) -> dict[str, Any]:
 
 
 def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Record]:
-    """Reads the answered trajectories of a file, at most ``limit``; the others taught nothing.
+    """Reads the answered trajectories of a file, at most ``limit``; the others teach nothing.
 
     Raises:
         DataError: The file is missing, of another form, or has no answered trajectory.
@@ -101,11 +101,7 @@ def read_records(path: Path, *, limit: int | None = None, report: Report = ignor
 
 
 def _parse_record(row: dict[str, Any], number: int) -> Record | None:
-    """The record of a row; none where it has no answer.
-
-    Raises:
-        BadLine: Something in it is missing or not of its kind.
-    """
+    """The record of a row; none where it has no answer."""
     example, turns = parse_turns(row, number)
     *searches, last = turns or (Turn("invalid"),)
     if last.answer is None or any(turn.kind != "search" for turn in searches):
@@ -119,12 +115,7 @@ def _parse_record(row: dict[str, Any], number: int) -> Record | None:
 def parse_turns(row: dict[str, Any], number: int) -> tuple[Example, tuple[Turn, ...]]:
     """The question of a row and its turns, whether or not they lead to an answer.
 
-    Args:
-        row: A line of a trajectory file.
-        number: The question's id where the row has none.
-
-    Raises:
-        BadLine: Something in it is missing or not of its kind.
+    ``number`` is the question's id where the row has none. Raises BadLine where a key is missing or not of its kind.
     """
     turns = _each(row, "turns", dict)
     answer = None if row.get("answer") is None else _text(row, "answer")
@@ -192,11 +183,7 @@ _MISSING: Any = object()
 
 
 def _get(row: Mapping[str, Any], key: str, kind: Any, default: Any = _MISSING) -> Any:
-    """The value of a key, or the default where it is missing or null.
-
-    Raises:
-        BadLine: It is not of its kind.
-    """
+    """The value of a key, or the default where it is missing or null."""
     value = row.get(key)
     if value is None and default is not _MISSING:
         return default

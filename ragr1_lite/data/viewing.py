@@ -1,4 +1,4 @@
-"""Trajectory files as people look into them: every line, the wrong and broken-off ones too, with what is trained."""
+"""Trajectory files to look into: every line, the wrong and broken-off ones too, with what is trained."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ class Viewed:
         return exact_match(self.trajectory.answer, self.trajectory.example.answers) == 1.0
 
     @property
-    def spoken(self) -> int:
-        """Where the turns begin that the model itself said: after the retrieval of ``rag`` mode, if it was one."""
+    def first_written(self) -> int:
+        """The number of the first turn that the model itself wrote: 1 after the retrieval of ``rag`` mode, else 0."""
         return len(self.trajectory.turns) - sum(1 for one in self.trajectory.segments if one.source == "model")
 
     @property
     def categories(self) -> list[int | None]:
         """The paper's category of each turn; none where the turn is not the model's, or not understood."""
         turns = self.trajectory.turns
-        labels = [None] * self.spoken + categories(self.trajectory)
+        labels = [None] * self.first_written + categories(self.trajectory)
         return [None if turn.kind == "invalid" else label for turn, label in zip(turns, labels, strict=True)]
 
     def to_json(self, *, tokens: bool = False) -> dict[str, Any]:
-        """The line and what is said about it: ``right``, ``categories`` and, if asked for, ``segments``' tokens."""
-        told: dict[str, Any] = {"right": self.right, "categories": self.categories}
+        """The line with ``right``, ``categories`` and, on demand, ``segments``, each with its number of tokens."""
+        added: dict[str, Any] = {"right": self.right, "categories": self.categories}
         if tokens:
             counted = self.trajectory.segments
-            told["segments"] = [{"source": one.source, "tokens": len(one.token_ids)} for one in counted]
-        return self.row | told
+            added["segments"] = [{"source": one.source, "tokens": len(one.token_ids)} for one in counted]
+        return self.row | added
 
 
 def view(
@@ -100,11 +100,6 @@ def _tokenizer(model: str | None, report: Report) -> Tokenizer:
 
 
 def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) -> Viewed:
-    """A row, understood.
-
-    Raises:
-        BadLine: It is no trajectory.
-    """
     example, turns = parse_turns(row, number)
     given = turns[:1] if turns and turns[0].queries == (example.question,) and not turns[0].think else ()
     protocol = Protocol(("cot-rag" if turns[-1].think else "rag") if given else mode)
@@ -120,14 +115,14 @@ def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) ->
 
 
 def _parts(
-    example: Example, given: Sequence[Turn], spoken: Sequence[Turn], protocol: Protocol
+    example: Example, given: Sequence[Turn], written: Sequence[Turn], protocol: Protocol
 ) -> Iterator[tuple[Source, str]]:
     """The text of each segment; of a turn that was not understood the file keeps the thought alone."""
     documents = _documents(given[0])[0] if given and given[0].passages else ""
     yield "prompt", protocol.render_prompt(example.question, documents)
-    for turn in spoken:
-        said = render_turn(turn.think, queries=turn.queries, answer=turn.answer)
-        yield "model", said.removesuffix("<search></search>")
+    for turn in written:
+        text = render_turn(turn.think, queries=turn.queries, answer=turn.answer)
+        yield "model", text.removesuffix("<search></search>")
         if turn.passages:
             yield "env", protocol.render_information(turn.queries, _documents(turn))
 

@@ -1,4 +1,7 @@
-"""What a row of a question set says, key by key, in every form a key has: lists, tables, lists within texts."""
+"""What a row of a question set says, key by key, in every form a key has: lists, tables, lists within texts.
+
+Each function raises :class:`~ragr1_lite.files.json_lines.BadLine` where a key is of a form it never has.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ from typing import Any
 
 from ragr1_lite.data.questions.question import Hop
 from ragr1_lite.files.json_lines import BadLine
-
-Row = dict[str, Any]
+from ragr1_lite.files.rows import Row
 
 _LONGEST_LIST = 2**16
 """Characters of a text that may be read as Python's list; JSON's may be longer."""
 _LIST = re.compile(r"\s*\[\s*['\"\d\]]")
 """How a spelled list begins; *[REC]* is a film."""
-_ASKED = re.compile(r"question\s*:", re.IGNORECASE)
+_QUESTION_LABEL = re.compile(r"question\s*:", re.IGNORECASE)
 _UNKNOWN = "<unk>"
 """What TriviaQA's test questions have for an answer."""
+_ODD_FORM = (AttributeError, KeyError, StopIteration, TypeError, ValueError)
 
 
 def flattened(row: Row) -> Row:
-    """The row with its keys in lower case, and what stands under ``metadata`` beside the rest."""
+    """The row with its keys in lower case, and what stands under ``metadata`` next to the rest."""
     row = _lowered(row)
     if isinstance(row.get("metadata"), dict):
         row = _lowered(row.pop("metadata")) | row
@@ -37,8 +40,6 @@ def flattened(row: Row) -> Row:
 
 def value_of(row: Row, key: str) -> Any:
     """What stands under a key, which may be a path such as ``answer.value``; ``None`` where nothing does."""
-    if "." not in key:
-        return row.get(key)
     value: Any = row
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -46,24 +47,16 @@ def value_of(row: Row, key: str) -> Any:
 
 
 def question_of(row: Row) -> str | None:
-    """The question, or the one that a prompt ends with, as Search-R1's do; ``None`` where there is none.
-
-    Raises:
-        BadLine: It has half of a surrogate pair.
-    """
+    """The question, or the one that a prompt ends with, as Search-R1's do; ``None`` where there is none."""
     question = row.get("question")
     if question is None and (prompt := _last_message(row.get("prompt"))):
-        *before, last = _ASKED.split(prompt)
+        *before, last = _QUESTION_LABEL.split(prompt)
         question = last.partition("<|im_end|>")[0].strip().partition("\n")[0] if before else None
-    return (_whole(question).strip() or None) if isinstance(question, str) else None
+    return (_plain(question) or None) if isinstance(question, str) else None
 
 
 def texts_of(value: Any, key: str) -> list[str]:
-    """The texts of a list, of one text, or of a text that spells a list; blank ones are left out.
-
-    Raises:
-        BadLine: It is something else, or a list of something else.
-    """
+    """The texts of a list, of one text, or of a text that spells a list; blank ones are left out."""
     if value is None:
         return []
     if isinstance(value, str):
@@ -72,26 +65,18 @@ def texts_of(value: Any, key: str) -> list[str]:
     for one in value if isinstance(value, list) else [value]:
         if not isinstance(one, str) or one is value:
             raise BadLine(f"has `{key}` that are no texts but {_kind(one)}")
-    return [text for one in value if (text := _whole(one).strip()) and text != _UNKNOWN]
+    return [text for one in value if (text := _plain(one)) and text != _UNKNOWN]
 
 
 def label_of(row: Row, keys: Sequence[str]) -> str | None:
-    """What stands under the first key that has text or a whole number, as text; ``None`` where none has.
-
-    Raises:
-        BadLine: It has half of a surrogate pair.
-    """
+    """What stands under the first key that has text or a whole number, as text; ``None`` where none has."""
     labels = (row.get(key) for key in keys)
     found = (str(one) for one in labels if isinstance(one, str | int) and not isinstance(one, bool))
-    return next((label for one in found if (label := _whole(one).strip())), None)
+    return next((label for one in found if (label := _plain(one))), None)
 
 
 def count_of(row: Row) -> int:
-    """The row's ``hops``; 0 where it says none.
-
-    Raises:
-        BadLine: It is no whole number.
-    """
+    """The row's ``hops``; 0 where it says none."""
     value = row.get("hops") or 0
     if isinstance(value, str) and len(value) < 4 and value.isdecimal():
         value = int(value)
@@ -101,11 +86,7 @@ def count_of(row: Row) -> int:
 
 
 def share_of(row: Row) -> float | None:
-    """The row's ``pass_rate``.
-
-    Raises:
-        BadLine: It is no number from 0 to 1.
-    """
+    """The row's ``pass_rate``, from 0 to 1."""
     value = row.get("pass_rate")
     if value is None:
         return None
@@ -115,57 +96,42 @@ def share_of(row: Row) -> float | None:
 
 
 def hops_of(row: Row) -> tuple[Hop, ...]:
-    """The steps of MuSiQue's ``question_decomposition``; a step's title may stand in the paragraph that it points to.
-
-    Raises:
-        BadLine: They are of another form.
-    """
+    """The steps of MuSiQue's ``question_decomposition``; a step's title may stand in the paragraph it points to."""
     steps = _opened(row, "question_decomposition")
     paragraphs = _opened(row, "paragraphs") if steps else ()
     try:
         titles = {one.get("idx", number): one["title"] for number, one in enumerate(paragraphs)}
-        return tuple(
-            Hop(_whole(step["question"]).strip(), _whole(step["answer"]).strip(), _title(step, titles))
-            for step in steps
-        )
-    except (AttributeError, KeyError, TypeError):
+        return tuple(Hop(_plain(step["question"]), _plain(step["answer"]), _title(step, titles)) for step in steps)
+    except _ODD_FORM:
         raise BadLine("has a `question_decomposition` or `paragraphs` of an unknown form") from None
 
 
 def triples_of(row: Row) -> tuple[tuple[str, str, str], ...]:
-    """The subject, relation and object of each of 2WikiMultiHopQA's ``evidences``.
-
-    Raises:
-        BadLine: They are of another form.
-    """
+    """The subject, relation and object of each of 2WikiMultiHopQA's ``evidences``."""
     evidence = _opened(row, "evidences")
     try:
         found = _tuples(evidence, ("fact", "subject"), ("relation",), ("entity", "object"))
-        return tuple((_whole(s).strip(), _whole(r).strip(), _whole(o).strip()) for s, r, o in found)
-    except (AttributeError, StopIteration, TypeError, ValueError):
+        return tuple((_plain(s), _plain(r), _plain(o)) for s, r, o in found)
+    except _ODD_FORM:
         raise BadLine("has `evidences` of an unknown form") from None
 
 
 def titles_of(row: Row, hops: Sequence[Hop] = ()) -> tuple[str, ...]:
-    """The titles of the gold passages: ``gold_titles``, else of the ``supporting_facts``, else of the hops.
-
-    Raises:
-        BadLine: They are of another form.
-    """
+    """The titles of the gold passages: ``gold_titles``, else of the ``supporting_facts``, else of the hops."""
     if row.get("gold_titles") is not None:
         return tuple(dict.fromkeys(texts_of(row["gold_titles"], "gold_titles")))
     facts = _opened(row, "supporting_facts")
     try:
         found = [title for title, *_ in _tuples(facts, ("title",))] or [hop.title for hop in hops]
-        return tuple(dict.fromkeys(title for one in found if (title := _whole(one).strip())))
-    except (AttributeError, StopIteration, TypeError, ValueError):
+        return tuple(dict.fromkeys(title for one in found if (title := _plain(one))))
+    except _ODD_FORM:
         raise BadLine("has `supporting_facts` of an unknown form") from None
 
 
 def _title(step: Row, titles: dict[Any, str]) -> str:
     support = step.get("support_paragraph")
     title = support["title"] if isinstance(support, dict) else step.get("title")
-    return _whole(title or titles.get(step.get("paragraph_support_idx")) or "").strip()
+    return _plain(title or titles.get(step.get("paragraph_support_idx")) or "")
 
 
 def _opened(row: Row, key: str) -> Any:
@@ -180,12 +146,8 @@ def _tuples(value: Any, *names: tuple[str, ...]) -> list[list[Any]]:
     """Tuples that come as lists, as objects, or as an object of columns.
 
     Args:
-        value: The tuples.
+        value: The tuples; another form raises TypeError, StopIteration or ValueError.
         names: For each place in a tuple, what it may be called in an object.
-
-    Raises:
-        TypeError: They come as something else; a text would be taken for a list of its letters.
-        StopIteration, ValueError: A name is missing, or a column is shorter than another.
     """
 
     def under(one: dict[str, Any]) -> list[Any]:
@@ -197,11 +159,7 @@ def _tuples(value: Any, *names: tuple[str, ...]) -> list[list[Any]]:
 
 
 def _items(value: Any) -> list[Any]:
-    """A list, as it is.
-
-    Raises:
-        TypeError: It is anything else.
-    """
+    """A list; a text raises TypeError rather than be taken for a list of its letters."""
     value = _listed(value)
     if not isinstance(value, list | tuple):
         raise TypeError
@@ -209,11 +167,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def _spelled(text: str, key: str) -> Any:
-    """What a text spells in JSON or in Python, which is how tables hold lists.
-
-    Raises:
-        BadLine: It spells none.
-    """
+    """What a text spells in JSON or in Python, which is how tables hold lists."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -229,7 +183,7 @@ def _spelled(text: str, key: str) -> Any:
 
 
 def _lacks_commas(text: str) -> bool:
-    """Whether texts stand side by side, as NumPy prints them: Python would take them for one."""
+    """Whether texts stand next to each other, as NumPy prints them: Python would take them for one."""
     every = tokenize.generate_tokens(io.StringIO(text.strip()).readline)
     tokens = [token.type for token in every if token.type != tokenize.NL]
     return any(pair == (tokenize.STRING, tokenize.STRING) for pair in zip(tokens, tokens[1:], strict=False))
@@ -248,18 +202,13 @@ def _listed(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _whole(text: str) -> str:
-    """The text itself.
-
-    Raises:
-        BadLine: It has half of a surrogate pair, which no file can hold.
-        AttributeError: It is no text.
-    """
+def _plain(text: str) -> str:
+    """The text without spaces around it; raises AttributeError where it is no text."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise BadLine("has half of a surrogate pair") from None
-    return text
+    return text.strip()
 
 
 def _lowered(row: Row) -> Row:

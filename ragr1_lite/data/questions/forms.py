@@ -1,8 +1,7 @@
 """The forms in which question sets come: how each is recognised, and under which keys its rows keep what.
 
 A row is recognised by its own keys, so that a file may mix sets; the first of :data:`FORMS` that fits is its form.
-Gold titles, decompositions and evidence are read wherever a row has them, whatever its form
-(:mod:`~ragr1_lite.data.questions.fields`).
+Gold titles, decompositions and evidence are read wherever a row has them, whatever its form.
 """
 
 from __future__ import annotations
@@ -13,21 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragr1_lite.core.types import Example
-from ragr1_lite.data.questions.fields import (
-    Row,
-    count_of,
-    flattened,
-    hops_of,
-    label_of,
-    question_of,
-    share_of,
-    texts_of,
-    titles_of,
-    triples_of,
-    value_of,
-)
+from ragr1_lite.data.questions import fields
 from ragr1_lite.data.questions.question import Question
 from ragr1_lite.files.json_lines import BadLine
+from ragr1_lite.files.rows import Row
 
 TARGET = "reward_model.ground_truth.target"
 ANSWERS = ("answers", "golden_answers", "answer", TARGET)
@@ -41,12 +29,12 @@ class Form:
     """How a set's rows look. A key may name what stands within another: ``answer.value``.
 
     Attributes:
-        name: What people call it.
+        name: The set's usual name.
         fits: Recognises a row.
         answers: The first of these keys that a row has holds its answers, the canonical one first.
         aliases: These hold more of them.
         kinds: The first of these that a row has is the question's kind.
-        hops: Facts that an answer rests on, where the rows do not tell.
+        hops: Facts that an answer rests on, where the rows do not say.
     """
 
     name: str
@@ -58,11 +46,11 @@ class Form:
 
 
 def _has(key: str) -> Callable[[Row], bool]:
-    return lambda row: value_of(row, key) is not None
+    return lambda row: fields.value_of(row, key) is not None
 
 
 def _is_hotpotqa(row: Row) -> bool:
-    """Whether it has supporting facts; where these were left out, its level and type tell."""
+    """Whether it has supporting facts; where these were left out, its level and type show."""
     if row.get("supporting_facts") is not None:
         return True
     return row.get("level") in ("easy", "medium", "hard") and row.get("type") in ("bridge", "comparison")
@@ -107,37 +95,33 @@ KEYS = (
 
 
 def parse_question(row: dict[str, Any], number: int) -> tuple[Form, Question]:
-    """The question of a row, and the row's form.
-
-    Args:
-        row: As it stands in the file.
-        number: The question's id where the row has none.
+    """The question of a row, and the row's form; ``number`` is the question's id where the row has none.
 
     Raises:
         BadLine: The row has no question or no answer, or a key is of a form it never has.
     """
-    row = flattened(row)
+    row = fields.flattened(row)
     if row.get("trajectory") is not None:
         raise BadLine("is a trajectory, not a question")
     form = next(form for form in FORMS if form.fits(row))
-    text, answers = question_of(row), _answers(row, form)
+    text, answers = fields.question_of(row), _answers(row, form)
     if text is None:
         lacking = "" if answers else f" and no `answers`, only {', '.join(f'`{key}`' for key in row) or 'nothing'}"
         raise BadLine(f"has no `question`{lacking}")
     if not answers:
         raise BadLine("has no `answers`")
-    id = label_of(row, IDS) or str(number)
+    id = fields.label_of(row, IDS) or str(number)
     musique = None if form is OWN else _MUSIQUE_ID.match(id)
-    kind = label_of(row, form.kinds) or (musique[1] if musique else "")
-    hops, triples = hops_of(row), triples_of(row)
-    titles = titles_of(row, () if form is OWN else hops)
+    kind = fields.label_of(row, form.kinds) or (musique[1] if musique else "")
+    hops, triples = fields.hops_of(row), fields.triples_of(row)
+    titles = fields.titles_of(row, () if form is OWN else hops)
     facts = 0 if form is OWN else len(hops) or len(triples) or len(titles) or form.hops
-    example = Example(id, text, answers, kind, count_of(row) or facts, share_of(row), titles)
+    example = Example(id, text, answers, kind, fields.count_of(row) or facts, fields.share_of(row), titles)
     return form, Question(example, hops, triples)
 
 
 def _answers(row: Row, form: Form) -> tuple[str, ...]:
     """The canonical answer and its aliases, each once."""
-    main = next((key for key in form.answers if value_of(row, key) is not None), None)
+    main = next((key for key in form.answers if fields.value_of(row, key) is not None), None)
     keys = (main, *form.aliases) if main else form.aliases
-    return tuple(dict.fromkeys(text for key in keys for text in texts_of(value_of(row, key), key)))
+    return tuple(dict.fromkeys(text for key in keys for text in fields.texts_of(fields.value_of(row, key), key)))

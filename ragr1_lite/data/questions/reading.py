@@ -41,7 +41,7 @@ class QuestionSet:
         questions: In order, each with an id of its own.
         forms: How many of them came in which form.
         bad: How many rows could not be used.
-        unanswerable: How many rows say of themselves that they have no answer, as MuSiQue's do; they are left out.
+        unanswerable: How many rows were left out because they say that they have no answer, as MuSiQue's do.
     """
 
     questions: list[Question]
@@ -58,19 +58,12 @@ def read_questions(
     kinds: Collection[str] | None = None,
     report: Report = ignore,
 ) -> list[Question]:
-    """Reads questions, or only those of some kinds; with ``limit`` a random draw of them.
+    """Reads questions, or only those of some kinds; with ``limit`` a random draw of at most so many, by ``seed``.
 
     A source is a file in any of :data:`~ragr1_lite.data.questions.forms.FORMS`: JSON lines, a JSON array, a table
     (``.tsv``, ``.csv``, ``.parquet``), plain or compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``); or a data set on the
     hub, ``hub:OWNER/NAME[:CONFIG][:SPLIT]``. Rows without an id are numbered; an id that was there before gets a
     number behind it, so that ids are unique over all sources.
-
-    Args:
-        sources: One or more.
-        limit: At most this many.
-        seed: Of the draw.
-        kinds: Only these.
-        report: Gets a notice of rows that were skipped.
 
     Raises:
         DataError: A source is missing, broken, of another form, has no question, or too many bad rows
@@ -100,7 +93,7 @@ def read_set(sources: Sequence[str | Path] | str | Path, *, report: Report = ign
 
 
 def _questions(source: Source, number: int, result: QuestionSet, bad: BadLines) -> Iterator[Question]:
-    """The questions of a source; what else there is to say of it is counted."""
+    """The questions of a source; the rest is counted."""
     for place, row in rows_of(source, QUESTIONS):
         bad.read += 1
         try:

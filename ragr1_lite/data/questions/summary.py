@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ragr1_lite.data.questions.question import Question
+from ragr1_lite.data.questions.question import Question, to_row
 from ragr1_lite.data.questions.reading import QuestionSet
-from ragr1_lite.data.questions.writing import to_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +40,9 @@ class Summary:
 
     @classmethod
     def of(cls, found: QuestionSet, *, samples: int = 3, seed: int = 0) -> Summary:
-        """Counts what was read, and draws samples.
-
-        Args:
-            found: The questions, at least one.
-            samples: How many to draw.
-            seed: Of the draw.
-        """
+        """Counts what was read, at least one question, and draws samples by the seed."""
         questions = found.questions
+        texts = {" ".join(one.example.question.casefold().split()) for one in questions}
         aliases = [len(one.example.answers) - 1 for one in questions]
         drawn = random.Random(seed).sample(range(len(questions)), min(samples, len(questions)))
         return cls(
@@ -63,7 +56,7 @@ class Summary:
                 "decompositions": sum(bool(one.hops) for one in questions),
                 "evidences": sum(bool(one.triples) for one in questions),
             },
-            duplicates=_repeated(" ".join(one.example.question.casefold().split()) for one in questions),
+            duplicates=len(questions) - len(texts),
             bad=found.bad,
             samples=tuple(questions[number] for number in sorted(drawn)),
         )
@@ -88,7 +81,7 @@ class Summary:
         }
 
     def rows(self) -> dict[str, Any]:
-        """What a person reads, name by name; without what there is none of."""
+        """The counts for a person to read, by name, without those that are 0 or say nothing."""
         mixed = len(self.forms) > 1
         rows: dict[str, Any] = {"form": self.forms if mixed else self.form, "questions": self.questions}
         if self.by_kind:
@@ -103,20 +96,15 @@ class Summary:
 
 
 def described(question: Question) -> dict[str, str]:
-    """A question as a person reads it, name by name."""
+    """A question for a person to read, by name, without what it does not say."""
     example = question.example
+    hops = f"{example.hops} hop{'s' * (example.hops > 1)}" if example.hops else ""
     rows = {
         "Question": example.question,
         "Answers": "; ".join(example.answers),
-        "Kind": ", ".join(
-            filter(None, (example.kind, f"{example.hops} hop{'s' * (example.hops > 1)}" if example.hops else ""))
-        ),
+        "Kind": ", ".join(filter(None, (example.kind, hops))),
         "Gold titles": "; ".join(example.titles),
         "Steps": "\n".join(f"{hop.question} → {hop.answer}" for hop in question.hops),
         "Evidence": "\n".join(" | ".join(triple) for triple in question.triples),
     }
     return {name: text for name, text in rows.items() if text}
-
-
-def _repeated(texts: Iterable[str]) -> int:
-    return sum(count - 1 for count in Counter(texts).values())
