@@ -1,4 +1,4 @@
-"""The searcher a name stands for."""
+"""Opens a searcher by the name of its index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def open_searcher(index: str, report: Report = ignore) -> Searcher:
     ==============================  ================================================================
     ``world``                       the embedded world, indexed in memory
     ``FOLDER``                      an index on disk
-    ``http://…``, ``https://…``     a server that speaks the ``/retrieve`` form
+    ``http://…``, ``https://…``     a server of the ``/retrieve`` form
     ``opensearch://HOST/INDEX``     an OpenSearch cluster; ``opensearch+https://`` with TLS
     ``web+PROVIDER://``             a web search: ``brave``, ``serper``, ``searxng://HOST``
     ==============================  ================================================================
@@ -29,7 +29,7 @@ def open_searcher(index: str, report: Report = ignore) -> Searcher:
 
     Raises:
         RetrievalIndexError: The folder is no index, or a broken one; the server does not answer.
-        ConfigError: The URL is of no kind known here, or something it needs is not installed or not set.
+        ConfigError: The URL is of an unknown kind or holds a password, or something it needs is missing.
     """
     if index == WORLD:
         return _world()
@@ -65,4 +65,4 @@ def _world() -> Searcher:
     from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
     from ragr1_lite.world import passages
 
-    return Bm25Searcher.from_passages(passages(), title_weight=1)  # they were written, and searched, so
+    return Bm25Searcher.from_passages(passages(), title_weight=1)  # as in training data and figures so far

@@ -9,8 +9,8 @@ def split_contents(contents: str, title: str | None = None) -> tuple[str, str]:
     r"""Takes ``contents`` apart into title and text.
 
     The title is the first line, in quotes (Search-R1's Wikipedia) or short enough for one; where there is one line, it
-    ends at three spaces (RAG-R1's). Without either, all is text. A ``title`` known from elsewhere is kept, and taken
-    off the text where it stands there.
+    ends at three spaces (RAG-R1's). Without either, all is text. A ``title`` known from elsewhere is kept, and removed
+    from the start of the text.
 
     Example:
         >>> split_contents('"Chad"\nA country.')

@@ -1,4 +1,4 @@
-"""Indexes are built in pieces, yet come out as bm25s would make them, or not at all."""
+"""Indexes are built in blocks, yet equal what bm25s would make, or are not there at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An index's files: bm25s' own and ours beside them, looked up where they lie, and never trusted."""
+"""An index's files: bm25s' own and ours, looked up on disk and never trusted."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ class TestForm:
     def test_older_or_no_version(self, index: Path, version: object) -> None:
         manifest = json.loads((index / "manifest.json").read_bytes()) | {"version": version, "package": "0.1"}
         (index / "manifest.json").write_text(json.dumps(manifest | {"sha256": store._own_sha256(manifest)}))
-        told = r"built by an older version of ragr1-lite \(0.1\)\. Build it again" if version == 1 else "manifest.json"
-        with pytest.raises(RetrievalIndexError, match=told):
+        says = r"built by an older version of ragr1-lite \(0.1\)\. Build it again" if version == 1 else "manifest.json"
+        with pytest.raises(RetrievalIndexError, match=says):
             verify_index(index)
 
 
@@ -146,7 +146,7 @@ class TestVocabulary:
         assert len(opened._found) <= 5
 
     def test_nothing_is_read_when_it_is_opened(self, tmp_path: Path) -> None:
-        """Even a vocabulary that is no JSON opens, as long as no such word is asked for."""
+        """Even a vocabulary that is no JSON opens, as long as no such word is looked up."""
         write_vocabulary(tmp_path, [f"w{number}" for number in range(100)])
         path = tmp_path / "vocab.index.json"
         path.write_bytes(path.read_bytes().replace(b": 42,", b": 4x,"))

@@ -287,6 +287,20 @@ class TestIndexing:
         assert index_passages(url, PASSAGES) == 25
         assert (len(fake.documents), len(pauses)) == (25, 1)
 
+    def test_a_cluster_that_never_keeps_up(self, cluster: Cluster, pauses: list[float]) -> None:
+        """What it has no time for is sent again, alone, and never counted as put in."""
+        fake = FakeCluster()
+        far, url = cluster(lambda request: busy(request) if request.path.endswith("_bulk") else fake(request))
+
+        def busy(request: Asked) -> Reply:
+            fake.refuse["3"] = (429, "rejected execution")
+            return fake(request)
+
+        with pytest.raises(RetrievalIndexError, match="does not answer .*429: the cluster cannot keep up"):
+            index_passages(url, PASSAGES, retries=2)
+        sizes = [len(request.lines) // 2 for request in far.asked if request.path.endswith("_bulk")]
+        assert (sizes, pauses) == ([25, 1, 1], [1, 2])
+
     def test_passages_that_are_refused(self, cluster: Cluster) -> None:
         fake, events = FakeCluster(), []
         fake.refuse = {"3": (400, "no\nway")}

@@ -126,7 +126,7 @@ class TestServer:
         assert ask(app, {"queries": ["q"] * 7, "topk": 3})[0] == 422
         assert ask(app, {"queries": ["q"] * 6, "topk": 3})[0] == 200
 
-    @pytest.mark.parametrize("fails", [RetrievalIndexError("It is broken", "Mend it."), MemoryError("no room")])
+    @pytest.mark.parametrize("fails", [RetrievalIndexError("It is broken", "Fix it."), MemoryError("no room")])
     def test_a_search_that_fails(self, fails: Exception) -> None:
         events: list[object] = []
         searcher = Scripted(CHAD, fails=fails)

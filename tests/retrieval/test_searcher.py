@@ -107,7 +107,7 @@ class TestSearch:
     def test_not_all_is_remembered(
         self, searcher: Bm25Searcher, calls: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What was asked for least lately is forgotten; each result is kept by text and by words."""
+        """The least recently used is dropped; each result is kept by text and by words."""
         monkeypatch.setattr(module, "REMEMBERED", 2)
         for query in ("chad", "niger", "tonga", "tonga", "island", "tonga", "niger"):
             searcher.search([query], 1)

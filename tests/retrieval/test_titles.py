@@ -1,4 +1,4 @@
-"""Titles are found in one string with their texts, whoever wrote it."""
+"""Titles are found in one string with their texts, in each of its forms."""
 
 from __future__ import annotations
 

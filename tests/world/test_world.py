@@ -170,7 +170,7 @@ def test_comparison_counts_digits_then_walks_them() -> None:
 
 
 @pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals.number)
-def test_a_sign_alone_tells_the_winner(rivals: Rivals) -> None:
+def test_a_sign_alone_decides_the_winner(rivals: Rivals) -> None:
     numbers = (1911, 1948) if rivals.rule.least else (1948, 1911)
     assert re.search(r"A B: .* (>|before): A\. A is", rivals.rule.explain(["Ada", "Bo"], numbers))
     assert re.search(r"A B: .* (<|after): B\. B is", rivals.rule.explain(["Ada", "Bo"], numbers[::-1]))

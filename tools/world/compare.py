@@ -1,9 +1,9 @@
 """Comparisons written step by step, so that a very small model can carry them out.
 
-The rivals get letters. First it is compared how many digits their numbers have, then their digits from the left. Both
+The rivals get letters. Their numbers of digits are compared first, then the digits from the left. Both
 digits of a pair are written before their sign, which has nothing else to be judged from; the sign at the first
-difference alone says which letter wins; and the letter is followed by its name as it was before. Asked for the name
-straight after the sign, a 135M model took either name; asked for the sign between the digits, it took either sign.
+difference alone says which letter wins; and the letter is followed by its name as it was before. Where the name
+came straight after the sign, a 135M model took either name; where the sign came between the digits, either sign.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Comparison:
         return f"{number:,} ({digits} digit{'s' * (digits > 1)})" if self.counted else str(number)
 
     def _walk(self, left: int, right: int) -> str:
-        """Lengths, then digits, up to the first that differs. Each sign means the same winner wherever it stands."""
+        """Lengths, then digits, up to the first that differs. A sign means the same winner at every digit."""
         less, more = ("before", "after") if self.least else ("<", ">")
         pairs = [(int(a), int(b)) for a, b in zip(str(left), str(right), strict=False)]
         if self.counted:

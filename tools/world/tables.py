@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from ragr1_lite.world.questions import Split, stable_hash
 
 FURTHER_BORDERS: Final = frozenset(("Canada", "Denmark", "United Kingdom"))
-"""Countries with land borders besides those in the table, through territories or islands overseas."""
+"""Countries with more land borders than those in the table, through territories or islands overseas."""
 T = TypeVar("T")
 
 
@@ -56,7 +56,7 @@ class Country:
 
     @property
     def spoken(self) -> str:
-        """The name as it stands inside a sentence: "the Gambia", "Chad"."""
+        """The name inside a sentence: "the Gambia", "Chad"."""
         return f"the {self.name}" if self.article else self.name
 
 
@@ -94,7 +94,7 @@ class Element:
 
     @property
     def spoken(self) -> str:
-        """The name as it stands inside a sentence."""
+        """The name inside a sentence."""
         return self.name
 
 
@@ -102,7 +102,7 @@ Entity = Country | Element
 
 
 def _rows(file: str) -> list[dict[str, Any]]:
-    """Rows of a table beside this module, lists as tuples."""
+    """Rows of a table in this folder, lists as tuples."""
     text = resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
     rows = (json.loads(line) for line in text.splitlines())
     return [{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()} for row in rows]

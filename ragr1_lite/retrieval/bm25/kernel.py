@@ -1,6 +1,6 @@
 """The best passages of a batch of queries, by compiled code that goes over bm25s' arrays block by block.
 
-The only importer of numba for searching; itself imported only where it is used, for numba takes a while to start.
+The only importer of numba for searching; imported inside functions, as numba takes half a second to start.
 
 For each query, passages are taken in blocks whose scores fit into the processor's nearest cache. Each word's postings
 of the block are added there, in the query's order, so that sums are bm25s' own, bit for bit. Chunks of scores are then
@@ -175,7 +175,7 @@ def _look_up(
 ) -> np.float32:  # fmt: skip
     """Returns a passage's whole score, summed in the query's order; or 0 as soon as it is surely not above ``floor``.
 
-    Passages are asked for by position. ``bound`` is what the words that are not left out add to it.
+    Passages come in the order of their positions. ``bound`` is what the words that are not left out add to it.
     """
     for step in range(len(order)):
         if step <= left and bound + rest[left - step] <= floor:

@@ -1,7 +1,7 @@
 """The files an index is made of: hashed as they are written, mapped into memory to be read.
 
 Arrays have one axis and NumPy's own format (``.npy``, version 1.0), so that NumPy and bm25s read them. Their header is
-made here and compared as a whole when they are opened: nothing that stands in a file is parsed or trusted.
+made here and compared as a whole when they are opened: nothing in a file is parsed or trusted.
 """
 
 from __future__ import annotations

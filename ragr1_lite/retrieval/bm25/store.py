@@ -63,7 +63,7 @@ class IndexInfo:
 
 
 class PassageFile:
-    """The passages of an index, read from its memory-mapped files when asked for.
+    """The passages of an index, read from its memory-mapped files on demand.
 
     Raises:
         RetrievalIndexError: The files do not fit each other.

@@ -176,7 +176,7 @@ class RemoteSearcher(ABC):
         """Answers all queries; equal ones are asked once, blank ones find nothing and are not asked.
 
         Raises:
-            RetrievalIndexError: The server is gone, refuses or answers nonsense, for any of the queries.
+            RetrievalIndexError: The server is gone or refuses, or its answer is of no known form.
         """
         distinct = [query for query in dict.fromkeys(queries) if query.strip()] if k > 0 else []
         step, found = self._most_queries(k), dict[str, tuple[Passage, ...]]()
@@ -277,5 +277,5 @@ def _reason(status: int, content: bytes | bytearray) -> str:
 
 
 def _seconds(header: str | None) -> float | None:
-    """The seconds of a Retry-After header; ``None`` for a date or nonsense."""
+    """The seconds of a Retry-After header; ``None`` for anything else."""
     return float(header) if header is not None and header.isdecimal() and len(header) < 6 else None

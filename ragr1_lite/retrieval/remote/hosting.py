@@ -1,4 +1,4 @@
-"""What every server of ours is run with: FastAPI and uvicorn, the extra ``serve``, on a socket that is listened at."""
+"""Runs a server: FastAPI and uvicorn, the extra ``serve``, on a listening socket."""
 
 from __future__ import annotations
 
@@ -30,11 +30,8 @@ class Refused(Exception):
 def need_extra(what: str) -> None:
     """Makes sure that FastAPI and uvicorn are there.
 
-    Args:
-        what: What needs them, as a sentence begins.
-
     Raises:
-        ConfigError: They are not.
+        ConfigError: They are not; the message begins with ``what``.
     """
     try:
         for package in ("fastapi", "uvicorn"):
@@ -46,7 +43,7 @@ def need_extra(what: str) -> None:
 
 
 async def read_body(request: Any, most: int) -> bytes:
-    """Reads a request's body. One that is too large is read to its end and dropped, so that its sender hears why.
+    """Reads a request's body. One that is too large is read to its end and dropped, so that its sender gets the reason.
 
     Raises:
         Refused: It is too large, or takes too long.
@@ -54,10 +51,10 @@ async def read_body(request: Any, most: int) -> bytes:
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(_PATIENCE):
-            async for piece in request.stream():
-                size += len(piece)
+            async for chunk in request.stream():
+                size += len(chunk)
                 if size <= most:
-                    body += piece
+                    body += chunk
     except TimeoutError:
         if size <= most:
             raise Refused(408, f"The request was not there after {_PATIENCE:g} seconds.") from None
@@ -68,7 +65,7 @@ async def read_body(request: Any, most: int) -> bytes:
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens at the address, closed afterwards. Who connects before it is served from waits.
+    """A socket that listens at the address, closed afterwards. Connections wait until a server takes them.
 
     Raises:
         ConfigError: The port is in use, or there is no such address.
@@ -92,15 +89,14 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
                 raise ConfigError(
                     f"Port {port} of {host} is in use", "Choose another one, or 0 for a free one."
                 ) from None
-            reason = error.strerror or error
             raise ConfigError(
-                f"{host}:{port} cannot be listened at ({reason})", "Choose another host or port."
+                f"{host}:{port} cannot be listened at ({error.strerror or error})", "Choose another host or port."
             ) from None
         yield listener
 
 
 def only_for_this_machine(app: Any, address: str) -> None:
-    """Refuses what was sent to another host's name: a web page could otherwise have its name point here, and read."""
+    """Refuses requests to another host's name: a web page could otherwise point its own name here, and read."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     names = [address, f"[{address}]", "localhost", "127.0.0.1"]
@@ -118,14 +114,10 @@ def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:
 
 @contextmanager
 def in_background(app: Any, what: str) -> Iterator[str]:
-    """Serves on a free port of this machine while the block runs, in a thread; the URL.
-
-    Args:
-        app: The application.
-        what: What needs it, as a sentence begins.
+    """Serves on a free port of this machine, in a thread, while the block runs; gives the URL.
 
     Raises:
-        ConfigError: The extra is not installed.
+        ConfigError: The extra is not installed; the message begins with ``what``.
     """
     need_extra(what)
     server = _server(app, 1)

@@ -201,7 +201,7 @@ class _Cluster(Server):
         """Puts passages into the index; yields for each why it was refused, or nothing.
 
         Raises:
-            RetrievalIndexError: The cluster is gone, refuses, cannot keep up or answers nonsense.
+            RetrievalIndexError: The cluster is gone, refuses, cannot keep up, or its answer is of no known form.
         """
         rows = ({"_id": whole(one.id), "title": whole(one.title), "text": whole(one.text)} for one in passages)
         results = _opensearchpy().helpers.streaming_bulk(
