@@ -196,7 +196,7 @@ class TestSearch:
         import ssl
 
         searcher = OpenSearchSearcher("opensearch+https://search.example.org/wiki")
-        connection = searcher._cluster.client.transport.get_connection()
+        connection = searcher._client.transport.get_connection()
         context = connection.pool.conn_kw["ssl_context"]
         assert (connection.host, connection.port) == ("https://search.example.org:443", 443)
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)

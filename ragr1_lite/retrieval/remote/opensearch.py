@@ -53,7 +53,7 @@ _MAPPING = {
 }
 
 
-class OpenSearchSearcher(RemoteSearcher):
+class OpenSearchSearcher(RemoteSearcher, Server):
     """Searches an index of an OpenSearch cluster by BM25, with one ``_msearch`` for a turn's queries.
 
     Title and text are searched as if they were one field; ``contents``, where documents have it, too.
@@ -68,84 +68,6 @@ class OpenSearchSearcher(RemoteSearcher):
     """
 
     def __init__(self, url: str, *, timeout: float = 60.0, retries: int = 5) -> None:
-        self._cluster = _Cluster(url, timeout, retries)
-        self._client, self.url = self._cluster.client, url
-
-    @classmethod
-    def open(cls, url: str, report: Report = ignore) -> OpenSearchSearcher:
-        """Connects and makes sure that the index is there.
-
-        Raises:
-            RetrievalIndexError: The cluster does not answer, refuses, or has no such index.
-        """
-        searcher = cls(url)
-        cluster = searcher._cluster
-        if not cluster.call(lambda client: client.indices.exists(index=cluster.index), retries=1):
-            raise cluster.missing()
-        if cluster.exposed:
-            report(Notice(f"{url} is plain HTTP: the password can be read on its way.", "warning"))
-        return searcher
-
-    def _most_queries(self, k: int) -> int:
-        return QUERIES
-
-    def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
-        cluster = self._cluster
-        body = [line for query in queries for line in ({}, _query(query, k))]
-        answer = cluster.call(lambda client: client.msearch(body=body, index=cluster.index))
-        responses = answer.get("responses") if isinstance(answer, dict) else None
-        if not isinstance(responses, list) or len(responses) != len(queries):
-            raise cluster.unusable("it has not one response for each query")
-        try:
-            return [tuple(_read_hits(cluster.checked(response), k)) for response in responses]
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise cluster.unusable(f"a response is not of its form ({one_line(str(problem))})") from None
-
-
-def index_passages(
-    url: str, passages: Iterable[Passage], *, overwrite: bool = False, retries: int = 5, report: Report = ignore
-) -> int:
-    """Makes an index in a cluster and puts passages into it by ``_bulk``.
-
-    Args:
-        url: Of the index to make; see the module.
-        passages: Read once, in order. One with the id of an earlier one takes its place.
-        overwrite: Whether an index of that name may be deleted first.
-        retries: How often a chunk, or what the cluster had no time for, is sent again.
-        report: Gets the phase.
-
-    Returns:
-        How many passages were put in.
-
-    Raises:
-        RetrievalIndexError: The index exists and may not be overwritten, or the cluster is gone or refuses.
-        DataError: The cluster refused more than a few passages.
-    """
-    cluster = _Cluster(url, 120.0, retries)
-    total, done, refused = len(passages) if isinstance(passages, Sized) else None, 0, list[str]()
-    try:
-        _make_index(cluster, overwrite)
-        with phase(report, "Indexing passages", total, "passages") as advance:
-            results = cluster.put(passages)
-            while chunk := list(islice(results, _BULK_PASSAGES)):
-                done += len(chunk)
-                refused += filter(None, chunk)
-                problem = f"The cluster refused {len(refused)} of {done} passages"
-                if len(refused) > _TOO_MANY_REFUSED:
-                    raise DataError(f"{problem}; the first: {refused[0]}", _FORM)
-                advance(done)
-            cluster.call(lambda client: client.indices.refresh(index=cluster.index))
-            if refused:
-                report(Notice(f"{problem}; the first: {refused[0]}", "warning"))
-    finally:
-        cluster.client.close()
-    return done - len(refused)
-
-
-class _Cluster(Server):
-    """A client and the index it is for."""
-
-    def __init__(self, url: str, timeout: float, retries: int) -> None:
         hint = "Check the URL, or start it; a cluster with TLS needs opensearch+https://."
         super().__init__(f"The cluster of {url}", hint, retries)
         parts = split_url(url)
@@ -155,8 +77,8 @@ class _Cluster(Server):
         self.url = url
         tls = parts.scheme.endswith("+https")
         user, password = (os.environ.get(f"OPENSEARCH_{name}") for name in ("USERNAME", "PASSWORD"))
-        self.exposed = bool(user) and not tls and not is_here(parts.hostname)
-        self.client = _opensearchpy().OpenSearch(
+        self._exposed = bool(user) and not tls and not is_here(parts.hostname)
+        self._client = _opensearchpy().OpenSearch(
             hosts=[{"host": parts.hostname, "port": parts.port or (443 if tls else 9200)}],
             http_auth=(user, password or "") if user else None,
             use_ssl=tls,
@@ -164,6 +86,42 @@ class _Cluster(Server):
             timeout=timeout,
             max_retries=0,
         )
+
+    @classmethod
+    def open(cls, url: str, report: Report = ignore) -> OpenSearchSearcher:
+        """Connects and makes sure that the index is there.
+
+        Raises:
+            RetrievalIndexError: The cluster does not answer, refuses, or has no such index.
+        """
+        searcher = cls(url)
+        if not searcher.exists():
+            raise searcher._missing()
+        if searcher._exposed:
+            report(Notice(f"{url} is plain HTTP: the password can be read on its way.", "warning"))
+        return searcher
+
+    def exists(self) -> bool:
+        """Whether the cluster has the index.
+
+        Raises:
+            RetrievalIndexError: The cluster does not answer, or refuses.
+        """
+        return bool(self.call(lambda client: client.indices.exists(index=self.index), retries=1))
+
+    def _most_queries(self, k: int) -> int:
+        return QUERIES
+
+    def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
+        body = [line for query in queries for line in ({}, _query(query, k))]
+        answer = self.call(lambda client: client.msearch(body=body, index=self.index))
+        responses = answer.get("responses") if isinstance(answer, dict) else None
+        if not isinstance(responses, list) or len(responses) != len(queries):
+            raise self.unusable("it has not one response for each query")
+        try:
+            return [tuple(_read_hits(self._checked(response), k)) for response in responses]
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise self.unusable(f"a response is not of its form ({one_line(str(problem))})") from None
 
     def call(self, request: Any, *, retries: int | None = None) -> Any:
         """Sends a request, again where that can help.
@@ -175,7 +133,7 @@ class _Cluster(Server):
 
         def once() -> Any:
             try:
-                return request(self.client)
+                return request(self._client)
             except errors.ConnectionError as error:
                 raise Temporary(one_line(str(error.info)) or "no connection") from None
             except errors.TransportError as error:
@@ -187,13 +145,13 @@ class _Cluster(Server):
 
         return self.retried(once, retries)
 
-    def checked(self, response: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _checked(self, response: Mapping[str, Any]) -> Mapping[str, Any]:
         """A response of ``_msearch`` that is not an error."""
         problem = response.get("error")
         if not problem:
             return response
         if isinstance(problem, dict) and problem.get("type") == "index_not_found_exception":
-            raise self.missing()
+            raise self._missing()
         reason = one_line(str(problem.get("reason") if isinstance(problem, dict) else problem))
         raise RetrievalIndexError(f"The index {self.url} cannot be searched ({reason})", "Fix it, or index it again.")
 
@@ -205,7 +163,7 @@ class _Cluster(Server):
         """
         rows = ({"_id": whole(one.id), "title": whole(one.title), "text": whole(one.text)} for one in passages)
         results = _opensearchpy().helpers.streaming_bulk(
-            SimpleNamespace(transport=self.client.transport, bulk=self._bulk),
+            SimpleNamespace(transport=self._client.transport, bulk=self._bulk),
             rows,
             chunk_size=_BULK_PASSAGES,
             max_chunk_bytes=_BULK_BYTES,
@@ -231,8 +189,7 @@ class _Cluster(Server):
             raise self.unusable(f"it is no answer to _bulk ({len(statuses)} results)")
         return answer
 
-    def missing(self) -> RetrievalIndexError:
-        """The error of an index that is not in the cluster."""
+    def _missing(self) -> RetrievalIndexError:
         return RetrievalIndexError(
             f"There is no index {self.index} in the cluster of {self.url}", "Check the name, or index passages first."
         )
@@ -243,7 +200,47 @@ class _Cluster(Server):
                 f"The cluster of {self.url} does not let us in (status {error.status_code})",
                 "Set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment.",
             )
-        return self.missing() if error.status_code == 404 else self.refused(_reason(error))
+        return self._missing() if error.status_code == 404 else self.refused(_reason(error))
+
+
+def index_passages(
+    url: str, passages: Iterable[Passage], *, overwrite: bool = False, retries: int = 5, report: Report = ignore
+) -> int:
+    """Makes an index in a cluster and puts passages into it by ``_bulk``.
+
+    Args:
+        url: Of the index to make; see the module.
+        passages: Read once, in order. One with the id of an earlier one takes its place.
+        overwrite: Whether an index of that name may be deleted first.
+        retries: How often a chunk, or what the cluster had no time for, is sent again.
+        report: Gets the phase.
+
+    Returns:
+        How many passages were put in.
+
+    Raises:
+        RetrievalIndexError: The index exists and may not be overwritten, or the cluster is gone or refuses.
+        DataError: The cluster refused more than a few passages.
+    """
+    cluster = OpenSearchSearcher(url, timeout=120.0, retries=retries)
+    total, done, refused = len(passages) if isinstance(passages, Sized) else None, 0, list[str]()
+    try:
+        _make_index(cluster, overwrite)
+        with phase(report, "Indexing passages", total, "passages") as advance:
+            results = cluster.put(passages)
+            while chunk := list(islice(results, _BULK_PASSAGES)):
+                done += len(chunk)
+                refused += filter(None, chunk)
+                problem = f"The cluster refused {len(refused)} of {done} passages"
+                if len(refused) > _TOO_MANY_REFUSED:
+                    raise DataError(f"{problem}; the first: {refused[0]}", _FORM)
+                advance(done)
+            cluster.call(lambda client: client.indices.refresh(index=cluster.index))
+            if refused:
+                report(Notice(f"{problem}; the first: {refused[0]}", "warning"))
+    finally:
+        cluster.close()
+    return done - len(refused)
 
 
 def _query(query: str, k: int) -> dict[str, Any]:
@@ -257,13 +254,12 @@ def _read_hits(response: Mapping[str, Any], k: int) -> Iterator[Passage]:
         yield read_document(hit["_source"], hit["_id"], hit["_score"])
 
 
-def _make_index(cluster: _Cluster, overwrite: bool) -> None:
-    exists = cluster.call(lambda client: client.indices.exists(index=cluster.index), retries=1)
-    if exists and not overwrite:
-        raise RetrievalIndexError(
-            f"The index {cluster.url} exists already", "Name another one, or ask for it to be overwritten."
-        )
-    if exists:
+def _make_index(cluster: OpenSearchSearcher, overwrite: bool) -> None:
+    if cluster.exists():
+        if not overwrite:
+            raise RetrievalIndexError(
+                f"The index {cluster.url} exists already", "Name another one, or ask for it to be overwritten."
+            )
         cluster.call(lambda client: client.indices.delete(index=cluster.index))
     cluster.call(lambda client: client.indices.create(index=cluster.index, body=_MAPPING))
 
