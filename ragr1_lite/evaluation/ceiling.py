@@ -18,11 +18,11 @@ from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.rewards import normalize, title_recall
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.questions import Question
-from ragr1_lite.evaluation.intervals import Interval, bootstrap, wilson
+from ragr1_lite.evaluation.intervals import bootstrap, wilson
 
 CLOSED = frozenset({"yes", "no"})
 _REFERENCE = re.compile(r"#\d+")
-WAYS = ("question", "gold_queries")
+WAYS = {"question": "the question", "gold_queries": "its gold queries"}
 """What is searched: the question itself, or the sub-queries that its set gives for it."""
 
 
@@ -51,24 +51,24 @@ class Ceiling:
     reaches: tuple[Reach, ...]
 
     def figures(self, kind: str | None = None) -> dict[str, Any]:
-        """Counts, and an :class:`Interval` per measure and way that the set allows.
+        """Counts, and what the set allows of each measure and way.
 
         Returns:
             ``questions``; ``yes_no``; ``answer`` (an answer is within the top k), ``titles`` (recall of gold titles)
-            and ``all_titles`` (share of questions with every gold title found), each ``{way: Interval}``.
+            and ``all_titles`` (share of questions with every gold title found), each ``{way: Interval.to_json()}``.
         """
         chosen = [reach for reach in self.reaches if kind is None or reach.kind == kind]
         figures: dict[str, Any] = {"questions": len(chosen), "yes_no": sum(reach.closed for reach in chosen)}
-        measures: dict[str, dict[str, Interval]] = {"answer": {}, "titles": {}, "all_titles": {}}
+        figures |= {"answer": {}, "titles": {}, "all_titles": {}}
         for way in WAYS:
             answers = [value for reach in chosen if (value := reach.answer[way]) is not None]
             titles = [value for reach in chosen if (value := reach.titles[way]) is not None]
             if answers:
-                measures["answer"][way] = wilson(answers)
+                figures["answer"][way] = wilson(answers).to_json()
             if titles:
-                measures["titles"][way] = bootstrap(titles)
-                measures["all_titles"][way] = wilson([float(value == 1) for value in titles])
-        return figures | measures
+                figures["titles"][way] = bootstrap(titles).to_json()
+                figures["all_titles"][way] = wilson([float(value == 1) for value in titles]).to_json()
+        return figures
 
     @property
     def kinds(self) -> list[str]:
@@ -77,24 +77,20 @@ class Ceiling:
 
     def to_json(self) -> dict[str, Any]:
         """``k``, the figures over all questions, and the same ``by_kind`` where the questions have kinds."""
-        return {
-            "k": self.k,
-            **_plain(self.figures()),
-            "by_kind": {one: _plain(self.figures(one)) for one in self.kinds},
-        }
+        return {"k": self.k, **self.figures(), "by_kind": {kind: self.figures(kind) for kind in self.kinds}}
 
     def rows(self) -> dict[str, Any]:
         """What a person reads, name by name."""
         figures = self.figures()
         rows: dict[str, Any] = {"questions": figures["questions"], "answered_by_yes_or_no": figures["yes_no"]}
         names = {"answer": "an answer in", "titles": "gold titles in", "all_titles": "every gold title in"}
-        of = {"question": "the question", "gold_queries": "its gold queries"}
         for measure, name in names.items():
-            for way, interval in figures[measure].items():
-                rows[f"{name} the top {self.k} of {of[way]}"] = str(interval)
+            for way, one in figures[measure].items():
+                bounds = f"{one['mean']:.3f} ({one['low']:.3f} to {one['high']:.3f}) of {one['n']:,}"
+                rows[f"{name} the top {self.k} of {WAYS[way]}"] = bounds
         for kind in self.kinds:
             if answers := self.figures(kind)["answer"]:
-                rows[f"{kind}: an answer in"] = {of[way]: interval.mean for way, interval in answers.items()}
+                rows[f"{kind}: an answer in"] = {WAYS[way]: one["mean"] for way, one in answers.items()}
         return rows
 
 
@@ -105,7 +101,7 @@ def ceiling(searcher: Searcher, questions: Sequence[Question], k: int, *, report
         searcher: The index to judge.
         questions: Each with what its set says about a perfect search.
         k: Passages per query; what the gold queries of a question find counts together.
-        report: Gets the phase.
+        report: Receives the phase.
     """
     gold = [gold_queries(question) for question in questions]
     queries = [query for one, more in zip(questions, gold, strict=True) for query in (one.example.question, *more)]
@@ -126,16 +122,6 @@ def gold_queries(question: Question) -> tuple[str, ...]:
 
     In this order: the hops, with ``#1`` filled in by the first answer; subject and relation of the triples; else the
     gold titles, without what tells namesakes apart.
-
-    Example:
-        >>> from dataclasses import replace
-        >>> from ragr1_lite.core.types import Example
-        >>> asked = Example("1", "When was the performer of Get Low born?", ("1986",))
-        >>> triples = (("Get Low", "performer", "DJ Snake"), ("DJ Snake", "date of birth", "1986"))
-        >>> gold_queries(Question(asked, triples=triples))
-        ('Get Low performer', 'DJ Snake date of birth')
-        >>> gold_queries(Question(replace(asked, titles=("Lilu (mythology)",))))
-        ('Lilu',)
     """
     if question.hops:
         answers = {f"#{number}": hop.answer for number, hop in enumerate(question.hops, start=1)}
@@ -164,10 +150,3 @@ def _reach(question: Question, found: Mapping[str, Sequence[Passage]], searchabl
 def _searchable(title: str, text: str) -> str:
     """Title and text, normalised each by itself, so that no answer runs from one into the other."""
     return f" {normalize(title)} | {normalize(text)} "
-
-
-def _plain(figures: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {way: interval.to_json() for way, interval in value.items()} if isinstance(value, dict) else value
-        for name, value in figures.items()
-    }

@@ -18,8 +18,6 @@ COMPARED = ("em", "f1", "cover_em", "rounds", "queries")
 COSTS = ("sampled_tokens", "retrieved_tokens", "seconds")
 """Shown, not tested: seconds depend on the machine, and tokens follow from rounds and queries."""
 
-Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -67,14 +65,8 @@ class Comparison:
         )
         differences = {name: of.to_json("difference") for name, of in self.differences.items()}
         counts = {"questions": self.questions, "only_a": self.alone[0], "only_b": self.alone[1]}
-        return {
-            "a": one,
-            "b": other,
-            **counts,
-            "differences": differences,
-            "better": self.better,
-            "verdict": self.verdict,
-        }
+        verdict = {"better": self.better, "verdict": self.verdict}
+        return {"a": one, "b": other, **counts, "differences": differences, **verdict}
 
 
 def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Report = ignore) -> Comparison:
@@ -111,13 +103,13 @@ def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Re
     )
 
 
-def _by_question(path: Path, report: Report) -> dict[str, list[Row]]:
+def _by_question(path: Path, report: Report) -> dict[str, list[dict[str, Any]]]:
     """The rows of each question, by its id.
 
     Raises:
         DataError: They are of several modes, or one id stands for several questions.
     """
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     for row in read_results(path, report):
         rows.setdefault(row["id"], []).append(row)
     modes = sorted({row["mode"] for some in rows.values() for row in some})
@@ -129,7 +121,7 @@ def _by_question(path: Path, report: Report) -> dict[str, list[Row]]:
     return rows
 
 
-def _figures(rows: Sequence[Row], scorer: Scorer) -> dict[str, float]:
+def _figures(rows: Sequence[Mapping[str, Any]], scorer: Scorer) -> dict[str, float]:
     """The means over the rows of one question."""
     scores = {"em": scorer.exact_match, "f1": scorer.f1, "cover_em": scorer.covers}
     figures = {name: [of(row["answer"], row["answers"]) for row in rows] for name, of in scores.items()}

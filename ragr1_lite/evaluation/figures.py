@@ -31,14 +31,12 @@ class Evaluation:
     Attributes:
         label: What was evaluated.
         results: ``samples`` for each question, in the questions' order.
-        seconds: Wall time of all rollouts.
         samples: How often each question was answered.
         resources: What it took, where that was metered.
     """
 
     label: str
     results: tuple[Result, ...]
-    seconds: float
     samples: int = 1
     resources: Resources | None = None
 

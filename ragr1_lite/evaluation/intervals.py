@@ -30,9 +30,6 @@ class Interval:
         """Low and high, rounded to four places."""
         return [round(self.low, 4), round(self.high, 4)]
 
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f}) of {self.n:,}"
-
     def to_json(self) -> dict[str, float]:
         """Rounded to four places."""
         return {"n": self.n, "mean": round(self.mean, 4), "low": round(self.low, 4), "high": round(self.high, 4)}

@@ -155,7 +155,7 @@ def _evaluation(label: str, parts: Sequence[_Part], order: Sequence[int], draws:
     resources = [part.resources for part in parts]
     spent = reduce(lambda earlier, later: later.after(earlier), resources) if resources else None
     in_order = tuple(results[place] for place in places)
-    return Evaluation(label, in_order, spent.seconds if spent else 0.0, draws.samples, spent)
+    return Evaluation(label, in_order, draws.samples, spent)
 
 
 class _Progress:

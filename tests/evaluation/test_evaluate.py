@@ -506,7 +506,7 @@ def test_kinds_keep_their_figures() -> None:
     told = measured([ANSWER], *kinds).to_json()
     assert set(told["by_kind"]["one"]) == {*measured([ANSWER]).figures(), "ci"}
     assert told["by_kind"]["one"]["em"] == 1 and told["by_kind"]["two"]["ci"] == {"em": [0, 0]}
-    assert Evaluation("none", (), 0.0).to_json()["ci"] == {}
+    assert Evaluation("none", ()).to_json()["ci"] == {}
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,8 @@ def test_batches_change_nothing(batch_size: int) -> None:
     assert rows_of(cut_up) == rows_of(whole)
     assert [one.trajectory.example for one in cut_up.results] == EXAMPLES
     assert cut_up.figures()["em"] == round(5 / 7, 4)
-    assert sum(one.seconds for one in cut_up.results) == pytest.approx(cut_up.seconds)
+    assert cut_up.resources
+    assert sum(one.seconds for one in cut_up.results) == pytest.approx(cut_up.resources.seconds)
 
 
 def test_a_batch_is_of_like_length() -> None:
@@ -160,7 +161,7 @@ def test_samples_tell_their_spread() -> None:
 
 def test_intervals_are_of_questions_not_of_answers() -> None:
     (once,) = evaluate_variants(EXAMPLES, [variant(Knowing())])
-    repeated = Evaluation("x", tuple(one for one in once.results for _ in range(5)), 1.0, samples=5)
+    repeated = Evaluation("x", tuple(one for one in once.results for _ in range(5)), samples=5)
     assert repeated.intervals() == once.intervals() and repeated.figures()["n"] == 7
 
 

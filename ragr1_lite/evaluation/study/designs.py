@@ -12,7 +12,6 @@ from ragr1_lite.core.errors import ConfigError
 MOST_QUERIES = 5
 _LABEL = re.compile(r"\w[\w .+-]*")
 """It names a file, too."""
-_AS_IN = "Write it as in --variant multi:model.adapter=runs/mq/adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +40,23 @@ class Design:
     variants: tuple[VariantSpec, ...]
 
 
+_SINGLE_MULTI = (VariantSpec("single", ("rollout.mode=single",)), VariantSpec("multi", ("rollout.mode=multi",)))
+_QUERIES = (
+    VariantSpec(str(number), ("rollout.mode=multi", f"rollout.max_queries={number}"))
+    for number in range(1, MOST_QUERIES + 1)
+)
+_SEARCH = (
+    VariantSpec("bm25"),
+    VariantSpec("http", served=True),
+    VariantSpec("web", missing="no web search was named: --variant web:retrieval.index=web+brave://"),
+)
+_MODELS = (VariantSpec("without adapter", ("model.adapter=null",)), VariantSpec("with adapter"))
 STUDIES: Mapping[str, Design] = {
-    one.name: one
-    for one in (
-        Design(
-            "single-multi",
-            "One query a turn, or several at once?",
-            (
-                VariantSpec("single", ("rollout.mode=single",)),
-                VariantSpec("multi", ("rollout.mode=multi",)),
-            ),
-        ),
-        Design(
-            "queries",
-            "How many queries at once?",
-            tuple(
-                VariantSpec(str(number), ("rollout.mode=multi", f"rollout.max_queries={number}"))
-                for number in range(1, MOST_QUERIES + 1)
-            ),
-        ),
-        Design(
-            "search",
-            "Who searches?",
-            (
-                VariantSpec("bm25"),
-                VariantSpec("http", served=True),
-                VariantSpec("web", missing="no web search was named: --variant web:retrieval.index=web+brave://"),
-            ),
-        ),
-        Design(
-            "models",
-            "Which model?",
-            (VariantSpec("without adapter", ("model.adapter=null",)), VariantSpec("with adapter")),
-        ),
-    )
+    "single-multi": Design("single-multi", "One query a turn, or several at once?", _SINGLE_MULTI),
+    "queries": Design("queries", "How many queries at once?", tuple(_QUERIES)),
+    "search": Design("search", "Who searches?", _SEARCH),
+    "models": Design("models", "Which model?", _MODELS),
 }
-"""By name."""
 
 
 def find_design(name: str) -> Design:
@@ -97,7 +77,7 @@ def with_variants(design: Design, changes: Sequence[str]) -> Design:
 
     Args:
         design: The study.
-        changes: ``LABEL:SECTION.KEY=VALUE`` each; of a label that the study does not have they make a variant.
+        changes: ``LABEL:SECTION.KEY=VALUE`` each; a label that the study does not have makes a new variant.
 
     Raises:
         ConfigError: A change is of another form.
@@ -106,7 +86,8 @@ def with_variants(design: Design, changes: Sequence[str]) -> Design:
     for change in changes:
         label, colon, setting = change.partition(":")
         if not (_LABEL.fullmatch(label) and colon and "=" in setting):
-            raise ConfigError(f"--variant {change} is not LABEL:KEY=VALUE", _AS_IN)
+            hint = "Write it as in --variant multi:model.adapter=runs/mq/adapter"
+            raise ConfigError(f"--variant {change} is not LABEL:KEY=VALUE", hint)
         spec = variants.get(label, VariantSpec(label))
         variants[label] = replace(spec, settings=(*spec.settings, setting), missing="")
     return replace(design, variants=tuple(variants.values()))
