@@ -32,14 +32,15 @@ def segments(
     import torch
 
     from ragr1_lite.assistant import default_model, shipped_adapter
+    from ragr1_lite.config import LoraConfig
     from ragr1_lite.data.trajectories import read_records
-    from ragr1_lite.models.loading import LoraSpec, ModelSpec, load_policy
+    from ragr1_lite.models.loading import ModelSpec, load_policy
 
     name = model or default_model(report)
     adapter = shipped_adapter(name)
     records = read_records(path, limit=limit, report=report)
     spec = ModelSpec(name, "fp32", "transformers", str(adapter) if adapter else None, 8192)
-    policy = load_policy(spec, lora=LoraSpec(), report=report)
+    policy = load_policy(spec, lora=LoraConfig(), report=report)
     whole = replayed(records, policy.tokenizer, Protocol(), report)
     separate = [sample for trajectory in whole for sample in samples(trajectory)]
     found: dict[str, tuple[float, Any]] = {}

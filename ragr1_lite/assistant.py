@@ -146,8 +146,8 @@ class Assistant:
     @classmethod
     def open_recipe(cls, recipe: Recipe, *, report: Report = ignore) -> Assistant:
         """Loads the model with its adapter, the index and the rules that a recipe names."""
-        from ragr1_lite.models.loading import load_policy, merge_adapter
-        from ragr1_lite.models.of_recipe import model_spec
+        from ragr1_lite.models.loading import load_policy, model_spec
+        from ragr1_lite.models.lora import merge_adapter
         from ragr1_lite.models.sampler import TransformersSampler
         from ragr1_lite.retrieval import open_searcher
 

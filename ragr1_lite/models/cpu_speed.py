@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from ragr1_lite.models import upstream
+
 FEW = 4
 """Rows from which packed weights are the faster ones."""
 PACKED_BYTES = 2**30
@@ -88,20 +90,19 @@ def _packable(model: Any) -> list[Any]:
         if type(module) is torch.nn.Linear and "forward" not in vars(module) and module.weight.device.type == "cpu"
     ]
     fits = sum(layer.weight.nbytes for layer in layers) <= PACKED_BYTES
-    known = all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
-    usable = known and platform.machine() in ("x86_64", "AMD64")
+    usable = upstream.can_pack_linear() and platform.machine() in ("x86_64", "AMD64")
     return [layer for layer in layers if layer.weight.dtype == torch.float32] if usable and fits else []
 
 
 def _packed_forward(layer: Any) -> Callable[[Any], Any]:
     import torch
 
-    packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), 8)
+    packed = upstream.packed_linear(layer, 8)
 
     def forward(rows: Any) -> Any:
         if rows.numel() < FEW * rows.shape[-1]:
             return torch.nn.functional.linear(rows, layer.weight, layer.bias)
-        return torch.ops.mkldnn._linear_pointwise(rows, packed, layer.bias, "none", [], "")
+        return packed(rows)
 
     return forward
 

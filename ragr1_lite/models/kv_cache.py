@@ -18,6 +18,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from ragr1_lite.models.upstream import attention
+
 NAME = "ragr1_ragged"
 CHUNK = 512
 """Tokens of prefill in one forward. More does not make a CPU's matrix products faster, but its activations leave the
@@ -344,11 +346,6 @@ def supports(config: Any) -> bool:
 @contextmanager
 def ragged_attention(model: Any) -> Iterator[None]:
     """Switches a model's attention to ours and back."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
     AttentionInterface.register(NAME, _attention)
-    before = base.config._attn_implementation
-    base.set_attn_implementation(NAME)
-    try:
+    with attention(model, NAME):
         yield
-    finally:
-        base.set_attn_implementation(before)

@@ -11,31 +11,24 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.files.writing import CACHE_HINT, write_atomic, writing
-from ragr1_lite.models import cpu_speed, smollm2
+from ragr1_lite.models import cpu_speed, smollm2, upstream
 from ragr1_lite.models.hub import find_folder
 from ragr1_lite.models.processes import anywhere, local_rank, main_first, processes
 from ragr1_lite.models.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
 Dtype = Literal["auto", "fp32", "bf16", "nf4"]
 Engine = Literal["auto", "unsloth", "transformers"]
-
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -58,14 +51,10 @@ class ModelSpec:
     max_length: int = 2048
 
 
-@dataclass(frozen=True)
-class LoraSpec:
-    """A low-rank adapter to train: rank, scale numerator, dropout, and the linear layers that get one."""
-
-    r: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    targets: tuple[str, ...] = PROJECTIONS
+def model_spec(recipe: Recipe) -> ModelSpec:
+    """The model a recipe names."""
+    model = recipe.model
+    return ModelSpec(model.name, model.dtype, model.engine, model.adapter, recipe.rollout.max_length)
 
 
 @dataclass
@@ -89,7 +78,7 @@ class Policy:
     device: str
 
 
-def load_policy(spec: ModelSpec, *, lora: LoraSpec | None = None, report: Report = ignore) -> Policy:
+def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Report = ignore) -> Policy:
     """Loads a model, says which and why, and attaches an adapter.
 
     Args:
@@ -182,14 +171,14 @@ def _prefers_bf16() -> bool:
 
 
 def _quiet_transformers() -> None:
-    """Progress is shown by our own events; and bitsandbytes need not say that an optional kernel is missing."""
+    """Progress is shown by our own events."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    upstream.silence_bitsandbytes()
 
 
-def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:
+def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
     """Loads by transformers, bitsandbytes and peft."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -220,7 +209,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrai
             f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them", "Download the model again."
         )
     if spec.dtype == "nf4":
-        _keep_gradients(model)
+        upstream.keep_4bit_gradients(model)
     return _with_adapter(model, spec, lora)
 
 
@@ -231,20 +220,7 @@ def _not_loadable(folder: Path, error: Exception) -> ModelError:
     )
 
 
-def _keep_gradients(model: PreTrainedModel) -> None:
-    """Closes a silent trap of bitsandbytes.
-
-    On CPUs with AVX512-BF16 its first forward in eval mode repacks the 4-bit weights for inference, and every later
-    training step goes on without a gradient.
-    """
-    from bitsandbytes.nn import Linear4bit
-
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
-
-
-def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:
+def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
     """Loads by unsloth, which brings its own kernels and its own way to attach LoRA."""
     import torch
     from unsloth import FastLanguageModel
@@ -274,14 +250,14 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraSpec | None) -> PreTr
     return adapted
 
 
-def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec | None) -> PreTrainedModel | PeftModel:
+def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
     """Attaches the adapter of ``spec`` or a fresh one, its weights in fp32 whatever the base's are."""
-    from peft import LoraConfig, PeftModel, get_peft_model
+    import peft
 
     model.requires_grad_(False)
     if spec.adapter:
         try:
-            return PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
+            return peft.PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
         except (
             Exception
         ) as error:  # a size mismatch is a RuntimeError, an unknown layer a ValueError, a broken file neither
@@ -291,7 +267,7 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec | None
             ) from error
     if lora is None:
         return model
-    config = LoraConfig(
+    config = peft.LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -299,7 +275,7 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraSpec | None
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        return peft.get_peft_model(model, config)
     except ValueError as error:
         raise ModelError(
             f"{spec.name} has none of the layers {', '.join(lora.targets)}", "Name its linear layers in lora.targets."
@@ -336,102 +312,6 @@ def base_key(name: str) -> str:
         return smollm2.NAME
     key = Path(name).name.lower()
     return key.removesuffix("-bnb-4bit").removesuffix("-unsloth")
-
-
-def save_adapter(
-    policy: Policy,
-    folder: Path | str,
-    *,
-    dtype: Literal["fp32", "bf16"] = "fp32",
-    weights: dict[str, torch.Tensor] | None = None,
-) -> Path:
-    """Writes the adapter's weights and config, whole or not at all, and returns its folder.
-
-    The base model is written under the name of the spec, so that a later load can tell a foreign adapter.
-
-    Args:
-        policy: The model with the adapter.
-        folder: Where to.
-        dtype: In bf16 it takes half the space; loading makes fp32 of it again.
-        weights: The model's weights by name, where it does not have them whole itself.
-
-    Raises:
-        ModelError: The policy has no adapter.
-        StorageError: The folder cannot be written.
-    """
-    from peft import PeftModel
-
-    folder = Path(folder)
-    if not isinstance(policy.model, PeftModel):
-        raise ModelError("The model has no adapter to save", "Load it with a LoRA first.")
-    with writing(folder.parent, CACHE_HINT):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as making:
-            fresh = Path(making) / "adapter"
-            policy.model.save_pretrained(
-                str(fresh),
-                selected_adapters=[policy.model.active_adapter],
-                save_embedding_layers=False,
-                state_dict=weights,
-            )
-            name_base(fresh / "adapter_config.json", policy.spec.name)
-            if dtype == "bf16":
-                _halve(fresh / "adapter_model.safetensors")
-            (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
-            (fresh / "adapter_model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
-            if folder.exists():
-                folder.rename(Path(making) / "old")
-            fresh.rename(folder)
-    return folder
-
-
-def name_base(config: Path, base: str) -> None:
-    """Writes the base model's name over its folder's, so that a saved adapter can be used anywhere."""
-    fields = json.loads(config.read_text(encoding="utf-8"))
-    write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
-
-
-def _halve(path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    save_file({name: weight.to(torch.bfloat16) for name, weight in load_file(path).items()}, path, {"format": "pt"})
-
-
-@contextmanager
-def merged_for_sampling(policy: Policy) -> Iterator[None]:
-    """Adds the adapter into the base weights while the block runs, since LoRA layers slow decoding down.
-
-    Afterwards the very tensors from before are back: subtracting the adapter again would leave bf16 rounding behind.
-    Costs a second copy of the adapted layers. Does nothing for quantized models, for unsloth and without adapter.
-    """
-    import torch
-    from peft import PeftModel
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    if not isinstance(policy.model, PeftModel) or policy.dtype == "nf4" or policy.engine == "unsloth":
-        yield
-        return
-    layers = [module for module in policy.model.modules() if isinstance(module, BaseTunerLayer)]
-    originals: list[tuple[BaseTunerLayer, torch.Tensor]] = []
-    try:
-        with torch.no_grad():
-            for layer in layers:
-                originals.append((layer, layer.get_base_layer().weight.data))
-                layer.merge(safe_merge=True)  # safe: merges into a copy, which leaves the original untouched
-        yield
-    finally:
-        for layer, weight in originals:
-            layer.get_base_layer().weight.data = weight
-            layer.merged_adapters.clear()
-
-
-def merge_adapter(policy: Policy) -> None:
-    """Adds the adapter into the base weights for good, for use without training; not where the base is quantized."""
-    from peft import PeftModel
-
-    if isinstance(policy.model, PeftModel) and policy.dtype != "nf4" and policy.engine != "unsloth":
-        policy.model = policy.model.merge_and_unload()
 
 
 def _first_line(error: BaseException) -> str:

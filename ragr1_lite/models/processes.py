@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from ragr1_lite.core.errors import RunError
+from ragr1_lite.models.upstream import lost_connection
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for each other: as long as one of them may take to download a model."""
@@ -63,18 +64,11 @@ def together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if processes() == 1 or not _lost(error):
+        if processes() == 1 or not lost_connection(error):
             raise
         raise RunError(
             "Another of the processes that train together has ended", "See what it said; then go on with --resume."
         ) from error
-
-
-def _lost(error: RuntimeError) -> bool:
-    """Whether the connection broke: gloo's errors have no type of their own."""
-    import torch
-
-    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
 @contextmanager

@@ -29,7 +29,8 @@ from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
 from ragr1_lite.models.hub import find_folder
-from ragr1_lite.models.loading import Policy, save_adapter
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import rank
 from ragr1_lite.models.tokenizer import ChatTokenizer
 

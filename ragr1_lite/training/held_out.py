@@ -18,7 +18,8 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Searcher
 from ragr1_lite.evaluation import evaluate, held_out
 from ragr1_lite.files.writing import write_atomic
-from ragr1_lite.models.loading import Policy, merged_for_sampling, save_adapter
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.lora import merged_for_sampling, save_adapter
 from ragr1_lite.models.processes import is_main
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.retrieval import open_searcher

@@ -16,8 +16,7 @@ from ragr1_lite.core.types import Trajectory
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.sets import training_trajectories
 from ragr1_lite.data.targets import categories
-from ragr1_lite.models.loading import Policy, load_policy
-from ragr1_lite.models.of_recipe import lora_spec, model_spec
+from ragr1_lite.models.loading import Policy, load_policy, model_spec
 from ragr1_lite.training import held_out
 from ragr1_lite.training.out_of_memory import fit_within_memory
 from ragr1_lite.training.run_folder import Run
@@ -56,7 +55,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     if resume and (result := finished(run, recipe, report)):
         return result
     seed(recipe)
-    policy = load_policy(model_spec(recipe), lora=lora_spec(recipe), report=report)
+    policy = load_policy(model_spec(recipe), lora=recipe.lora, report=report)
     check_trainable(policy)
     trajectories = training_trajectories(recipe, policy.tokenizer, report)
     if trajectories:  # else the trainer refuses

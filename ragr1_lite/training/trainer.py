@@ -19,7 +19,8 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ConfigError, RunError, StorageError, out_of_memory
 from ragr1_lite.core.events import CheckpointSaved, Notice, Report, StepFinished
 from ragr1_lite.evaluation.resources import Resources, forget_peak, most_held
-from ragr1_lite.models.loading import Policy, import_unsloth_first, name_base, save_adapter
+from ragr1_lite.models.loading import Policy, import_unsloth_first
+from ragr1_lite.models.lora import name_base, save_adapter
 from ragr1_lite.models.processes import anywhere, is_main, processes, sharded, together, wait
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trackers import after_the_others

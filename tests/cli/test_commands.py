@@ -415,8 +415,8 @@ def test_ctrl_c_during_the_only_answer(scripted: Callable[..., dict[str, Any]]) 
 
 def test_ask_with_a_missing_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     library(monkeypatch, "models.sampler", TransformersSampler=None)
-    library(monkeypatch, "models.loading", load_policy=None, merge_adapter=None)
-    library(monkeypatch, "models.of_recipe", model_spec=None)
+    library(monkeypatch, "models.loading", load_policy=None, model_spec=None)
+    library(monkeypatch, "models.lora", merge_adapter=None)
     result = run("ask", "x", "--model", "smollm2-135m", "--index", tmp_path / "none")
     assert result.exit_code == 1 and "There is no index" in result.stderr
 

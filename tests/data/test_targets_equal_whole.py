@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from benchmarks.segments import segments
 from ragr1_lite.assistant import shipped_adapter
 from ragr1_lite.cli.main import app
+from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
@@ -25,7 +26,7 @@ from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.sets import replay
 from ragr1_lite.data.targets import Form, Sample, count, samples, segment
 from ragr1_lite.data.trajectories import read_records, write_records
-from ragr1_lite.models.loading import LoraSpec, ModelSpec, Policy, load_policy
+from ragr1_lite.models.loading import ModelSpec, Policy, load_policy
 from tests.support import tiny
 from tests.support.rounding import GRADIENT, LOSS
 
@@ -65,7 +66,7 @@ def with_one_more_target(trajectory: Trajectory) -> Trajectory:
 def tiny_policy(tiny_qwen2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """The tiny Qwen2 with an adapter that is not at its beginning, where half of the gradients are 0."""
     torch.manual_seed(0)
-    policy = load_policy(ModelSpec(str(tiny_qwen2_folder), "fp32"), lora=LoraSpec(r=4, alpha=8))
+    policy = load_policy(ModelSpec(str(tiny_qwen2_folder), "fp32"), lora=LoraConfig(r=4, alpha=8))
     with torch.no_grad():
         for name, weight in policy.model.named_parameters():
             if "lora_B" in name:
@@ -76,7 +77,9 @@ def tiny_policy(tiny_qwen2_folder: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def smollm2_policy(smollm2: Policy) -> Policy:
     """SmolLM2 with the shipped adapter, to be trained on."""
-    return load_policy(ModelSpec("smollm2-135m", "fp32", adapter=str(shipped_adapter("smollm2-135m"))), lora=LoraSpec())
+    return load_policy(
+        ModelSpec("smollm2-135m", "fp32", adapter=str(shipped_adapter("smollm2-135m"))), lora=LoraConfig()
+    )
 
 
 def two_rounds(policy: Policy) -> list[Trajectory]:
@@ -164,7 +167,7 @@ def prepared_by_trl(byte_model: Path, rows: list[dict[str, Any]], output: Path) 
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    policy = load_policy(ModelSpec(str(byte_model), "fp32"), lora=LoraSpec(r=2))
+    policy = load_policy(ModelSpec(str(byte_model), "fp32"), lora=LoraConfig(r=2))
     arguments = SFTConfig(output_dir=str(output), report_to="none", use_cpu=True, bf16=False, max_length=None)
     trainer = SFTTrainer(
         model=policy.model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer.hf

@@ -29,10 +29,11 @@ def say(sampler: Sampler, prompts: Sequence[Sequence[int]]) -> list[Completion]:
 @pytest.mark.parametrize("dtype", ["bf16", "nf4"])
 def test_it_samples_from_the_model_in_training(dtype: str) -> None:
     """Its log-probabilities are those of our own sampler, before the adapter moves and after, and rows differ."""
-    from ragr1_lite.models.loading import LoraSpec, ModelSpec, load_policy
+    from ragr1_lite.config import LoraConfig
+    from ragr1_lite.models.loading import ModelSpec, load_policy
     from ragr1_lite.models.sampler import TransformersSampler
 
-    policy = load_policy(ModelSpec("smollm2-135m", dtype=dtype, engine="transformers"), lora=LoraSpec(r=8))
+    policy = load_policy(ModelSpec("smollm2-135m", dtype=dtype, engine="transformers"), lora=LoraConfig(r=8))
     prompts = [policy.tokenizer.render_chat(question) for question in QUESTIONS]
     sampler = vllm_sampler.open_sampler(policy, temperature=1.0, max_length=512, gpu_share=0.3)
     texts = []

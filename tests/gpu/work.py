@@ -60,13 +60,12 @@ def plain_trl(model: str, output: str) -> dict[str, Any]:
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    from ragr1_lite.models.loading import load_policy
-    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.models.loading import load_policy, model_spec
     from ragr1_lite.training.run_folder import Run
     from ragr1_lite.training.trainer import build_trainer, trainer_arguments
 
     recipe = _compared(model, "transformers", output)
-    policy = load_policy(model_spec(recipe), lora=lora_spec(recipe))
+    policy = load_policy(model_spec(recipe), lora=recipe.lora)
     run = Run.start(recipe.output, recipe.dump())
     prompt = policy.tokenizer.hf.decode(policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION)))
     config = GRPOConfig(
@@ -95,14 +94,13 @@ def ours(model: str, engine: str, output: str) -> dict[str, Any]:
     recipe = _compared(model, engine, output)
     import_in_order(recipe)
     from ragr1_lite.core.types import Example, Reward
-    from ragr1_lite.models.loading import load_policy
-    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.models.loading import load_policy, model_spec
     from ragr1_lite.training import grpo
     from ragr1_lite.training.grpo import rollouts
     from ragr1_lite.training.run_folder import Run
 
     rollouts.score = lambda one, weights: Reward(_in_passing([one.token_ids])[0], {"em": 0.0})  # type: ignore[assignment]
-    policy = load_policy(model_spec(recipe), lora=lora_spec(recipe))
+    policy = load_policy(model_spec(recipe), lora=recipe.lora)
     examples = [Example(str(number), QUESTION, ("Chad",)) for number in range(recipe.groups_needed)]
     run = Run.start(recipe.output, recipe.dump())
     trainer = grpo.make_trainer(policy, examples, tiny.OnePassage(), recipe, run)

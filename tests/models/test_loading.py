@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.errors import ModelError, StorageError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import SampleRequest
 from ragr1_lite.models import hub, loading, smollm2
-from ragr1_lite.models.loading import LoraSpec, ModelSpec, Policy, load_policy, merged_for_sampling, save_adapter
+from ragr1_lite.models.loading import ModelSpec, Policy, load_policy
+from ragr1_lite.models.lora import merged_for_sampling, save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.models.tokenizer import ChatTokenizer
 from tests.support.hanging import Hanging
@@ -114,12 +116,12 @@ def test_smollm2_tokenizer_splits_digits(smollm2: Policy) -> None:
 
 def test_choice_is_said(tiny_qwen2_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_has_cuda", lambda: False)
-    monkeypatch.setattr(loading.cpu, "prefers_bf16", lambda: True)
+    monkeypatch.setattr(loading.cpu_speed, "prefers_bf16", lambda: True)
     said: list[object] = []
     spec, why = loading._resolve(spec_of(tiny_qwen2_folder, dtype="auto"))
     assert (spec.dtype, spec.engine) == ("bf16", "transformers")
     assert "no CUDA" in why
-    monkeypatch.setattr(loading.cpu, "prefers_bf16", lambda: False)
+    monkeypatch.setattr(loading.cpu_speed, "prefers_bf16", lambda: False)
     policy = load_policy(spec_of(tiny_qwen2_folder, dtype="auto"), report=said.append)
     assert (policy.dtype, policy.device) == ("fp32", "cpu")
     assert [type(event) for event in said] == [Notice]
@@ -139,7 +141,7 @@ def test_unsloth_without_a_card(tiny_qwen2_folder: Path, monkeypatch: pytest.Mon
 
 
 def test_lora_trains_the_adapter_alone_and_in_fp32(tiny_qwen2_folder: Path) -> None:
-    policy = load_policy(spec_of(tiny_qwen2_folder, dtype="bf16"), lora=LoraSpec(r=4))
+    policy = load_policy(spec_of(tiny_qwen2_folder, dtype="bf16"), lora=LoraConfig(r=4))
     loss_of(policy).backward()  # type: ignore[no-untyped-call]
     for name, weight in policy.model.named_parameters():
         assert weight.requires_grad == ("lora_" in name)
@@ -148,7 +150,7 @@ def test_lora_trains_the_adapter_alone_and_in_fp32(tiny_qwen2_folder: Path) -> N
 
 
 def test_adapter_round_trip(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
-    policy = trained(load_policy(spec_of(tiny_qwen2_folder), lora=LoraSpec(r=4)))
+    policy = trained(load_policy(spec_of(tiny_qwen2_folder), lora=LoraConfig(r=4)))
     before = loss_of(policy).item()
     folder = save_adapter(policy, tmp_path / "run" / "adapter")
     save_adapter(policy, folder)
@@ -158,12 +160,12 @@ def test_adapter_round_trip(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
     frozen = load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
     assert loss_of(frozen).item() == pytest.approx(before, rel=LOSS)
     assert not any(weight.requires_grad for weight in frozen.model.parameters())
-    resumed = load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)), lora=LoraSpec())
+    resumed = load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)), lora=LoraConfig())
     assert any(weight.requires_grad for weight in resumed.model.parameters())
 
 
 def test_adapter_of_another_model(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
-    policy = load_policy(spec_of(tiny_qwen2_folder), lora=LoraSpec(r=4))
+    policy = load_policy(spec_of(tiny_qwen2_folder), lora=LoraConfig(r=4))
     folder = save_adapter(replace(policy, spec=ModelSpec("Qwen/Qwen2.5-0.5B-Instruct")), tmp_path / "adapter")
     with pytest.raises(ModelError, match=r"made for Qwen/Qwen2\.5-0\.5B-Instruct, not for .*Use --model Qwen"):
         load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
@@ -175,7 +177,7 @@ def test_adapter_of_another_model(tiny_qwen2_folder: Path, tmp_path: Path) -> No
 
 
 def test_adapter_of_other_shapes(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
-    folder = save_adapter(load_policy(spec_of(tiny_qwen2_folder), lora=LoraSpec(r=4)), tmp_path / "adapter")
+    folder = save_adapter(load_policy(spec_of(tiny_qwen2_folder), lora=LoraConfig(r=4)), tmp_path / "adapter")
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"r": 8}), encoding="utf-8")
     with pytest.raises(ModelError, match="does not fit"):
@@ -195,7 +197,7 @@ def test_no_adapter_to_save(tiny_qwen2: Policy, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_merging_restores_the_base_exactly(tiny_qwen3_folder: Path, dtype: str) -> None:
-    policy = trained(load_policy(spec_of(tiny_qwen3_folder, dtype=dtype), lora=LoraSpec(r=4)))
+    policy = trained(load_policy(spec_of(tiny_qwen3_folder, dtype=dtype), lora=LoraConfig(r=4)))
     before = {name: weight.clone() for name, weight in policy.model.named_parameters()}
     unmerged = loss_of(policy).item()
     with merged_for_sampling(policy):
@@ -211,7 +213,7 @@ def test_merging_restores_the_base_exactly(tiny_qwen3_folder: Path, dtype: str) 
 
 
 def test_merging_is_undone_after_an_error(tiny_qwen2_folder: Path) -> None:
-    policy = trained(load_policy(spec_of(tiny_qwen2_folder), lora=LoraSpec(r=4)))
+    policy = trained(load_policy(spec_of(tiny_qwen2_folder), lora=LoraConfig(r=4)))
     before = loss_of(policy).item()
     with pytest.raises(KeyboardInterrupt), merged_for_sampling(policy):
         raise KeyboardInterrupt
@@ -219,7 +221,7 @@ def test_merging_is_undone_after_an_error(tiny_qwen2_folder: Path) -> None:
 
 
 def test_sampling_with_an_adapter_follows_it(tiny_qwen2_folder: Path) -> None:
-    policy = trained(load_policy(spec_of(tiny_qwen2_folder), lora=LoraSpec(r=4)))
+    policy = trained(load_policy(spec_of(tiny_qwen2_folder), lora=LoraConfig(r=4)))
     request = SampleRequest(0, policy.tokenizer.render_chat("Chad?"))
     with_layers = TransformersSampler(policy).sample([request], stop=(), max_new_tokens=8)
     with merged_for_sampling(policy):
@@ -231,7 +233,7 @@ def test_sampling_with_an_adapter_follows_it(tiny_qwen2_folder: Path) -> None:
 
 def test_nf4_keeps_its_gradient_after_an_eval_forward(tiny_qwen2_folder: Path) -> None:
     """Without the mend, bitsandbytes repacks the weights here and the second gradient is gone, silently."""
-    policy = trained(load_policy(spec_of(tiny_qwen2_folder, dtype="nf4"), lora=LoraSpec(r=4)))
+    policy = trained(load_policy(spec_of(tiny_qwen2_folder, dtype="nf4"), lora=LoraConfig(r=4)))
 
     def gradients() -> list[torch.Tensor]:
         policy.model.train()
@@ -361,7 +363,7 @@ def _raise(error: Exception) -> Any:
 
 
 def test_an_adapter_can_be_written_in_half_the_space(tiny_qwen2_folder: Path, tmp_path: Path) -> None:
-    policy = load_policy(ModelSpec(str(tiny_qwen2_folder), dtype="fp32"), lora=LoraSpec(r=4))
+    policy = load_policy(ModelSpec(str(tiny_qwen2_folder), dtype="fp32"), lora=LoraConfig(r=4))
     whole = save_adapter(policy, tmp_path / "whole") / "adapter_model.safetensors"
     half = save_adapter(policy, tmp_path / "half", dtype="bf16") / "adapter_model.safetensors"
     assert half.stat().st_size < 0.6 * whole.stat().st_size

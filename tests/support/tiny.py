@@ -17,8 +17,7 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.types import Completion, Example, Passage, SampleRequest, Tokenizer, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
-from ragr1_lite.models.loading import Policy, load_policy
-from ragr1_lite.models.of_recipe import lora_spec, model_spec
+from ragr1_lite.models.loading import Policy, load_policy, model_spec
 
 COUNTRIES = ("Chad", "Mali", "Niger", "Kenya", "Ghana", "Togo", "Benin", "Gabon")
 EXAMPLES = [Example(f"q{i}", f"Which is larger, {a} or Oman?", (a,)) for i, a in enumerate(COUNTRIES)]
@@ -103,7 +102,7 @@ def make_recipe(task: str, folder: Path, output: Path, /, **sections: dict[str, 
 def load(recipe: Recipe) -> Policy:
     """The recipe's model with its trainable adapter, the same at every call."""
     torch.manual_seed(0)
-    return load_policy(model_spec(recipe), lora=lora_spec(recipe))
+    return load_policy(model_spec(recipe), lora=recipe.lora)
 
 
 def gold(policy: Policy, recipe: Recipe, count: int = 4) -> list[Trajectory]:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.data.trajectories import write_records
-from ragr1_lite.models import loading, processes
-from ragr1_lite.models.loading import LoraSpec, ModelSpec
+from ragr1_lite.models import loading, lora, processes
+from ragr1_lite.models.loading import ModelSpec
 from ragr1_lite.training import run_folder, trainer
 from ragr1_lite.training.run_folder import Run
 from tests.support import launched, tiny
@@ -209,7 +210,7 @@ def test_the_batch_is_shared(
 
 
 def test_processes_agree_on_what_each_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading.cpu, "prefers_bf16", lambda: False)
+    monkeypatch.setattr(loading.cpu_speed, "prefers_bf16", lambda: False)
     monkeypatch.setattr(loading, "anywhere", lambda flag: True)  # the other one found it faster
     assert loading._resolve(ModelSpec("any"))[0].dtype == "bf16"
 
@@ -235,9 +236,9 @@ def test_rollouts_need_the_whole_model(
 
 
 def test_an_adapter_is_written_from_gathered_weights(folder: Path, tmp_path: Path) -> None:
-    policy = loading.load_policy(ModelSpec(str(folder / "tiny-byte"), dtype="fp32"), lora=LoraSpec(r=4))
+    policy = loading.load_policy(ModelSpec(str(folder / "tiny-byte"), dtype="fp32"), lora=LoraConfig(r=4))
     weights = {name: torch.full_like(weight, 0.5) for name, weight in policy.model.state_dict().items()}
-    saved = tiny.adapter_of(loading.save_adapter(policy, tmp_path / "adapter", weights=weights))
+    saved = tiny.adapter_of(lora.save_adapter(policy, tmp_path / "adapter", weights=weights))
     assert saved
     assert all((weight == 0.5).all() for weight in saved.values())
 

@@ -18,7 +18,8 @@ from ragr1_lite.core.events import Notice, StepFinished, ignore
 from ragr1_lite.core.rewards import score
 from ragr1_lite.core.types import Completion, Example, Reward, SampleRequest, Trajectory
 from ragr1_lite.data.trajectories import write_records
-from ragr1_lite.models.loading import Policy, save_adapter
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import rollouts, stage, trainer

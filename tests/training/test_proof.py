@@ -22,7 +22,8 @@ from ragr1_lite.config import GrpoConfig, Recipe
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Notice, StepFinished, ignore
 from ragr1_lite.core.types import Completion, SampleRequest
-from ragr1_lite.models.loading import Policy, save_adapter
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import proof, trainer

@@ -22,7 +22,8 @@ from ragr1_lite.core.events import (
 from ragr1_lite.core.rewards import score
 from ragr1_lite.core.rollout import run_rollouts
 from ragr1_lite.core.types import Example, Reward, Sampler, Searcher, Trajectory
-from ragr1_lite.models.loading import Policy, merged_for_sampling
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.lora import merged_for_sampling
 from ragr1_lite.training.grpo.user_reward import own_reward
 
 PHASE = "rollouts"

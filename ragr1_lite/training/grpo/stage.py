@@ -6,8 +6,7 @@ from ragr1_lite.assistant import starting_point
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.sets import load_examples
-from ragr1_lite.models.loading import load_policy
-from ragr1_lite.models.of_recipe import lora_spec, model_spec
+from ragr1_lite.models.loading import load_policy, model_spec
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
 from ragr1_lite.training.grpo.trainer import make_trainer
@@ -49,7 +48,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         return result
     searcher = open_searcher(recipe.retrieval.index, report)
     seed(recipe)
-    policy = load_policy(model_spec(start), lora=lora_spec(recipe), report=report)
+    policy = load_policy(model_spec(start), lora=recipe.lora, report=report)
     check_trainable(policy)
     if recipe.model.adapter is None:
         report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))

@@ -157,11 +157,10 @@ def give_back_freed_memory() -> None:
 
 def _sft(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
     """A model, and a trainer of trajectories of the planned length."""
-    from ragr1_lite.models.loading import load_policy
-    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.models.loading import load_policy, model_spec
     from ragr1_lite.training.sft import make_trainer
 
-    policy = load_policy(model_spec(recipe), lora=lora_spec(recipe))
+    policy = load_policy(model_spec(recipe), lora=recipe.lora)
     prompt = policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION.question))
     trajectories = [full.trajectory(QUESTION, prompt, number) for number in range(2)]
     return policy, make_trainer(policy, trajectories, recipe, run)
@@ -170,13 +169,12 @@ def _sft(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
 def _grpo(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
     """A model, and a trainer whose rollouts have the planned length."""
     from ragr1_lite.assistant import starting_point
-    from ragr1_lite.models.loading import load_policy
-    from ragr1_lite.models.of_recipe import lora_spec, model_spec
+    from ragr1_lite.models.loading import load_policy, model_spec
     from ragr1_lite.training.grpo import make_trainer
 
     rollouts: Any = import_module("ragr1_lite.training.grpo.rollouts")
     rollouts.run_rollouts = full  # in this process alone
-    policy = load_policy(model_spec(starting_point(recipe)), lora=lora_spec(recipe))
+    policy = load_policy(model_spec(starting_point(recipe)), lora=recipe.lora)
     return policy, make_trainer(policy, [QUESTION] * recipe.groups_needed, NoPassages(), recipe, run)
 
 

@@ -1,0 +1,112 @@
+"""An adapter on a loaded model: saved, and merged into the base weights for sampling."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ragr1_lite.core.errors import ModelError
+from ragr1_lite.files.writing import CACHE_HINT, write_atomic, writing
+from ragr1_lite.models import upstream
+from ragr1_lite.models.loading import Policy
+
+if TYPE_CHECKING:
+    import torch
+
+
+def save_adapter(
+    policy: Policy,
+    folder: Path | str,
+    *,
+    dtype: Literal["fp32", "bf16"] = "fp32",
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Path:
+    """Writes the adapter's weights and config, whole or not at all, and returns its folder.
+
+    The base model is written under the name of the spec, so that a later load can tell a foreign adapter.
+
+    Args:
+        policy: The model with the adapter.
+        folder: Where to.
+        dtype: In bf16 it takes half the space; loading makes fp32 of it again.
+        weights: The model's weights by name, where it does not have them whole itself.
+
+    Raises:
+        ModelError: The policy has no adapter.
+        StorageError: The folder cannot be written.
+    """
+    from peft import PeftModel
+
+    folder = Path(folder)
+    if not isinstance(policy.model, PeftModel):
+        raise ModelError("The model has no adapter to save", "Load it with a LoRA first.")
+    with writing(folder.parent, CACHE_HINT):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as making:
+            fresh = Path(making) / "adapter"
+            policy.model.save_pretrained(
+                str(fresh),
+                selected_adapters=[policy.model.active_adapter],
+                save_embedding_layers=False,
+                state_dict=weights,
+            )
+            name_base(fresh / "adapter_config.json", policy.spec.name)
+            if dtype == "bf16":
+                _halve(fresh / "adapter_model.safetensors")
+            (fresh / "README.md").unlink(missing_ok=True)  # peft's empty card
+            (fresh / "adapter_model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
+            if folder.exists():
+                folder.rename(Path(making) / "old")
+            fresh.rename(folder)
+    return folder
+
+
+def name_base(config: Path, base: str) -> None:
+    """Writes the base model's name over its folder's, so that a saved adapter can be used anywhere."""
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
+
+
+def _halve(path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: weight.to(torch.bfloat16) for name, weight in load_file(path).items()}, path, {"format": "pt"})
+
+
+@contextmanager
+def merged_for_sampling(policy: Policy) -> Iterator[None]:
+    """Adds the adapter into the base weights while the block runs, since LoRA layers slow decoding down.
+
+    Afterwards the very tensors from before are back: subtracting the adapter again would leave bf16 rounding behind.
+    Costs a second copy of the adapted layers. Does nothing for quantized models, for unsloth and without adapter.
+    """
+    import torch
+    from peft import PeftModel
+
+    if not isinstance(policy.model, PeftModel) or policy.dtype == "nf4" or policy.engine == "unsloth":
+        yield
+        return
+    originals: list[tuple[Any, torch.Tensor]] = []
+    try:
+        with torch.no_grad():
+            for layer in upstream.lora_layers(policy.model):
+                originals.append((layer, layer.get_base_layer().weight.data))
+                layer.merge(safe_merge=True)  # safe: merges into a copy, which leaves the original untouched
+        yield
+    finally:
+        for layer, weight in originals:
+            layer.get_base_layer().weight.data = weight
+            upstream.forget_merge(layer)
+
+
+def merge_adapter(policy: Policy) -> None:
+    """Adds the adapter into the base weights for good, for use without training; not where the base is quantized."""
+    from peft import PeftModel
+
+    if isinstance(policy.model, PeftModel) and policy.dtype != "nf4" and policy.engine != "unsloth":
+        policy.model = policy.model.merge_and_unload()
