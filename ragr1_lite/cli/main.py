@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ragr1_lite import __version__
-from ragr1_lite.cli.commands import ask, compare, doctor, evaluate, plan, report, study, train
+from ragr1_lite.cli.commands import ask, doctor, evaluate, plan, report, study, train
 from ragr1_lite.cli.commands.options import STYLE, group
 from ragr1_lite.cli.session import Options
 
@@ -60,7 +60,7 @@ app = typer.Typer(
     "can fix, 2 wrong usage or recipe, 70 a bug of ours, 130 stopped by Ctrl-C.",
     **STYLE,
 )
-for module in (ask, train, evaluate, compare, report, study, plan, doctor):
+for module in (ask, train, evaluate, report, study, plan, doctor):
     app.add_typer(module.app)
 for name, help in GROUPS.items():
     app.add_typer(group(help), name=name, cls=_LazyGroup)

@@ -6,19 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import (
-    Adapter,
-    AsJson,
-    AskedMode,
-    Index,
-    MaxQueries,
-    Model,
-    Passages,
-    examples,
-    group,
-)
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.errors import ConfigError, RagR1Error
 from ragr1_lite.core.types import Mode
@@ -27,11 +17,11 @@ if TYPE_CHECKING:
     from ragr1_lite.assistant import Assistant
     from ragr1_lite.ui import Conversation, Display
 
-app = group()
+app = opt.group()
 
 
 @app.command(
-    epilog=examples(
+    epilog=opt.examples(
         'ragr1-lite ask "Which has the higher highest point, Chad or Niger?"',
         'ragr1-lite ask "Who wrote it?" --index runs/books --json',
         "ragr1-lite ask        (a prompt; /help lists its commands, an empty line ends it)",
@@ -39,18 +29,18 @@ app = group()
     )
 )
 def ask(
-    context: typer.Context,
-    question: Annotated[str | None, typer.Argument(help="The question; without one, a prompt asks for them.")] = None,
-    index: Index = None,
-    model: Model = None,
-    adapter: Adapter = None,
-    mode: AskedMode = None,
-    k: Passages = None,
-    max_queries: MaxQueries = None,
-    as_json: AsJson = False,
-    plain: Annotated[bool, typer.Option("--plain", help="No colours and boxes: readable lines.")] = False,
-    web: Annotated[bool, typer.Option("--web", help="Ask on a web page that only this machine sees.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Of the page; 0 takes a free one.")] = 8123,
+    context: Context,
+    question: Annotated[str | None, Argument(help="The question; without one, a prompt asks for them.")] = None,
+    index: opt.Index = None,
+    model: opt.Model = None,
+    adapter: opt.Adapter = None,
+    mode: opt.AskedMode = None,
+    k: opt.K = None,
+    max_queries: opt.MaxQueries = None,
+    as_json: opt.AsJson = False,
+    plain: opt.Plain = False,
+    web: Annotated[bool, Option("--web", help="Ask on a web page that only this machine sees.")] = False,
+    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Of the page; 0 takes a free one.")] = 8123,
 ) -> None:
     """Answer a question, showing thoughts, searches and documents.
 
@@ -85,7 +75,7 @@ def ask(
 def show_answer(
     assistant: Assistant, question: str, display: Display, view: Conversation | None, *, echo: bool = True
 ) -> None:
-    """Answers one question on the view, or as JSON where there is none."""
+    """Answers one question on the view; without one, as JSON."""
     if view is None:
         display.show_json(assistant.ask(question, report=display).to_json())
         return
@@ -101,7 +91,7 @@ class Prompt:
 
     Args:
         assistant: Answers; commands may replace it.
-        display: Where commands say what they did.
+        display: Where commands report what they did.
         view: Where answers are shown; without one they are JSON.
     """
 
@@ -110,10 +100,10 @@ class Prompt:
         self._last = ""
 
     def take(self, line: str, *, echo: bool) -> None:
-        """Answers a question, shown again where ``echo`` says so, or obeys a command.
+        """Answers a question, which ``echo`` shows again, or runs a command.
 
         Raises:
-            RagR1Error: The command cannot be obeyed, or the question not answered.
+            RagR1Error: The command or the answer failed.
         """
         if not line.startswith("/"):
             self._last = line
@@ -126,14 +116,18 @@ class Prompt:
 
     def _index(self, name: str) -> None:
         if not name:
-            raise ConfigError("/index needs a folder, a URL or `world`", "Write it behind, as in /index world.")
+            raise ConfigError(
+                "/index needs a folder, a URL or `world`", "Write it after the command, as in /index world."
+            )
         self.assistant = self.assistant.with_index(name, self.display)
         self.display.say(f"Searching {name} from here on.", "dim")
 
     def _mode(self, name: str) -> None:
         modes = get_args(Mode)
         if name not in modes:
-            raise ConfigError(f"/mode needs one of {', '.join(modes)}", "Write it behind, as in /mode single.")
+            raise ConfigError(
+                f"/mode needs one of {', '.join(modes)}", "Write it after the command, as in /mode single."
+            )
         self.assistant = self.assistant.with_mode(cast(Mode, name))
         self.display.say(f"Mode {name} from here on.", "dim")
 
@@ -172,7 +166,6 @@ def _converse(prompt: Prompt) -> None:
 
 
 def _only_the_page(question: str | None, as_json: bool) -> None:
-    """The page asks for questions and shows answers itself."""
     if question is not None or as_json:
         given = "a question" if question is not None else "--json"
-        raise ConfigError(f"--web and {given} do not go together", "Leave one of them out: the page asks and shows.")
+        raise ConfigError(f"--web and {given} do not go together", "Leave one of them out.")

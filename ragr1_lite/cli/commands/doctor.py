@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Context, Exit, Option
 
-from ragr1_lite.cli.commands.options import AsJson, examples, group
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
-app = group()
+app = opt.group()
 
 
-@app.command("doctor", epilog=examples("ragr1-lite doctor", "ragr1-lite doctor --online --json"))
+@app.command("doctor", epilog=opt.examples("ragr1-lite doctor", "ragr1-lite doctor --online --json"))
 def diagnose(
-    context: typer.Context,
-    online: Annotated[bool, typer.Option("--online", help="Ask the model hub whether it answers, too.")] = False,
-    as_json: AsJson = False,
+    context: Context,
+    online: Annotated[bool, Option("--online", help="Ask the model hub whether it answers, too.")] = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Check what training needs: packages, card, memory, disk, model caches. Nothing is changed.
 
@@ -32,4 +32,4 @@ def diagnose(
         ok = all(finding["ok"] for finding in findings)
         display.show(findings_table(findings), json={"ok": ok, "findings": findings})
         if not ok:
-            raise typer.Exit(1)
+            raise Exit(1)

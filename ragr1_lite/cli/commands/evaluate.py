@@ -1,39 +1,27 @@
-"""Evaluating a model."""
+"""Evaluating a model, and comparing two evaluations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import (
-    Adapter,
-    AsJson,
-    Index,
-    MaxQueries,
-    Model,
-    Modes,
-    Overwrite,
-    Passages,
-    Resume,
-    examples,
-    group,
-)
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.types import Mode
 
-app = group()
+app = opt.group()
 
-Normalizer = Annotated[
-    Literal["ours", "squad", "hotpotqa"],
-    typer.Option(help="How answers are normalised: this house's way, or as published."),
-]
+_DATA = "The embedded world, a name of `data benchmarks`, a question file, or hub:OWNER/NAME."
+_TEMPERATURE = "Of the answers. [default: 0, greedy; 1 with several samples]"
+_NORMALIZER = "How answers are normalised: this package's way, or as published."
+Normalizer = Annotated[Literal["ours", "squad", "hotpotqa"], Option(help=_NORMALIZER)]
 
 
 @app.command(
     "eval",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite eval --questions 100",
         "ragr1-lite eval --mode direct --mode rag --mode multi --adapter runs/sft/adapter",
         "ragr1-lite eval --data questions.jsonl --index runs/books --out runs/books.jsonl",
@@ -41,43 +29,30 @@ Normalizer = Annotated[
     ),
 )
 def evaluate(
-    context: typer.Context,
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="world|NAME|FILE",
-            help="The embedded world, a name of `data benchmarks`, a question file, or hub:OWNER/NAME.",
-        ),
-    ] = "world",
-    split: Annotated[Literal["test", "dev"], typer.Option(help="Of the embedded world.")] = "test",
-    index: Index = None,
-    model: Model = None,
-    adapter: Adapter = None,
-    mode: Modes = None,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Only questions of this kind; may be repeated.")
-    ] = None,
-    questions: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most this many. [default: all]")] = None,
-    k: Passages = None,
-    max_queries: MaxQueries = None,
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 32,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the draws of questions and answers.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, metavar="N", help="Answers to each question.")] = 1,
-    temperature: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="T", help="Of the answers. [default: 0, greedy; 1 with several samples]"),
-    ] = None,
+    context: Context,
+    data: Annotated[str, Option(metavar="world|NAME|FILE", help=_DATA)] = "world",
+    split: opt.TestSplit = "test",
+    index: opt.Index = None,
+    model: opt.Model = None,
+    adapter: opt.Adapter = None,
+    mode: opt.Modes = None,
+    kind: opt.Kinds = None,
+    questions: opt.Limit = None,
+    k: opt.K = None,
+    max_queries: opt.MaxQueries = None,
+    batch_size: opt.BatchSize = 32,
+    seed: opt.Seed = 0,
+    samples: Annotated[int, Option(min=1, metavar="N", help="Answers to each question.")] = 1,
+    temperature: Annotated[float | None, Option(min=0, metavar="T", help=_TEMPERATURE)] = None,
     normalizer: Normalizer = "ours",
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Keep every question's trajectory and figures here.")
-    ] = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    out: Annotated[Path | None, Option(metavar="FILE.jsonl", help="For every trajectory and its figures.")] = None,
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Measure a model on questions with known answers.
 
-    Several modes take turns, batch by batch. With --out, what is finished outlives any stop: go on with --resume.
+    Several modes take turns, batch by batch. With --out, a stopped evaluation goes on with --resume.
 
     JSON: {"n", "em", "f1", "valid", "rounds", "queries", "seconds_per_question", "cover_em", "ci": {"em": [low, high],
     "f1", "cover_em"}, "sampled_tokens", "retrieved_tokens", "no_answer": N, "causes": {CAUSE: N}, "stop_reasons":
@@ -126,3 +101,28 @@ def evaluate(
             for one in evaluations:
                 if one.resources:
                     display.say(f"{one.label} took {one.resources}.", "dim")
+
+
+@app.command("compare", epilog=opt.examples("ragr1-lite compare before.jsonl after.jsonl"))
+def compare(
+    context: Context,
+    a: Annotated[Path, Argument(metavar="A", help="From `eval --out`.")],
+    b: Annotated[Path, Argument(metavar="B", help="Another one, of the same questions.")],
+    normalizer: Normalizer = "ours",
+    as_json: opt.AsJson = False,
+) -> None:
+    """Test whether one evaluation is better than another, question by question.
+
+    One is called better only where the 95 % interval of the difference in exact match excludes 0 and a permutation
+    test agrees.
+
+    JSON: {"a": {"file", "em", "f1", "cover_em", "rounds", "queries", "sampled_tokens", "retrieved_tokens", "seconds"},
+    "b": {the same}, "questions", "only_a", "only_b", "differences": {"em": {"difference", "ci": [low, high], "p"},
+    "f1", "cover_em", "rounds", "queries"}, "better": "A", "B" or null, "verdict"}; differences are B's less A's.
+    """
+    with session(context, as_json=as_json) as display:
+        from ragr1_lite import evaluation
+        from ragr1_lite.ui.evaluations import comparison_table
+
+        found = evaluation.compare(a, b, normalizer=normalizer, report=display)
+        display.show(comparison_table(found, display.out), json=found.to_json())

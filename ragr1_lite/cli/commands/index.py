@@ -6,40 +6,37 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import AsJson, Overwrite, examples, group
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.errors import ConfigError, DataError
 
-AnyIndex = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
-IndexFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The index's folder.")]
-K = Annotated[int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages per query.")]
+AnyIndex = Annotated[str, Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
+IndexFolder = Annotated[Path, Argument(metavar="FOLDER", help="The index's folder.")]
+_CORPUS = "Files (JSON lines, TSV, CSV, Parquet, documents), folders or hub:OWNER/NAME."
+_QUERIES_FILE = "More queries, one a line; - reads them from stdin."
+_TITLE_WEIGHT = "How many times a title's words count. [default: 3]"
+K = Annotated[int, Option("--k", "-k", min=1, metavar="N", help="Passages per query.")]
 
-app = group()
+app = opt.group()
 
 
 @app.command(
     "build",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite index build passages.jsonl --out runs/books",
         "ragr1-lite index build notes/ papers/ --out runs/notes",
         "ragr1-lite index build passages.jsonl --out opensearch://localhost:9200/books",
     ),
 )
 def index_build(
-    context: typer.Context,
-    corpus: Annotated[
-        list[str], typer.Argument(help="Files (JSON lines, TSV, CSV, Parquet, documents), folders or hub:OWNER/NAME.")
-    ],
-    out: Annotated[str, typer.Option(metavar="FOLDER", help="The folder to make, or opensearch://HOST/INDEX.")],
-    stemmer: Annotated[
-        Literal["none", "english"] | None, typer.Option(help="How words are stemmed. [default: english]")
-    ] = None,
-    title_weight: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="How many times a title's words count. [default: 3]")
-    ] = None,
-    overwrite: Overwrite = False,
+    context: Context,
+    corpus: Annotated[list[str], Argument(help=_CORPUS)],
+    out: Annotated[str, Option(metavar="FOLDER", help="The folder to make, or opensearch://HOST/INDEX.")],
+    stemmer: Annotated[Literal["none", "english"] | None, Option(help="[default: english]")] = None,
+    title_weight: Annotated[int | None, Option(min=0, metavar="N", help=_TITLE_WEIGHT)] = None,
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Build an index from a corpus.
 
@@ -64,16 +61,14 @@ def index_build(
         display.show(saved_index(info))
 
 
-@app.command("search", epilog=examples('ragr1-lite index search runs/books "area of Chad" "area of Niger" -k 3'))
+@app.command("search", epilog=opt.examples('ragr1-lite index search runs/books "area of Chad" "area of Niger" -k 3'))
 def index_search(
-    context: typer.Context,
+    context: Context,
     index: AnyIndex,
-    queries: Annotated[list[str] | None, typer.Argument(help="All of them are searched at once.")] = None,
-    queries_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="More queries, one a line; - reads them from stdin.")
-    ] = None,
+    queries: Annotated[list[str] | None, Argument(help="All of them are searched at once.")] = None,
+    queries_file: Annotated[Path | None, Option(metavar="FILE", help=_QUERIES_FILE)] = None,
     k: K = 3,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Search an index.
 
@@ -105,16 +100,14 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-@app.command("serve", epilog=examples("ragr1-lite index serve runs/books --port 8000"))
+@app.command("serve", epilog=opt.examples("ragr1-lite index serve runs/books --port 8000"))
 def index_serve(
-    context: typer.Context,
+    context: Context,
     index: AnyIndex,
-    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines connect.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8000,
-    k: Annotated[
-        int, typer.Option("--k", "-k", min=1, metavar="N", help="Passages where a request names no topk.")
-    ] = 3,
-    max_k: Annotated[int, typer.Option(min=1, metavar="N", help="The largest topk.")] = 100,
+    host: Annotated[str, Option(help="Where to listen; 0.0.0.0 lets other machines connect.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8000,
+    k: Annotated[int, Option("--k", "-k", min=1, metavar="N", help="Passages of a request without topk.")] = 3,
+    max_k: Annotated[int, Option(min=1, metavar="N", help="The largest topk.")] = 100,
 ) -> None:
     """Serve an index over HTTP, in the /retrieve form of Search-R1 and RAG-R1."""
     with session(context) as display:
@@ -124,15 +117,13 @@ def index_serve(
         serve(lambda: open_searcher(index, display), host, port, Limits(k, max_k), display)
 
 
-@app.command("ceiling", epilog=examples("ragr1-lite index ceiling runs/books questions.jsonl -k 3"))
+@app.command("ceiling", epilog=opt.examples("ragr1-lite index ceiling runs/books questions.jsonl -k 3"))
 def index_ceiling(
-    context: typer.Context,
+    context: Context,
     index: AnyIndex,
-    questions: Annotated[
-        list[str], typer.Argument(metavar="QUESTIONS", help="Question files, or hub:OWNER/NAME; see `data inspect`.")
-    ],
+    questions: opt.Questions,
     k: K = 3,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Count the questions whose answer can be found at all, before you train.
 
@@ -151,7 +142,7 @@ def index_ceiling(
 
 
 @app.command("info")
-def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = False) -> None:
+def index_info(context: Context, index: IndexFolder, as_json: opt.AsJson = False) -> None:
     """Show what an index is made of.
 
     JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight"}.
@@ -167,7 +158,7 @@ def index_info(context: typer.Context, index: IndexFolder, as_json: AsJson = Fal
 
 
 @app.command("verify")
-def index_verify(context: typer.Context, index: IndexFolder) -> None:
+def index_verify(context: Context, index: IndexFolder) -> None:
     """Check every file of an index against its checksum."""
     with session(context) as display:
         from ragr1_lite.retrieval import verify_index

@@ -1,23 +1,23 @@
-"""The options that commands share, and how every group of commands looks."""
+"""The options that commands share, and how every group of commands looks; imported as ``opt``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import typer
+from typer import Argument, BadParameter, Option, Typer
 
 from ragr1_lite.core.types import Mode
 
 STYLE: Any = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}
 
 
-def group(help: str | None = None) -> typer.Typer:
+def group(help: str | None = None) -> Typer:
     """A group of commands."""
-    return typer.Typer(help=help, **STYLE)
+    return Typer(help=help, **STYLE)
 
 
 def examples(*lines: str) -> str:
-    """An epilog whose lines stay as they are."""
+    """An epilog whose lines are not wrapped."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
@@ -25,53 +25,48 @@ def _known_modes(names: list[str] | None) -> list[str] | None:
     """Typer cannot check a list of literals itself."""
     for name in names or ():
         if name not in get_args(Mode):
-            raise typer.BadParameter(f"{name!r} is not one of {', '.join(get_args(Mode))}.")
+            raise BadParameter(f"{name!r} is not one of {', '.join(get_args(Mode))}.")
     return names
 
 
-Model = Annotated[
-    str | None,
-    typer.Option(help="A built-in name, a folder or a hub id. [default: what fits this machine]", metavar="MODEL"),
-]
-Adapter = Annotated[
-    str | None,
-    typer.Option(
-        help="An adapter folder, or `none` for the base model alone. [default: the one shipped for the model]",
-        metavar="FOLDER",
-    ),
-]
-Index = Annotated[
-    str | None, typer.Option(help="An index folder or URL. [default: the run's own, else `world`]", metavar="INDEX")
-]
-Passages = Annotated[
-    int | None,
-    typer.Option(
-        "--k", "-k", min=1, metavar="N", help="Passages per query. [default: the run's own, else the model's recipe's]"
-    ),
-]
-MaxQueries = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="Parallel queries per search, at most. [default: the run's own, else 3]"),
-]
-AskedMode = Annotated[Mode | None, typer.Option(help="How the model may search. [default: the run's own, else multi]")]
-Modes = Annotated[
-    list[str] | None,
-    typer.Option(
-        callback=_known_modes,
-        metavar="|".join(get_args(Mode)),
-        help="How the model may search; may be repeated. [default: the run's own, else multi]",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a name from `recipes list`.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as train.steps=200. May be repeated."),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run has finished.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-TeacherModel = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The model at an endpoint. [default: its only one]")
-]
-Concurrency = Annotated[int, typer.Option(min=1, metavar="N", help="Requests to an endpoint at a time.")]
-Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="For an endpoint's answer.")]
+# The model, the index and how they are used: a Setup
+_MODEL = "A built-in name, a folder or a hub id. [default: what fits this machine]"
+_ADAPTER = "An adapter folder, or `none` for the base model alone. [default: the one shipped for the model]"
+_INDEX = "An index folder or URL. [default: the run's own, else `world`]"
+_K = "Passages per query. [default: the run's own, else the model's recipe's]"
+_MAX_QUERIES = "Parallel queries per search, at most. [default: the run's own, else 3]"
+_MODE = "How the model may search. [default: the run's own, else multi]"
+_MODES = "How the model may search; may be repeated. [default: the run's own, else multi]"
+Model = Annotated[str | None, Option(metavar="MODEL", help=_MODEL)]
+Adapter = Annotated[str | None, Option(metavar="FOLDER", help=_ADAPTER)]
+Index = Annotated[str | None, Option(metavar="INDEX", help=_INDEX)]
+K = Annotated[int | None, Option("--k", "-k", min=1, metavar="N", help=_K)]
+MaxQueries = Annotated[int | None, Option(min=1, metavar="N", help=_MAX_QUERIES)]
+AskedMode = Annotated[Mode | None, Option(help=_MODE)]
+Modes = Annotated[list[str] | None, Option(callback=_known_modes, metavar="|".join(get_args(Mode)), help=_MODES)]
+BatchSize = Annotated[int, Option(min=1, metavar="N", help="Questions answered together.")]
+
+# Questions and trajectories
+_QUESTIONS = "Question files, or hub:OWNER/NAME; see `data inspect`."
+Questions = Annotated[list[str], Argument(metavar="QUESTIONS", help=_QUESTIONS)]
+Limit = Annotated[int | None, Option(min=1, metavar="N", help="At most this many. [default: all]")]
+Kinds = Annotated[list[str] | None, Option("--kind", metavar="KIND", help="Only this kind; may be repeated.")]
+TestSplit = Annotated[Literal["test", "dev"], Option(help="Of the embedded world.")]
+TrainedMode = Annotated[Literal["multi", "single"], Option(help="How the trajectories search.")]
+Seed = Annotated[int, Option(metavar="N", help="Of everything random.")]
+
+# Teachers
+Concurrency = Annotated[int, Option(min=1, metavar="N", help="Requests to an endpoint at a time.")]
+TeacherModel = Annotated[str | None, Option(metavar="NAME", help="The model at an endpoint. [default: its only one]")]
+Timeout = Annotated[float, Option(min=1, metavar="SECONDS", help="For an endpoint's answer.")]
+
+# Recipes
+_OVERRIDES = "Change a key, such as train.steps=200. May be repeated."
+RecipeName = Annotated[str, Argument(metavar="RECIPE", help="A YAML file, or a name from `recipes list`.")]
+Overrides = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help=_OVERRIDES)]
+
+# Results
+AsJson = Annotated[bool, Option("--json", help="Print the result as JSON.")]
+Plain = Annotated[bool, Option("--plain", "--no-color", help="No colours and boxes.")]
+Resume = Annotated[bool, Option("--resume", help="Go on with what an interrupted run has finished.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]

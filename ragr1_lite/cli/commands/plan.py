@@ -1,39 +1,37 @@
-"""What a training will take, before anything is loaded."""
+"""The memory and time of a training, before anything is loaded."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Context, Option
 
-from ragr1_lite.cli.commands.options import AsJson, Overrides, RecipeName, examples, group
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
 if TYPE_CHECKING:
     from ragr1_lite.training.planning import Plan
 
-app = group()
+app = opt.group()
+
+_LENGTH = "Tokens of the longest sequence. [default: max_length]"
 
 
 @app.command(
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite plan sft-smollm2-135m",
         "ragr1-lite plan grpo-qwen2.5-1.5b --gpu-gb 12",
         "ragr1-lite plan grpo-smollm2-135m --probe --length 512",
     )
 )
 def plan(
-    context: typer.Context,
-    recipe: RecipeName,
-    overrides: Overrides = None,
-    gpu_gb: Annotated[
-        float | None, typer.Option(min=0.5, metavar="GB", help="Memory of the card. [default: what is here]")
-    ] = None,
-    length: Annotated[
-        int | None, typer.Option(min=64, metavar="N", help="Tokens of the longest sequence. [default: max_length]")
-    ] = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Measure two real steps here and correct the plan.")] = False,
-    as_json: AsJson = False,
+    context: Context,
+    recipe: opt.RecipeName,
+    overrides: opt.Overrides = None,
+    gpu_gb: Annotated[float | None, Option(min=0.5, metavar="GB", help="Of the card. [default: what is here]")] = None,
+    length: Annotated[int | None, Option(min=64, metavar="N", help=_LENGTH)] = None,
+    probe: Annotated[bool, Option("--probe", help="Measure two real steps here and correct the plan.")] = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Predict a training's memory and time, and propose what fits.
 

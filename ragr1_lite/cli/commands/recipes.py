@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Context, Exit, Option
 
-from ragr1_lite.cli.commands.options import AsJson, Overrides, Overwrite, RecipeName, examples, group
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
 if TYPE_CHECKING:
     from ragr1_lite.ui import Display
 
-app = group()
+app = opt.group()
+
+_RESOLVED = "With every key: those of the recipes it extends, and all defaults."
+_GPU_GB = "Plan for a card of this size, not this machine."
 
 
 @app.command("list")
-def recipes_list(context: typer.Context, as_json: AsJson = False) -> None:
+def recipes_list(context: Context, as_json: opt.AsJson = False) -> None:
     """List the shipped recipes: those for a CPU first, then by the size of the card.
 
     JSON: {"recipes": [{"name", "task", "model", "mode", "starts_from", "memory_gb", "card_gb", "about"} ...]}; card_gb
@@ -45,14 +48,13 @@ def recipes_list(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command(
-    "show", epilog=examples("ragr1-lite recipes show sft-smollm2-135m", "ragr1-lite recipes show mine.yaml --resolved")
+    "show",
+    epilog=opt.examples("ragr1-lite recipes show sft-smollm2-135m", "ragr1-lite recipes show mine.yaml --resolved"),
 )
 def recipes_show(
-    context: typer.Context,
-    recipe: RecipeName,
-    resolved: Annotated[
-        bool, typer.Option("--resolved", help="With every key: those of the recipes it extends, and all defaults.")
-    ] = False,
+    context: Context,
+    recipe: opt.RecipeName,
+    resolved: Annotated[bool, Option("--resolved", help=_RESOLVED)] = False,
 ) -> None:
     """Print a recipe."""
     with session(context) as display:
@@ -62,12 +64,12 @@ def recipes_show(
         display.show_raw(text)
 
 
-@app.command("copy", epilog=examples("ragr1-lite recipes copy sft-qwen2.5-1.5b mine.yaml"))
+@app.command("copy", epilog=opt.examples("ragr1-lite recipes copy sft-qwen2.5-1.5b mine.yaml"))
 def recipes_copy(
-    context: typer.Context,
-    recipe: RecipeName,
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="[default: its name, here]")] = None,
-    overwrite: Overwrite = False,
+    context: Context,
+    recipe: opt.RecipeName,
+    file: Annotated[Path | None, Argument(metavar="FILE", help="[default: its name, here]")] = None,
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Write a recipe into a file of its own, to start yours from.
 
@@ -91,17 +93,14 @@ def recipes_copy(
 
 @app.command(
     "check",
-    epilog=examples("ragr1-lite recipes check mine.yaml", "ragr1-lite recipes check mine.yaml --gpu-gb 8"),
+    epilog=opt.examples("ragr1-lite recipes check mine.yaml", "ragr1-lite recipes check mine.yaml --gpu-gb 8"),
 )
 def recipes_check(
-    context: typer.Context,
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="YAML files, or names.")],
-    overrides: Overrides = None,
-    gpu_gb: Annotated[
-        float | None,
-        typer.Option("--gpu-gb", min=1, metavar="GB", help="Plan for a card of this size, not this machine."),
-    ] = None,
-    as_json: AsJson = False,
+    context: Context,
+    recipes: Annotated[list[str], Argument(metavar="RECIPE...", help="YAML files, or names.")],
+    overrides: opt.Overrides = None,
+    gpu_gb: Annotated[float | None, Option(min=1, metavar="GB", help=_GPU_GB)] = None,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Check recipes: every problem at once, or what they would do.
 
@@ -120,7 +119,7 @@ def recipes_check(
             for one in checked:
                 _show_check(one, display)
         if not ok:
-            raise typer.Exit(2)
+            raise Exit(2)
 
 
 def _check(recipe: str, overrides: list[str], gpu_gb: float | None) -> dict[str, Any]:

@@ -5,35 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import AsJson, examples, group
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
-app = group()
+app = opt.group()
+
+_RUNS = "Run folders of `sft` or `grpo`, and files of `eval --out`."
 
 
 @app.command(
     "report",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite report runs/grpo before.jsonl after.jsonl -o report.html",
         "ragr1-lite report after.jsonl --format md -o card.md",
     ),
 )
 def report(
-    context: typer.Context,
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN", help="Run folders of `sft` or `grpo`, and files of `eval --out`."),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write. [default: report.html]")
-    ] = None,
-    format: Annotated[
-        Literal["html", "md"], typer.Option(help="A page with everything, or Markdown with the tables.")
-    ] = "html",
-    title: Annotated[str | None, typer.Option(metavar="TITLE", help="[default: the runs' names]")] = None,
-    as_json: AsJson = False,
+    context: Context,
+    runs: Annotated[list[Path], Argument(metavar="RUN", help=_RUNS)],
+    out: Annotated[Path | None, Option("--out", "-o", metavar="FILE", help="[default: report.html]")] = None,
+    format: Annotated[Literal["html", "md"], Option(help="A page with everything, or only the tables.")] = "html",
+    title: Annotated[str | None, Option(metavar="TITLE", help="[default: the runs' names]")] = None,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import AsJson, Overrides, Overwrite, Resume, examples, group
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
-app = group()
+app = opt.group()
+
+_RECIPE = "Its model, adapter, index and questions."
+_VARIANT = "Change a variant, or add one. May be repeated."
+_OUT = "For study.json, table.md, plot.svg and each variant's results."
 
 
 @app.command(
     "study",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite study single-multi --kind compare-2 --kind compare-3 --out runs/study",
         "ragr1-lite study single-multi --variant single:model.adapter=runs/sq/adapter",
         "ragr1-lite study queries mine.yaml --set retrieval.index=runs/books",
@@ -24,41 +28,30 @@ app = group()
     ),
 )
 def study(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="single-multi, queries, search or models.")],
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="Its model, adapter, index and questions.")
-    ] = "grpo-smollm2-135m",
-    overrides: Overrides = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL:KEY=VALUE", help="Change a variant, or add one. May be repeated."),
-    ] = None,
-    questions: Annotated[int, typer.Option(min=1, metavar="N", help="At most this many of the recipe's.")] = 48,
-    split: Annotated[Literal["test", "dev"], typer.Option(help="Of the embedded world.")] = "test",
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Only questions of this kind; may be repeated.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 32,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="For study.json, table.md, plot.svg and each variant's results."),
-    ] = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    context: Context,
+    name: Annotated[str, Argument(metavar="NAME", help="single-multi, queries, search or models.")],
+    recipe: Annotated[str, Argument(metavar="RECIPE", help=_RECIPE)] = "grpo-smollm2-135m",
+    overrides: opt.Overrides = None,
+    variant: Annotated[list[str] | None, Option(metavar="LABEL:KEY=VALUE", help=_VARIANT)] = None,
+    questions: Annotated[int, Option(min=1, metavar="N", help="At most this many of the recipe's.")] = 48,
+    split: opt.TestSplit = "test",
+    kind: opt.Kinds = None,
+    batch_size: opt.BatchSize = 32,
+    out: Annotated[Path | None, Option(metavar="FOLDER", help=_OUT)] = None,
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Vary one thing, keep the rest, and see what it does: a table and a plot.
 
     single-multi: one query a turn or several; queries: one to five at once; search: BM25 in this process, over HTTP, or
-    the web; models: with and without the adapter, and others you name. All variants answer the same questions, by
-    turns.
+    the web; models: with and without the adapter, and others you name. All answer the same questions, by turns.
 
     JSON: {"study", "question", "questions", "variants": [{"variant", as of `eval`, "difference": {"em", "ci": [low,
     high], "p", "saved": {"rounds", "queries", "seconds_per_question"}}} or {"variant", "problem"}]}; differences are
     from the first variant, `saved` are shares of its cost.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite.evaluation.study import run_study, with_variants
         from ragr1_lite.evaluation.study.designs import find_design
 
@@ -85,7 +78,4 @@ def study(
             write_atomic(out / "study.json", json_text(outcome.to_json(), indent=2) + "\n")
             write_atomic(out / "table.md", study_markdown(outcome))
             draw_study(outcome, out / "plot.svg")
-        if as_json:
-            display.show_json(outcome.to_json())
-        else:
-            display.show(study_table(outcome, display.out))
+        display.show(study_table(outcome, display.out), json=outcome.to_json())

@@ -6,31 +6,31 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Context, Option
 
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.commands.ask import show_answer
-from ragr1_lite.cli.commands.options import AsJson, Overrides, Overwrite, RecipeName, Resume, examples, group
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.models.processes import is_main
 
-app = group()
+app = opt.group()
 
 
 @app.command(
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite sft sft-smollm2-135m",
         "ragr1-lite sft sft-smollm2-135m --set train.steps=50 --set output=runs/short",
         "ragr1-lite sft sft-smollm2-135m --resume",
     )
 )
 def sft(
-    context: typer.Context,
-    recipe: RecipeName,
-    overrides: Overrides = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    context: Context,
+    recipe: opt.RecipeName,
+    overrides: opt.Overrides = None,
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Train an adapter on gold trajectories (stage 1).
 
@@ -42,18 +42,18 @@ def sft(
 
 
 @app.command(
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite grpo grpo-smollm2-135m --set model.adapter=runs/sft/adapter",
         "ragr1-lite grpo grpo-smollm2-135m --resume",
     )
 )
 def grpo(
-    context: typer.Context,
-    recipe: RecipeName,
-    overrides: Overrides = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    context: Context,
+    recipe: opt.RecipeName,
+    overrides: opt.Overrides = None,
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Train an adapter by reinforcement on its own searches (stage 2).
 
@@ -65,7 +65,7 @@ def grpo(
 
 
 def _train(
-    context: typer.Context,
+    context: Context,
     task: Literal["sft", "grpo"],
     recipe: str,
     overrides: list[str] | None,
@@ -102,13 +102,13 @@ def _train(
 
 
 @app.command(
-    "quickstart", epilog=examples("ragr1-lite quickstart", "ragr1-lite quickstart --seed 1 --folder runs/second")
+    "quickstart", epilog=opt.examples("ragr1-lite quickstart", "ragr1-lite quickstart --seed 1 --folder runs/second")
 )
 def start(
-    context: typer.Context,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of everything random.")] = 0,
-    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="For both runs.")] = Path("runs/quickstart"),
-    as_json: AsJson = False,
+    context: Context,
+    seed: Annotated[int, Option(metavar="N", help="Of everything random.")] = 0,
+    folder: Annotated[Path, Option(metavar="FOLDER", help="For both runs.")] = Path("runs/quickstart"),
+    as_json: opt.AsJson = False,
 ) -> None:
     """Train a model that searches, from nothing: SFT, GRPO, what each of them gains, and a question answered.
 

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import AsJson, examples, group
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
-app = group()
+app = opt.group()
+
+_QUESTIONS = "JSON lines, JSON arrays, TSV, CSV, Parquet, or hub:OWNER/NAME."
 _FIRST = 3
+_LIMIT = f"At most this many. [default: {_FIRST}; with --id all]"
+_TOKENS_OF = "Count tokens as this one does; documents uncut."
+_MASKS = "Show the sequence that is trained, with the whole prompt and the tags."
 
 
 @app.command(
     "inspect",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite data inspect hotpot_dev_distractor_v1.json",
         "ragr1-lite data inspect nq-test.qas.csv PopQA.tsv.gz --samples 5",
         "ragr1-lite data inspect hub:OWNER/NAME:CONFIG:SPLIT --json",
     ),
 )
 def data_inspect(
-    context: typer.Context,
-    questions: Annotated[
-        list[str],
-        typer.Argument(metavar="QUESTIONS", help="JSON lines, JSON arrays, TSV, CSV, Parquet, or hub:OWNER/NAME."),
-    ],
-    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Questions to show.")] = 3,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the draw of samples.")] = 0,
-    as_json: AsJson = False,
+    context: Context,
+    questions: Annotated[list[str], Argument(metavar="QUESTIONS", help=_QUESTIONS)],
+    samples: Annotated[int, Option(min=0, metavar="N", help="Questions to show.")] = 3,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show the form, the size and some questions of a question set.
 
@@ -54,8 +56,10 @@ def data_inspect(
             display.show(pairs_table(described(sample)))
 
 
-@app.command("benchmarks", epilog=examples("ragr1-lite data benchmarks", "ragr1-lite eval --data hotpotqa --index DIR"))
-def data_benchmarks(context: typer.Context, as_json: AsJson = False) -> None:
+@app.command(
+    "benchmarks", epilog=opt.examples("ragr1-lite data benchmarks", "ragr1-lite eval --data hotpotqa --index DIR")
+)
+def data_benchmarks(context: Context, as_json: opt.AsJson = False) -> None:
     """List the benchmarks that `eval --data` takes by name, with their published results.
 
     JSON, a list: [{"name", "title", "source", "questions", "published": {ROW: EM}, "by", "setting", "remark"}].
@@ -70,29 +74,21 @@ def data_benchmarks(context: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command(
     "view",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite data view gold.jsonl",
         "ragr1-lite data view runs/books.jsonl --id 5a8b57f2 --masks --model smollm2-135m",
     ),
 )
 def data_view(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="From `data generate` or `eval`.")],
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help=f"At most this many. [default: {_FIRST}; with --id all]")
-    ] = None,
-    id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Only the trajectories of this question.")
-    ] = None,
-    masks: Annotated[
-        bool, typer.Option("--masks", help="Show the sequence that is trained, with the whole prompt and the tags.")
-    ] = False,
-    model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Count tokens as this one does; documents uncut.")
-    ] = None,
-    mode: Annotated[Literal["multi", "single"], typer.Option(help="How the trajectories search.")] = "multi",
-    plain: Annotated[bool, typer.Option("--plain", "--no-color", help="Without colours.")] = False,
-    as_json: AsJson = False,
+    context: Context,
+    file: Annotated[Path, Argument(help="From `data generate` or `eval`.")],
+    limit: Annotated[int | None, Option(min=1, metavar="N", help=_LIMIT)] = None,
+    id: Annotated[str | None, Option("--id", metavar="ID", help="Only the trajectories of this question.")] = None,
+    masks: Annotated[bool, Option("--masks", help=_MASKS)] = False,
+    model: Annotated[str | None, Option(metavar="MODEL", help=_TOKENS_OF)] = None,
+    mode: opt.TrainedMode = "multi",
+    plain: opt.Plain = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show trajectories turn by turn: what is trained and what is masked, queries next to their documents.
 

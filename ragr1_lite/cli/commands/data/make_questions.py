@@ -5,28 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import (
-    Adapter,
-    AsJson,
-    Concurrency,
-    Overwrite,
-    Passages,
-    Resume,
-    TeacherModel,
-    Timeout,
-    examples,
-    group,
-)
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
-app = group()
+app = opt.group()
+
+_FACTS = "Subject, relation and object, as JSON lines, CSV or TSV. [default: what the passages hold]"
+_TEACHER = (
+    "Writes the questions instead; with --facts, only judges them. A local model, or an OpenAI-compatible endpoint. "
+    "[default: none]"
+)
+_KINDS = "Of one-hop, bridge and comparison."
 
 
 @app.command(
     "make-questions",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite data make-questions runs/notes --out questions.jsonl",
         "ragr1-lite data make-questions runs/notes --facts facts.csv --out questions.jsonl",
         "ragr1-lite data make-questions runs/notes --out questions.jsonl \\",
@@ -34,39 +30,22 @@ app = group()
     ),
 )
 def data_make_questions(
-    context: typer.Context,
-    index: Annotated[str, typer.Argument(metavar="INDEX", help="An index folder, `world`, or with facts a URL.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.jsonl", help="The question file to write.")],
-    facts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Subject, relation and object, as JSON lines, CSV or TSV. [default: what the passages hold]",
-        ),
-    ] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL|URL",
-            help="Writes the questions instead; with --facts, only judges them. A local model, or an OpenAI-compatible "
-            "endpoint. [default: none]",
-        ),
-    ] = None,
-    teacher_model: TeacherModel = None,
-    adapter: Adapter = None,
-    kinds: Annotated[
-        str, typer.Option(metavar="KIND,KIND,…", help="Of one-hop, bridge and comparison.")
-    ] = "one-hop,bridge,comparison",
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop at this many questions. [default: all there are]")
-    ] = None,
-    k: Passages = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of every draw.")] = 0,
-    concurrency: Concurrency = 8,
-    timeout: Timeout = 300.0,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    context: Context,
+    index: Annotated[str, Argument(metavar="INDEX", help="An index folder, `world`, or with facts a URL.")],
+    out: Annotated[Path, Option(metavar="FILE.jsonl", help="The question file to write.")],
+    facts: Annotated[Path | None, Option(metavar="FILE", help=_FACTS)] = None,
+    teacher: Annotated[str | None, Option(metavar="MODEL|URL", help=_TEACHER)] = None,
+    teacher_model: opt.TeacherModel = None,
+    adapter: opt.Adapter = None,
+    kinds: Annotated[str, Option(metavar="KIND,KIND,…", help=_KINDS)] = "one-hop,bridge,comparison",
+    limit: opt.Limit = None,
+    k: opt.K = None,
+    seed: opt.Seed = 0,
+    concurrency: opt.Concurrency = 8,
+    timeout: opt.Timeout = 300.0,
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Make one-hop, bridge and comparison questions from your own documents.
 

@@ -5,88 +5,57 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Context, Option
 
-from ragr1_lite.cli.commands.options import (
-    Adapter,
-    AsJson,
-    AskedMode,
-    Concurrency,
-    Index,
-    MaxQueries,
-    Overwrite,
-    Passages,
-    Resume,
-    TeacherModel,
-    Timeout,
-    examples,
-    group,
-)
+from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 
-app = group()
+app = opt.group()
+
+_QUESTIONS = "Question files or hub:OWNER/NAME (see `data inspect`), or `world`."
+_TEACHER = "Whose rollouts: a built-in name, a folder, a hub id, an endpoint. [default: what fits this machine]"
+_BY = "Right in a later try and a share of what is right at first; or neither always nor never."
+_TEMPERATURE = "Of the rollouts. [default: 1.2; for pass-rate 1, as `grpo` samples]"
+_EASY = "first-right: kept of what is right at first."
+_BETWEEN = "pass-rate: pass rates that are kept. [default: all but 0 and 1]"
+_VALIDATION = "Of what is kept: set aside in FILE.validation.jsonl."
 
 
 @app.command(
     "select",
-    epilog=examples(
+    epilog=opt.examples(
         "ragr1-lite data select questions.jsonl --index runs/books --out rl.jsonl",
         "ragr1-lite data select world --by pass-rate --tries 4 --limit 200 --out rl.jsonl",
         "ragr1-lite grpo mine.yaml --set data.train=rl.jsonl --set data.order=easy-first",
     ),
 )
 def data_select(
-    context: typer.Context,
-    questions: Annotated[
-        list[str],
-        typer.Argument(metavar="QUESTIONS", help="Question files or hub:OWNER/NAME (see `data inspect`), or `world`."),
-    ],
-    out: Annotated[Path, typer.Option(metavar="FILE.jsonl", help="The questions to train on.")],
-    index: Index = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "--teacher",
-            metavar="MODEL|URL",
-            help="Whose rollouts: a built-in name, a folder, a hub id, an endpoint. [default: what fits this machine]",
-        ),
-    ] = None,
-    teacher_model: TeacherModel = None,
-    adapter: Adapter = None,
-    by: Annotated[
-        Literal["first-right", "pass-rate"],
-        typer.Option(help="Right in a later try and a share of what is right at first; or neither always nor never."),
-    ] = "first-right",
-    tries: Annotated[int, typer.Option(min=1, metavar="N", help="Rollouts of a question, at most.")] = 10,
-    rounds: Annotated[int, typer.Option(min=0, metavar="N", help="Retrieval rounds of a rollout, at most.")] = 10,
-    temperature: Annotated[
-        float | None,
-        typer.Option(metavar="T", help="Of the rollouts. [default: 1.2; for pass-rate 1, as `grpo` samples]"),
-    ] = None,
-    easy_share: Annotated[
-        float, typer.Option(min=0, max=1, metavar="SHARE", help="first-right: kept of what is right at first.")
-    ] = 0.25,
-    keep_between: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="pass-rate: pass rates that are kept. [default: all but 0 and 1]"),
-    ] = None,
-    validation: Annotated[
-        float,
-        typer.Option(min=0, max=0.5, metavar="SHARE", help="Of what is kept: set aside in FILE.validation.jsonl."),
-    ] = 0.05,
-    split: Annotated[Literal["train", "dev"], typer.Option(help="Of the embedded world.")] = "train",
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most this many. [default: all]")] = None,
-    mode: AskedMode = None,
-    k: Passages = None,
-    max_queries: MaxQueries = None,
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions rolled out side by side.")] = 16,
-    concurrency: Concurrency = 8,
-    timeout: Timeout = 300.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of rollouts and draws.")] = 0,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    context: Context,
+    questions: Annotated[list[str], Argument(metavar="QUESTIONS", help=_QUESTIONS)],
+    out: Annotated[Path, Option(metavar="FILE.jsonl", help="The questions to train on.")],
+    index: opt.Index = None,
+    teacher: Annotated[str | None, Option("--model", "--teacher", metavar="MODEL|URL", help=_TEACHER)] = None,
+    teacher_model: opt.TeacherModel = None,
+    adapter: opt.Adapter = None,
+    by: Annotated[Literal["first-right", "pass-rate"], Option(help=_BY)] = "first-right",
+    tries: Annotated[int, Option(min=1, metavar="N", help="Rollouts of a question, at most.")] = 10,
+    rounds: Annotated[int, Option(min=0, metavar="N", help="Retrieval rounds of a rollout, at most.")] = 10,
+    temperature: Annotated[float | None, Option(metavar="T", help=_TEMPERATURE)] = None,
+    easy_share: Annotated[float, Option(min=0, max=1, metavar="SHARE", help=_EASY)] = 0.25,
+    keep_between: Annotated[tuple[float, float] | None, Option(metavar="LOW HIGH", help=_BETWEEN)] = None,
+    validation: Annotated[float, Option(min=0, max=0.5, metavar="SHARE", help=_VALIDATION)] = 0.05,
+    split: Annotated[Literal["train", "dev"], Option(help="Of the embedded world.")] = "train",
+    limit: opt.Limit = None,
+    mode: opt.AskedMode = None,
+    k: opt.K = None,
+    max_queries: opt.MaxQueries = None,
+    batch_size: opt.BatchSize = 16,
+    concurrency: opt.Concurrency = 8,
+    timeout: opt.Timeout = 300.0,
+    seed: opt.Seed = 0,
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Select the questions that GRPO can learn from, by a model's own rollouts.
 
@@ -100,18 +69,13 @@ def data_select(
         from ragr1_lite.datagen.selection import Rule, run
         from ragr1_lite.ui.tables import counts_table, histogram
 
+        setup = Setup(
+            model=teacher, adapter=adapter, index=index, mode=mode, k=k, max_queries=max_queries, batch_size=batch_size
+        )
         selection = run(
             questions,
             out,
-            Setup(
-                model=teacher,
-                adapter=adapter,
-                index=index,
-                mode=mode,
-                k=k,
-                max_queries=max_queries,
-                batch_size=batch_size,
-            ),
+            setup,
             rule=Rule(by, tries, temperature, rounds, seed, easy_share, keep_between, validation),
             connection=Connection(teacher_model, concurrency, timeout),
             split=split,
