@@ -47,7 +47,7 @@ def chosen(out: Path, count: int = 60, teacher: ScriptedTeacher | None = None, *
 def test_first_right_tries_the_wrong_ones_until_one_is_right() -> None:
     right = {"item-0": 0, "item-1": 1, "item-2": 3, "item-3": 99}
     teacher = ScriptedTeacher(lambda name, seed, temperature: len(teacher.asked) - 1 >= right[name])
-    outcomes = measure(examples(4), teacher, rule=Rule(tries=3), piece=0)
+    outcomes = measure(examples(4), teacher, rule=Rule(tries=3), batch=0)
     assert [names for *_, names in teacher.asked] == [
         ["item-0", "item-1", "item-2", "item-3"],
         ["item-1", "item-2", "item-3"],
@@ -68,14 +68,14 @@ def test_first_right_tries_the_wrong_ones_until_one_is_right() -> None:
 def test_nobody_is_asked_again_once_all_are_right() -> None:
     teacher = ScriptedTeacher(lambda *_: True)
     done: list[int] = []
-    assert measure(examples(3), teacher, rule=Rule(), piece=0, advance=done.append) == [Outcome(True, 1, 1)] * 3
+    assert measure(examples(3), teacher, rule=Rule(), batch=0, advance=done.append) == [Outcome(True, 1, 1)] * 3
     assert len(teacher.asked) == 1 and done == [3]
 
 
 def test_pass_rate_asks_everyone_equally_often() -> None:
     teacher = ScriptedTeacher(lambda name, seed, temperature: len(teacher.asked) % 4 < int(name[5:]))
     done: list[int] = []
-    outcomes = measure(examples(5), teacher, rule=PASS_RATE, piece=0, advance=done.append)
+    outcomes = measure(examples(5), teacher, rule=PASS_RATE, batch=0, advance=done.append)
     assert [(temperature, len(names)) for _, temperature, names in teacher.asked] == [(1.0, 5)] * 4
     assert [outcome.right for outcome in outcomes] == [0, 1, 2, 3, 4]
     assert [outcome.first for outcome in outcomes] == [False, False, True, True, True]
@@ -83,10 +83,10 @@ def test_pass_rate_asks_everyone_equally_often() -> None:
     assert done == [1, 2, 3, 5]
 
 
-def test_seeds_follow_from_seed_piece_and_try_alone() -> None:
-    def seeds(count: int, seed: int, piece: int) -> list[int]:
+def test_seeds_follow_from_seed_batch_and_try_alone() -> None:
+    def seeds(count: int, seed: int, batch: int) -> list[int]:
         teacher = ScriptedTeacher(lambda *_: False)
-        measure(examples(count), teacher, rule=Rule(tries=3, seed=seed), piece=piece)
+        measure(examples(count), teacher, rule=Rule(tries=3, seed=seed), batch=batch)
         return [seed for seed, *_ in teacher.asked]
 
     assert seeds(1, 0, 0) == seeds(5, 0, 0)
@@ -95,7 +95,7 @@ def test_seeds_follow_from_seed_piece_and_try_alone() -> None:
 
 def test_rounds_are_the_rules() -> None:
     teacher = ScriptedTeacher(lambda *_: True)
-    assert measure(examples(1), teacher, rule=Rule(rounds=0, tries=1), piece=0) == [Outcome(False, 2, 0)]
+    assert measure(examples(1), teacher, rule=Rule(rounds=0, tries=1), batch=0) == [Outcome(False, 2, 0)]
     assert teacher.searcher.calls == []
 
 

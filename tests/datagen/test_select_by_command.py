@@ -58,7 +58,7 @@ def test_sigkill_and_resume(tmp_path: Path, by: str) -> None:
 
 
 def test_a_try_is_sampled_by_its_own_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real sampling: a piece's rollouts are the same tokens whatever was sampled before, and tries differ."""
+    """Real sampling: a batch's rollouts are the same tokens whatever was sampled before, and tries differ."""
     recipe = tiny.make_recipe("grpo", tiny.save_byte_model(tmp_path / "tiny-byte"), tmp_path / "run")
     sampler = TransformersSampler(tiny.load(recipe))
     limits = Limits(max_new_tokens=8, max_length=4096)
@@ -70,10 +70,10 @@ def test_a_try_is_sampled_by_its_own_seed(tmp_path: Path, monkeypatch: pytest.Mo
         tries.append([one.token_ids for one in trajectories])
         return trajectories
 
-    monkeypatch.setattr("ragr1_lite.datagen.selection.measuring.run_rollouts", watched)
+    monkeypatch.setattr("ragr1_lite.datagen.selection.selecting.run_rollouts", watched)
     rule = Rule(by="pass-rate", tries=2)
-    for piece in (0, 1, 0):
-        measure(tiny.EXAMPLES[:3], teacher, rule=rule, piece=piece)
+    for batch in (0, 1, 0):
+        measure(tiny.EXAMPLES[:3], teacher, rule=rule, batch=batch)
     assert tries[:2] == tries[4:]
     assert len({tuple(one) for one in tries[:4]}) == 4
 

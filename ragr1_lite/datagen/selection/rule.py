@@ -1,8 +1,8 @@
-"""Which questions are kept for what became of their rollouts.
+"""Which questions are kept, by the outcomes of their rollouts.
 
-``first-right`` is the paper's rule: what is wrong at first and right in one of several warmer rollouts, hard yet
-answerable, and a share of what is right at first. ``pass-rate`` keeps what is neither always right nor always wrong:
-groups of equal rewards teach GRPO nothing.
+``first-right`` is the paper's rule: it keeps the questions that are wrong at first and right in one of several rollouts
+at a higher temperature, hard yet answerable, and a share of those that are right at first. ``pass-rate`` keeps those
+that are neither always right nor always wrong: groups of equal rewards teach GRPO nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,7 @@ By = Literal["first-right", "pass-rate"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a question's rollouts.
-
-    Attributes:
-        first: Whether the first one was right.
-        tries: How many there were.
-        right: How many of them were right.
-    """
+    """A question's rollouts: whether the first one was right, how many there were, and how many were right."""
 
     first: bool
     tries: int
@@ -46,18 +40,17 @@ class Rule:
     Attributes:
         by: ``first-right``: a greedy rollout, then others until one is right. ``pass-rate``: the same number of every
             question.
-        tries: Rollouts of a question at most, the greedy one not counted.
+        tries: Rollouts of a question at most, without the greedy one.
         temperature: Of these rollouts; by default 1.2 for ``first-right`` and, for ``pass-rate``, that of recipes for
             GRPO.
         rounds: Retrieval rounds of a rollout, at most.
         seed: Of rollouts and draws.
-        easy_share: Of the questions that are right at first, so many are kept; ``first-right`` only.
-        between: The lowest and the highest pass rate that are kept, ``pass-rate`` only; by default everything but
-            never and always.
+        easy_share: Share that is kept of the questions that are right at first; ``first-right`` only.
+        between: The lowest and the highest pass rate that are kept, ``pass-rate`` only; by default all but 0 and 1.
         validation: Share of the kept questions that is set aside.
 
     Raises:
-        ConfigError: ``temperature``, ``tries`` or ``between`` makes no sense.
+        ConfigError: ``temperature``, ``tries`` or ``between`` is of no use.
     """
 
     by: By = "first-right"
@@ -70,7 +63,7 @@ class Rule:
     validation: float = 0.05
 
     def __post_init__(self) -> None:
-        if not self.warmth > 0:
+        if not self.resolved_temperature > 0:
             raise ConfigError("At temperature 0 every rollout is the same", "Choose a --temperature above 0.")
         if self.by == "pass-rate" and self.tries < 2 and self.between is None:
             raise ConfigError("With --tries 1 every pass rate is 0 or 1: none is kept", "Choose more --tries.")
@@ -83,8 +76,8 @@ class Rule:
             raise ConfigError(f"--keep-between {low:g} {high:g} is no range of pass rates", "Write it as 0.1 0.9.")
 
     @property
-    def warmth(self) -> float:
-        """The temperature, also where it is not said."""
+    def resolved_temperature(self) -> float:
+        """The temperature, by default too."""
         if self.temperature is not None:
             return self.temperature
         return 1.2 if self.by == "first-right" else GrpoConfig().temperature
@@ -104,7 +97,7 @@ class Rule:
 
 
 def choose(outcomes: Sequence[Outcome], rule: Rule) -> tuple[list[int], list[int]]:
-    """The numbers of the questions that are kept for training and for validation, each in their order."""
+    """The numbers of the questions that are kept for training and for validation, each in order."""
     kept = {number for number, outcome in enumerate(outcomes) if rule.keeps(outcome)}
     if rule.by == "first-right":
         easy = [number for number in sorted(kept) if outcomes[number].first]
@@ -118,7 +111,7 @@ def _draw(numbers: Sequence[int], share: float, seed: str) -> list[int]:
 
 
 def histogram(outcomes: Sequence[Outcome], rule: Rule) -> dict[str, int]:
-    """How many questions came out how, by the outcome's name.
+    """How many questions had which outcome.
 
     By ``first-right``: right at first, in the first try after it, in the second, …, never. By ``pass-rate``: right in
     none of the rollouts, in one, …, in all.
@@ -138,10 +131,10 @@ class Selection:
 
     Attributes:
         outcomes: One per question.
-        train: Numbers of the questions that are kept to train on, in their order.
+        train: Numbers of the questions that are kept to train on, in order.
         validation: Likewise, those that are set aside.
         histogram: See :func:`histogram`.
-        seconds: Wall time, without what an interrupted run had done.
+        seconds: Wall time, without that of an interrupted run.
     """
 
     outcomes: tuple[Outcome, ...]

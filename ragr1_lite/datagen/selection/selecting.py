@@ -1,10 +1,10 @@
-"""Selecting: every question is measured, a batch a piece of resumable work, and what is kept is written."""
+"""Selecting: every question is measured, in resumable batches, and those that are kept are written."""
 
 from __future__ import annotations
 
-import json
+import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,73 +13,17 @@ from typing import Any
 from ragr1_lite.assistant import Setup
 from ragr1_lite.config import WORLD
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore, phase
+from ragr1_lite.core.rewards import exact_match
+from ragr1_lite.core.rollout import run_rollouts
+from ragr1_lite.core.types import Example
 from ragr1_lite.data.questions import Question, digest, read_questions, to_row
+from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.endpoint import Connection
-from ragr1_lite.datagen.selection.measuring import measure
 from ragr1_lite.datagen.selection.rule import Outcome, Rule, Selection, choose, histogram
 from ragr1_lite.datagen.teachers import Teacher, open_teacher
 from ragr1_lite.files.journal import Journal
-from ragr1_lite.files.writing import write_atomic, writing
-
-_PHASE = "Selecting"
-
-
-def select(
-    questions: Sequence[Question],
-    out: Path,
-    opened: Callable[[], Teacher],
-    *,
-    rule: Rule,
-    batch_size: int = 16,
-    settings: Mapping[str, Any] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    report: Report = ignore,
-) -> Selection:
-    """Measures questions, and writes what is kept to ``out`` and, beside it, to ``NAME.validation.jsonl``.
-
-    Their lines are those of question files, with the pass rate and the number of rollouts it was measured in. What of
-    the measured questions is kept may be decided anew when a run is gone on with; how they are measured may not.
-
-    Args:
-        questions: What is measured.
-        out: The file of the questions to train on.
-        opened: Opens whoever is measured; not called where everything is measured.
-        rule: How questions are measured and which are kept.
-        batch_size: Questions of a piece.
-        settings: What else decides how rollouts come out, such as the model's name.
-        resume: Go on with what an interrupted run has measured.
-        overwrite: Replace what is there.
-        report: Receives progress.
-
-    Raises:
-        DataError: A file is there already, or no question is kept.
-        RunError: See :meth:`~ragr1_lite.files.journal.Journal.start`.
-        StorageError: The disk is full or not writable.
-    """
-    began = time.perf_counter()
-    aside = out.with_name(f"{out.name.removesuffix('.jsonl')}.validation.jsonl")
-    if aside.exists() and not (resume or overwrite):
-        raise DataError(f"{aside} exists", "Add --overwrite, or choose another --out.")
-    how: dict[str, Any] = {"by": rule.by, "tries": rule.tries, "rounds": rule.rounds, "seed": rule.seed}
-    how |= {"temperature": rule.warmth, "questions": digest(questions), "batch_size": batch_size, **(settings or {})}
-    journal = Journal.start(out, how, resume=resume, overwrite=overwrite)
-    with journal.working(report):
-        _measure_all(questions, opened, journal, rule, batch_size, report)
-    outcomes = _outcomes(journal)
-    train, validation = choose(outcomes, rule)
-    bins = histogram(outcomes, rule)
-    if not train:
-        told = ", ".join(f"{name} {count}" for name, count in bins.items() if count)
-        raise DataError(
-            f"None of {len(questions)} questions is kept; they were right {told}",
-            "Go on with --resume and another --keep-between or --easy-share, or begin anew with --overwrite.",
-        )
-    _write(aside, (_row(questions[number], outcomes[number]) for number in validation))
-    _write(out, (_row(questions[number], outcomes[number]) for number in train))
-    journal.remove()
-    return Selection(tuple(outcomes), tuple(train), tuple(validation), bins, time.perf_counter() - began)
+from ragr1_lite.files.writing import writing
 
 
 def run(
@@ -115,9 +59,13 @@ def run(
     questions = _read(sources, split, limit, rule.seed, report)
     recipe = setup.recipe(report)
     settings = {
-        **{"index": recipe.retrieval.index, "mode": recipe.rollout.mode, "k": recipe.retrieval.k},
-        **{"max_queries": recipe.rollout.max_queries, "adapter": recipe.model.adapter},
-        **{"teacher": recipe.model.name, "model": connection.model if connection else None},
+        "index": recipe.retrieval.index,
+        "mode": recipe.rollout.mode,
+        "k": recipe.retrieval.k,
+        "max_queries": recipe.rollout.max_queries,
+        "adapter": recipe.model.adapter,
+        "teacher": recipe.model.name,
+        "model": connection.model if connection else None,
     }
     return select(
         questions,
@@ -140,6 +88,75 @@ def _read(sources: Sequence[str], split: str, limit: int | None, seed: int, repo
     return [Question(one.example) for one in world.questions(split, seed=seed, limit=limit)]
 
 
+def select(
+    questions: Sequence[Question],
+    out: Path,
+    opened: Callable[[], Teacher],
+    *,
+    rule: Rule,
+    batch_size: int = 16,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = ignore,
+) -> Selection:
+    """Measures questions, and writes those that are kept to ``out`` and, next to it, ``NAME.validation.jsonl``.
+
+    Their lines are those of question files, with the pass rate and the number of rollouts it was measured in. A
+    resumed run may choose among the measured questions by another rule, but not measure them in another way.
+
+    Args:
+        questions: What is measured.
+        out: The file of the questions to train on.
+        opened: Opens the model that is measured; not called where everything is measured.
+        rule: How questions are measured and which are kept.
+        batch_size: Questions rolled out together.
+        settings: What else decides the rollouts, such as the model's name.
+        resume: Continue an interrupted run.
+        overwrite: Replace the files and any interrupted run.
+        report: Receives progress.
+
+    Raises:
+        DataError: A file exists already, or no question is kept.
+        RunError: See :meth:`~ragr1_lite.files.journal.Journal.start`.
+        StorageError: The disk is full or not writable.
+    """
+    began = time.perf_counter()
+    validation_file = out.with_name(f"{out.name.removesuffix('.jsonl')}.validation.jsonl")
+    if validation_file.exists() and not (resume or overwrite):
+        raise DataError(f"{validation_file} exists", "Add --overwrite, or choose another --out.")
+    measured_by = {
+        "by": rule.by,
+        "tries": rule.tries,
+        "rounds": rule.rounds,
+        "seed": rule.seed,
+        "temperature": rule.resolved_temperature,
+        "questions": digest(questions),
+        "batch_size": batch_size,
+        **(settings or {}),
+    }
+    journal = Journal.start(out, measured_by, resume=resume, overwrite=overwrite)
+    with journal.working(report):
+        _measure_all(questions, opened, journal, rule, batch_size, report)
+    outcomes = _outcomes(journal)
+    train, validation = choose(outcomes, rule)
+    bins = histogram(outcomes, rule)
+    if not train:
+        counts = ", ".join(f"{name} {count}" for name, count in bins.items() if count)
+        raise DataError(
+            f"None of {len(questions)} questions is kept; they were right {counts}",
+            "Go on with --resume and another --keep-between or --easy-share, or begin anew with --overwrite.",
+        )
+    if validation:
+        write_rows(validation_file, [_row(questions[number], outcomes[number]) for number in validation])
+    else:  # an empty question file could not be read
+        with writing(validation_file):
+            validation_file.unlink(missing_ok=True)
+    write_rows(out, [_row(questions[number], outcomes[number]) for number in train])
+    journal.remove()
+    return Selection(tuple(outcomes), tuple(train), tuple(validation), bins, time.perf_counter() - began)
+
+
 def _measure_all(
     questions: Sequence[Question],
     opened: Callable[[], Teacher],
@@ -148,27 +165,68 @@ def _measure_all(
     batch_size: int,
     report: Report,
 ) -> None:
-    """Measures what the journal does not have yet."""
+    """Measures the batches that the journal does not have yet."""
     starts = range(0, len(questions), batch_size)[len(journal.pieces) :]
     if not starts:
         return
-    began = time.perf_counter()
     with closing(opened()) as teacher:
-        report(PhaseStarted(_PHASE, len(questions) - starts[0], "questions"))
-        for start in starts:
-            kept = sum(map(len, choose(_outcomes(journal), rule)))
-            so_far = f"{kept} kept of the first {start}" if start else ""
+        with phase(report, "Selecting", len(questions) - starts[0], "questions") as advance:
+            for start in starts:
+                kept = sum(map(len, choose(_outcomes(journal), rule)))
+                so_far = f"{kept} kept of the first {start}" if start else ""
 
-            def advance(through: int, done: int = start - starts[0], so_far: str = so_far) -> None:
-                report(PhaseAdvanced(_PHASE, done + through, so_far))
+                def advance_by(through: int, done: int = start - starts[0], so_far: str = so_far) -> None:
+                    advance(done + through, so_far)
 
-            examples = [question.example for question in questions[start : start + batch_size]]
-            outcomes = measure(examples, teacher, rule=rule, piece=start // batch_size, advance=advance)
-            journal.add([asdict(outcome) for outcome in outcomes])
-        report(PhaseFinished(_PHASE, time.perf_counter() - began))
-        if cost := teacher.usage:
-            read, written = f"{cost.prompt_tokens:,} tokens read", f"{cost.completion_tokens:,} written"
-            report(Notice(f"{cost.requests:,} requests to {teacher.name}: {read}, {written}"))
+                examples = [question.example for question in questions[start : start + batch_size]]
+                outcomes = measure(examples, teacher, rule=rule, batch=start // batch_size, advance=advance_by)
+                journal.add([asdict(outcome) for outcome in outcomes])
+        if usage := teacher.usage:
+            tokens = f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written"
+            report(Notice(f"{usage.requests:,} requests to {teacher.name}: {tokens}"))
+
+
+def measure(
+    examples: Sequence[Example],
+    teacher: Teacher,
+    *,
+    rule: Rule,
+    batch: int,
+    advance: Callable[[int], None] = lambda through: None,
+) -> list[Outcome]:
+    """Rolls out a batch of questions together, one try after the other.
+
+    By ``first-right`` a question leaves with its first right rollout. A try's seed follows from the rule's seed, the
+    batch's number and the try alone, so that a batch's outcomes do not depend on what was done before it.
+
+    Args:
+        examples: The questions of the batch.
+        teacher: Whose rollouts they are.
+        rule: The tries, their temperature and their length.
+        batch: The batch's number.
+        advance: Receives, after each try, how many of the batch's questions are done.
+    """
+    limits = replace(teacher.limits, max_rounds=rule.rounds)
+    results: list[list[bool]] = [[] for _ in examples]
+    live = list(range(len(examples)))
+    for attempt in range(rule.rollouts):
+        greedy = rule.by == "first-right" and attempt == 0
+        seed = random.Random(f"{rule.seed}:{batch}:{attempt}").getrandbits(31)
+        trajectories = run_rollouts(
+            [examples[number] for number in live],
+            teacher.sampler(seed, 0.0 if greedy else rule.resolved_temperature),
+            teacher.searcher,
+            protocol=teacher.protocol,
+            limits=limits,
+        )
+        for number, trajectory in zip(live, trajectories, strict=True):
+            results[number].append(exact_match(trajectory.answer, trajectory.example.answers) == 1)
+        if rule.by == "first-right":
+            live = [number for number in live if not results[number][-1]]
+        advance(max(len(examples) - len(live), len(examples) * (attempt + 1) // rule.rollouts))
+        if not live:
+            break
+    return [Outcome(tries[0], len(tries), sum(tries)) for tries in results]
 
 
 def _outcomes(journal: Journal) -> list[Outcome]:
@@ -178,12 +236,3 @@ def _outcomes(journal: Journal) -> list[Outcome]:
 def _row(question: Question, outcome: Outcome) -> dict[str, Any]:
     example = replace(question.example, pass_rate=round(outcome.pass_rate, 4))
     return {**to_row(replace(question, example=example)), "tries": outcome.tries}
-
-
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a question file; an empty one would be an error to whoever reads it, so there is none."""
-    if lines := [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]:
-        write_atomic(path, "".join(lines))
-        return
-    with writing(path):
-        path.unlink(missing_ok=True)
