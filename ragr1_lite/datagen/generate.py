@@ -82,9 +82,8 @@ def generate(
 
     Args:
         questions: Question sets.
-        setup: The teacher, and how it searches. The model ``gold`` composes trajectories from what the sets say about
-            their questions; else see :func:`~ragr1_lite.datagen.teachers.open_teacher`. As many questions as its
-            ``batch_size`` are worked on together.
+        setup: The teacher: a model, the URL of an endpoint, or ``gold``, which composes trajectories from what the sets
+            say about their questions. As many questions as its ``batch_size`` are worked on together.
         out: The trajectory file to write.
         connection: How an endpoint is asked.
         limit: At most this many questions, drawn by the seed.

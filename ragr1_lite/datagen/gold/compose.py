@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
-from ragr1_lite.core.events import Advance, Report, ignore, phase
+from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
-from ragr1_lite.core.types import Searcher
+from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.questions import Question
 from ragr1_lite.datagen.gold.facts import UNWRITABLE, Rejected, required_facts
 from ragr1_lite.datagen.gold.growth import Growth
 from ragr1_lite.datagen.gold.thoughts import write_plan
 
-_T = TypeVar("_T")
+_Results = Sequence[tuple[Passage, ...]]
 
 
 @dataclass(slots=True)
@@ -52,50 +50,37 @@ def compose_plans(
     Returns:
         One entry per question, in order.
     """
-    composed = [Composed(question) for question in questions]
     width = protocol.max_queries if protocol.mode == "multi" else 1
+    composed = [Composed(question) for question in questions]
+    live = [(one, _plan(one.question, width, protocol)) for one in composed]
+    results: list[_Results | None] = [None] * len(live)
     with phase(report, "Composing", len(questions), "questions") as advance:
-        for one, growth in _grow(composed, searcher, width, k, advance):
-            one.plan = _attempt(one, partial(_write, growth, protocol))
+        while live:
+            asked = []
+            for (one, planning), retrieved in zip(live, results, strict=True):
+                try:
+                    asked.append((one, planning, planning.send(retrieved)))  # type: ignore[arg-type]  # None begins
+                except Rejected as rejected:
+                    one.reason = str(rejected)
+                except StopIteration as finished:
+                    one.plan = finished.value
+            texts = [text for _, _, queries in asked for text in queries]
+            found = iter(searcher.search(texts, k) if texts else ())
+            results = [[next(found) for _ in queries] for _, _, queries in asked]
+            live = [(one, planning) for one, planning, _ in asked]
+            advance(len(composed) - len(live))
     return composed
 
 
-def _grow(
-    composed: Sequence[Composed], searcher: Searcher, width: int, k: int, advance: Advance
-) -> list[tuple[Composed, Growth]]:
-    """The questions whose facts were all found; the others have their reason."""
-    begun = [(one, _attempt(one, partial(_begin, one.question, width))) for one in composed]
-    live = [(one, growth) for one, growth in begun if growth is not None]
-    grown = []
-    while live:
-        advance(len(composed) - len(live))
-        asked = [_attempt(one, growth.asks) or [] for one, growth in live]
-        texts = [text for queries in asked for text in queries]
-        results = iter(searcher.search(texts, k) if texts else ())
-        for (one, growth), queries in zip(live, asked, strict=True):
-            retrieved = [next(results) for _ in queries]
-            if one.reason is None:
-                _attempt(one, partial(growth.take, retrieved))
-        grown += [(one, growth) for one, growth in live if one.reason is None and growth.finished]
-        live = [(one, growth) for one, growth in live if one.reason is None and not growth.finished]
-    return grown
+def _plan(question: Question, width: int, protocol: Protocol) -> Generator[list[str], _Results, GoldPlan]:
+    """A question's plan, if the protocol reads each of its turns back unchanged; yields queries, receives passages.
 
-
-def _begin(question: Question, width: int) -> Growth:
-    return Growth(question, required_facts(question), width)
-
-
-def _attempt(one: Composed, step: Callable[[], _T]) -> _T | None:
-    try:
-        return step()
-    except Rejected as rejected:
-        one.reason = str(rejected)
-        return None
-
-
-def _write(growth: Growth, protocol: Protocol) -> GoldPlan:
-    """The plan, if the protocol reads each of its turns back unchanged."""
-    plan = write_plan(growth.question, growth.facts, growth.rounds)
+    Raises:
+        Rejected: There is none.
+    """
+    growth = Growth(question, required_facts(question), width)
+    yield from growth.grow()
+    plan = write_plan(question, growth.facts, growth.rounds)
     searches = [protocol.parse_turn(render_turn(step.think, queries=step.queries)).queries for step in plan.steps]
     last = protocol.parse_turn(render_turn(plan.think, answer=plan.answer))
     if searches != [step.queries for step in plan.steps] or last.answer != plan.answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ragr1_lite.core.types import Passage
@@ -10,8 +10,7 @@ from ragr1_lite.data.questions import Question
 from ragr1_lite.datagen.gold.facts import NOT_FOUND, NOT_SUPPORTED, UNKNOWN, Fact, Query, Rejected
 from ragr1_lite.datagen.gold.text import clean, keywords, plain, same, stands_in, whole, words
 
-_Ask = tuple[tuple[Fact, ...], list[str]]
-"""The wanted facts, and the ways to ask for them."""
+_Passages = Iterable[Passage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,50 +41,46 @@ class Growth:
     rounds: list[Round] = field(default_factory=list)
     _found: dict[int, Found] = field(default_factory=dict)
     _gold: dict[str, Passage] = field(default_factory=dict)
-    _asking: list[_Ask] = field(default_factory=list)
 
-    @property
-    def finished(self) -> bool:
-        """Whether every fact is found."""
-        return len(self._found) == len(self.facts)
+    def grow(self) -> Generator[list[str], Sequence[_Passages], None]:
+        """Searches until every fact is found.
 
-    def asks(self) -> list[str]:
-        """The queries of the next round: all ways to ask for one fact, then those for the next.
+        A round yields all ways to ask for each of its facts, and receives what they retrieved; of a fact's ways, the
+        first that found it is kept.
 
         Raises:
-            Rejected: Nothing can be asked.
+            Rejected: Nothing can be asked, or no way found a fact.
         """
+        while len(self._found) < len(self.facts):
+            asking = self._asking()
+            results = iter((yield [text for _, texts in asking for text in texts]))
+            chosen: dict[str, list[Passage]] = {}
+            for fact, texts in asking:
+                retrieved = {text: self._golden(next(results)) for text in texts}
+                text = self._choose(fact, retrieved)
+                chosen[text] = retrieved[text]
+            self._gold |= {passage.id: passage for passages in chosen.values() for passage in passages}
+            new = []
+            for at, fact in self._missing():
+                if self._ready(fact) and (found := _find(fact, self._free(self._gold.values()))):
+                    self._found[at] = found
+                    new.append(found)
+            wanted = tuple(fact for fact, _ in asking if fact is not None)
+            self.rounds.append(Round(wanted, tuple(chosen), tuple(new)))
+
+    def _missing(self) -> list[tuple[int, Fact]]:
+        return [(at, fact) for at, fact in enumerate(self.facts) if at not in self._found]
+
+    def _asking(self) -> list[tuple[Fact | None, list[str]]]:
+        """The facts of the next round with the ways to ask for each; else no fact with the question itself."""
         known = "\n".join([self.question.example.question, *(whole(one.passage) for one in self._found.values())])
-        ready = [fact for at, fact in enumerate(self.facts) if at not in self._found and self._ready(fact)]
-        ways: list[_Ask] = [
-            ((fact,), [way.text for way in fact.queries if self._may_ask(way, known)]) for fact in ready
+        ready = [fact for _, fact in self._missing() if self._ready(fact)]
+        asking: list[tuple[Fact | None, list[str]]] = [
+            (fact, texts)
+            for fact in ready
+            if (texts := [way.text for way in fact.queries if self._may_ask(way, known)])
         ]
-        self._asking = [(wanted, texts) for wanted, texts in ways if texts][: self.width]
-        if not self._asking:
-            self._asking = [((), self._opening())]
-        return [text for _, texts in self._asking for text in texts]
-
-    def take(self, results: Iterable[tuple[Passage, ...]]) -> None:
-        """Takes what the queries of :meth:`asks` retrieved; of each fact's ways, the first that found it is kept.
-
-        Raises:
-            Rejected: No way found a fact.
-        """
-        left = iter(results)
-        chosen: dict[str, list[Passage]] = {}
-        for wanted, texts in self._asking:
-            retrieved = {text: self._golden(next(left)) for text in texts}
-            text = self._choose(wanted, retrieved)
-            chosen[text] = retrieved[text]
-        self._gold.update({passage.id: passage for passages in chosen.values() for passage in passages})
-        new = []
-        for at, fact in enumerate(self.facts):
-            if at not in self._found and self._ready(fact) and (found := _find(fact, self._free(self._gold.values()))):
-                self._found[at] = found
-                new.append(found)
-        self.rounds.append(
-            Round(tuple(fact for wanted, _ in self._asking for fact in wanted), tuple(chosen), tuple(new))
-        )
+        return asking[: self.width] or [(None, self._opening())]
 
     def _ready(self, fact: Fact) -> bool:
         return all(one in self._found for one in fact.after)
@@ -114,20 +109,20 @@ class Growth:
         rest = [word for word in keywords(asked).split() if not set(words(word).split()) & there]
         return clean(" ".join([plain(found[-1].title), *rest]))
 
-    def _golden(self, passages: Iterable[Passage]) -> list[Passage]:
+    def _golden(self, passages: _Passages) -> list[Passage]:
         """The gold passages among some; all of them where the set names none."""
         titles = self.question.example.titles
         return [one for one in passages if not titles or any(same(one.title, title) for title in titles)]
 
-    def _free(self, passages: Iterable[Passage]) -> list[Passage]:
+    def _free(self, passages: _Passages) -> list[Passage]:
         """The passages without a found fact, where the set names at least one passage for each fact."""
         if len(self.question.example.titles) < len(self.facts):
             return list(passages)
         taken = {one.passage.id for one in self._found.values()}
         return [passage for passage in passages if passage.id not in taken]
 
-    def _choose(self, wanted: Sequence[Fact], retrieved: dict[str, list[Passage]]) -> str:
-        pending = wanted or [fact for at, fact in enumerate(self.facts) if at not in self._found]
+    def _choose(self, wanted: Fact | None, retrieved: dict[str, list[Passage]]) -> str:
+        pending = [wanted] if wanted else [fact for _, fact in self._missing()]
         for text, passages in retrieved.items():
             if any(_find(fact, self._free(passages)) for fact in pending):
                 return text
@@ -135,11 +130,11 @@ class Growth:
         raise Rejected(NOT_SUPPORTED if there else NOT_FOUND)
 
 
-def _about(fact: Fact, passages: Iterable[Passage]) -> bool:
+def _about(fact: Fact, passages: _Passages) -> bool:
     return any(same(one.title, fact.title) for one in passages) if fact.title else any(passages)
 
 
-def _find(fact: Fact, passages: Iterable[Passage]) -> Found | None:
+def _find(fact: Fact, passages: _Passages) -> Found | None:
     """The fact in the first passage that holds it, its own title's first."""
     for passage in sorted(passages, key=lambda passage: not same(passage.title, fact.title)):
         sentence = fact.sentence_in(passage)

@@ -88,9 +88,10 @@ def _conclude(question: Question, found: Sequence[Found], last: Sequence[Found])
     """How the answer follows from all that was found, in the facts' order; ``last`` is what was found last."""
     if not found[0].fact.values:
         return _from_passages(question.example, found, last)
-    leaves = (found[-1],) if question.hops else _leaves(found)
-    if len(leaves) == 1:
-        return _from_one(question.example, leaves[0])
+    inner = {at for one in found for at in one.fact.after}
+    leaves = tuple(one for at, one in enumerate(found) if at not in inner)
+    if len(leaves) == 1 or question.hops:
+        return _from_one(question.example, found[-1] if question.hops else leaves[0])
     if _closed(question.example):
         return _same_or_not(question.example, leaves)
     return _by_value(question.example, leaves, [_root(one, found) for one in leaves])
@@ -98,11 +99,6 @@ def _conclude(question: Question, found: Sequence[Found], last: Sequence[Found])
 
 def _closed(example: Example) -> bool:
     return normalize(example.answers[0]) in ("yes", "no")
-
-
-def _leaves(found: Sequence[Found]) -> tuple[Found, ...]:
-    inner = {at for one in found for at in one.fact.after}
-    return tuple(one for at, one in enumerate(found) if at not in inner)
 
 
 def _root(one: Found, found: Sequence[Found]) -> Fact:
@@ -181,7 +177,9 @@ def _extreme(values: Sequence[Any], order: str) -> int | None:
 def _from_passages(example: Example, found: Sequence[Found], last: Sequence[Found]) -> _Conclusion:
     """The answer of a question of which only the passages are known, after quoting the evidence."""
     closed = _closed(example)
-    answer = example.answers[0] if closed else next((one for one in trusted(example.answers) if _in(one, found)), None)
+    texts = [whole(one.passage) for one in found]
+    held = (one for one in trusted(example.answers) if any(stands_in(one, text) for text in texts))
+    answer = example.answers[0] if closed else next(held, None)
     if answer is None:
         raise Rejected(NOT_SUPPORTED)
     titles = [words(plain(one.passage.title)) for one in found]
@@ -194,10 +192,6 @@ def _from_passages(example: Example, found: Sequence[Found], last: Sequence[Foun
     quotes = [(one, closest(one.passage, example.question, lambda one: bool(order and dates(one)))) for one in found]
     compared = _compare(order, [dates(sentence) for _, sentence in quotes], _named(example, titles), titles)
     return _Conclusion(f"{_quote(quotes)} {compared}So the answer is {answer}.", answer)
-
-
-def _in(answer: str, found: Sequence[Found]) -> bool:
-    return any(stands_in(answer, whole(one.passage)) for one in found)
 
 
 def _quote(sentences: Sequence[tuple[Found, str]], value: str = "") -> str:

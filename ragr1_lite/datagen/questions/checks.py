@@ -14,51 +14,51 @@ from ragr1_lite.datagen.questions.rules import Made, Sought
 from ragr1_lite.datagen.questions.teacher import Asker
 from ragr1_lite.files.journal import Rows
 
-_Found = tuple[Passage, ...]
 
-
-def judge(made: Sequence[Made], searcher: Searcher, k: int, asker: Asker | None) -> Rows:
+def judge(made: Sequence[Made | str], searcher: Searcher, k: int, asker: Asker | None) -> Rows:
     """A row per question, in order: ``{"question": …}`` as question files have it, or ``{"rejected": reason}``.
 
     Args:
-        made: The questions.
+        made: The questions, or the reasons why there are none.
         searcher: Has to find their passages.
         k: Among so many per query.
         asker: A teacher that must not know the answers, and must find them in the passages; if there is one.
     """
-    results = iter(searcher.search([sought.query for one in made for sought in one.sought], k))
-    found = [[next(results) for _ in one.sought] for one in made]
-    reasons = [one.reason or _not_found(one, passages) for one, passages in zip(made, found, strict=True)]
+    questions = [one for one in made if isinstance(one, Made)]
+    results = iter(searcher.search([sought.query for one in questions for sought in one.sought], k))
+    found = [[next(results) for _ in one.sought] for one in questions]
+    reasons = [
+        "" if all(map(_is_among, one.sought, passages)) else "passage not found again"
+        for one, passages in zip(questions, found, strict=True)
+    ]
     if asker is not None:
         left = [number for number, reason in enumerate(reasons) if not reason]
-        for number, reply in zip(left, asker.answer_unread([_text(made[one]) for one in left]), strict=True):
-            reasons[number] = "known without reading" if _answers(made[number], reply) else ""
+        for number, reply in zip(left, asker.answer_unread([_text(questions[one]) for one in left]), strict=True):
+            reasons[number] = "known without reading" if _answers(questions[number], reply) else ""
         left = [number for number in left if not reasons[number]]
         documents = [[*dict.fromkeys(passage for each in found[one] for passage in each)] for one in left]
-        replies = asker.answer_read([_text(made[one]) for one in left], documents)
+        replies = asker.answer_read([_text(questions[one]) for one in left], documents)
         for number, reply in zip(left, replies, strict=True):
-            reasons[number] = "" if _answers(made[number], reply) else "not answered from what is found"
-    return [
-        {"question": to_row(one.question)} if one.question and not reason else {"rejected": reason}
-        for one, reason in zip(made, reasons, strict=True)
-    ]
+            reasons[number] = "" if _answers(questions[number], reply) else "not answered from what is found"
+    judged = iter(reasons)
+    return [_row(one, one if isinstance(one, str) else next(judged)) for one in made]
 
 
-def _not_found(made: Made, found: Sequence[_Found]) -> str:
-    return "" if all(map(_is_among, made.sought, found)) else "passage not found again"
+def _row(made: Made | str, reason: str) -> dict[str, Any]:
+    return {"rejected": reason} if reason or isinstance(made, str) else {"question": to_row(made.question)}
 
 
-def _is_among(sought: Sought, found: _Found) -> bool:
+def _is_among(sought: Sought, found: Sequence[Passage]) -> bool:
     titled = [passage for passage in found if passage.title == sought.title]
     return any(not sought.forms or holds(passage.text, sought.forms) for passage in titled)
 
 
 def _text(made: Made) -> str:
-    return made.question.example.question if made.question else ""
+    return made.question.example.question
 
 
 def _answers(made: Made, reply: str) -> bool:
-    return made.question is not None and holds(reply, made.question.example.answers)
+    return holds(reply, made.question.example.answers)
 
 
 @dataclass(slots=True)

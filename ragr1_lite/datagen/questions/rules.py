@@ -32,59 +32,30 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A question and the passages that a search has to find for it, one per step; or why there is none."""
+    """A question, and the passages that a search has to find for it, one per step."""
 
-    question: Question | None
-    sought: tuple[Sought, ...] = ()
-    reason: str = ""
-
-
-def turned_down(reason: str) -> Made:
-    """No question, for a reason."""
-    return Made(None, reason=reason)
+    question: Question
+    sought: tuple[Sought, ...]
 
 
-def make_one_hop(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
-    """``Who is the mayor of Oakvale?``, once for every fact."""
+def make_one_hop(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made | str]:
+    """``Who is the mayor of Oakvale?``, once for every fact; a string is the reason why there is no question."""
     for fact in draw.sample(facts, len(facts)):
-        try:
-            question = ask(fact.relation, fact.subject, fact.object)
-        except NoWording:
-            yield turned_down("no wording for the relation")
-            continue
-        answers = forms(plain(fact.object))
-        if holds(question, answers):
-            yield turned_down("question holds its answer")
-            continue
-        yield Made(_question("one-hop", question, answers, fact), (Sought(question, fact.title, answers),))
+        yield _worded(_one_hop, fact)
 
 
-def make_bridges(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
-    """``Who is the spouse of the mayor of Oakvale?``, for every fact that goes on where another ends."""
+def make_bridges(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made | str]:
+    """``Who is the spouse of the mayor of Oakvale?``, for every fact that begins where another ends."""
     by_subject: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         by_subject[words(fact.key)].append(fact)
     for first in draw.sample(facts, len(facts)):
         for second in by_subject.get(words(first.object), ()):
             if words(second.subject) != words(first.subject):
-                yield _bridge(first, second)
+                yield _worded(_bridge, first, second)
 
 
-def _bridge(first: Fact, second: Fact) -> Made:
-    middle, answers = forms(plain(first.object)), forms(plain(second.object))
-    try:
-        question = ask(second.relation, phrase(first.relation, first.subject), second.object)
-    except NoWording:
-        return turned_down("no wording for the relation")
-    if holds(question, middle):
-        return turned_down("question names its bridge")
-    if holds(question, answers):
-        return turned_down("question holds its answer")
-    made = _question("bridge", question, answers, first, second)
-    return Made(made, (_sought(first), _sought(second)))
-
-
-def make_comparisons(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made]:
+def make_comparisons(facts: Sequence[Fact], draw: random.Random) -> Iterator[Made | str]:
     """``Which has the greater population, Oakvale or Ashby?``; every fact is in one pair or two."""
     groups: dict[tuple[str, type, str], list[tuple[Fact, Date | Quantity]]] = defaultdict(list)
     for fact in facts:
@@ -93,18 +64,38 @@ def make_comparisons(facts: Sequence[Fact], draw: random.Random) -> Iterator[Mad
             groups[fact.relation, type(value), getattr(value, "unit", "")].append((fact, value))
     for group in groups.values():
         draw.shuffle(group)
-        for (one, first), (other, second) in zip(group, group[1:], strict=False):
-            yield _comparison(one, first, other, second, draw)
+        for one, other in zip(group, group[1:], strict=False):
+            yield _worded(_comparison, *one, *other, draw.random() < 0.5)
 
 
-def _comparison(one: Fact, first: Date | Quantity, other: Fact, second: Date | Quantity, draw: random.Random) -> Made:
-    more = draw.random() < 0.5
-    if words(one.subject) == words(other.subject) or _is_near(first, second):
-        return turned_down("tie or near tie")
+def _worded(make: Callable[..., Made | str], *parts: object) -> Made | str:
     try:
-        question = compare(one.relation, first, more, one.subject, other.subject)
+        return make(*parts)
     except NoWording:
-        return turned_down("no wording for the relation")
+        return "no wording for the relation"
+
+
+def _one_hop(fact: Fact) -> Made | str:
+    question, answers = ask(fact.relation, fact.subject, fact.object), forms(plain(fact.object))
+    if holds(question, answers):
+        return "question holds its answer"
+    return Made(_question("one-hop", question, answers, fact), (Sought(question, fact.title, answers),))
+
+
+def _bridge(first: Fact, second: Fact) -> Made | str:
+    question = ask(second.relation, phrase(first.relation, first.subject), second.object)
+    answers = forms(plain(second.object))
+    if holds(question, forms(plain(first.object))):
+        return "question names its bridge"
+    if holds(question, answers):
+        return "question holds its answer"
+    return Made(_question("bridge", question, answers, first, second), (_sought(first), _sought(second)))
+
+
+def _comparison(one: Fact, first: Date | Quantity, other: Fact, second: Date | Quantity, more: bool) -> Made | str:
+    if words(one.subject) == words(other.subject) or _is_near(first, second):
+        return "tie or near tie"
+    question = compare(one.relation, first, more, one.subject, other.subject)
     winner = one if (_key(first) > _key(second)) == more else other
     made = _question("comparison", question, (winner.subject,), one, other)
     return Made(made, (_sought(one), _sought(other)))
@@ -136,7 +127,7 @@ def question_id(kind: str, question: str) -> str:
     return f"{kind}-{hashlib.sha256(question.encode()).hexdigest()[:12]}"
 
 
-RULES: Mapping[str, Callable[[Sequence[Fact], random.Random], Iterator[Made]]] = {
+RULES: Mapping[str, Callable[[Sequence[Fact], random.Random], Iterator[Made | str]]] = {
     "one-hop": make_one_hop,
     "bridge": make_bridges,
     "comparison": make_comparisons,

@@ -15,7 +15,7 @@ from ragr1_lite.data.questions import Question
 from ragr1_lite.datagen.gold.text import plain, stands_in, words
 from ragr1_lite.datagen.gold.values import forms
 from ragr1_lite.datagen.questions.facts import holds
-from ragr1_lite.datagen.questions.rules import Made, Sought, question_id, turned_down
+from ragr1_lite.datagen.questions.rules import Made, Sought, question_id
 
 _TEMPERATURE = 0.7
 """Of writing; answers are checked greedily."""
@@ -119,7 +119,9 @@ def draw_positions(count: int, seed: int) -> Iterator[int]:
     return ((start + step * turn) % count for turn in range(count))
 
 
-def write_questions(passages: Sequence[Passage], kinds: Sequence[str], searcher: Searcher, asker: Asker) -> list[Made]:
+def write_questions(
+    passages: Sequence[Passage], kinds: Sequence[str], searcher: Searcher, asker: Asker
+) -> list[Made | str]:
     """One question per passage, or why there is none; the kinds take turns."""
     around = searcher.search([f"{passage.title} {passage.text}" for passage in passages], _AROUND)
     tasks = [
@@ -128,7 +130,7 @@ def write_questions(passages: Sequence[Passage], kinds: Sequence[str], searcher:
     ]
     ready = [task for task in tasks if task is not None]
     written = iter(asker.write([_prompt(task) for task in ready], _TEMPERATURE))
-    return [turned_down("no second passage fits") if task is None else _made(task, next(written)) for task in tasks]
+    return ["no second passage fits" if task is None else _made(task, next(written)) for task in tasks]
 
 
 def _task(kind: str, passage: Passage, found: Sequence[Passage]) -> _Task | None:
@@ -142,13 +144,13 @@ def _task(kind: str, passage: Passage, found: Sequence[Passage]) -> _Task | None
     return _Task(kind, (passage, fitting[0])) if fitting else None
 
 
-def _made(task: _Task, written: tuple[str, str] | None) -> Made:
+def _made(task: _Task, written: tuple[str, str] | None) -> Made | str:
     """The question, if it passes the checks that need no search."""
     if written is None:
-        return turned_down("reply in another form")
+        return "reply in another form"
     question, answer = written
     if reason := _fault(task, question, answer):
-        return turned_down(reason)
+        return reason
     answers = (answer,) if task.kind == "comparison" else forms(answer)
     titles = tuple(dict.fromkeys(passage.title for passage in task.passages))
     example = Example(question_id(task.kind, question), question, answers, task.kind, len(task.passages), titles=titles)

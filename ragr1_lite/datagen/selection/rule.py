@@ -29,7 +29,7 @@ class Outcome:
 
     @property
     def pass_rate(self) -> float:
-        """The share that was right."""
+        """The share of right rollouts."""
         return self.right / self.tries
 
 
@@ -84,7 +84,7 @@ class Rule:
 
     @property
     def rollouts(self) -> int:
-        """Rollouts of a question at most, the greedy one among them."""
+        """Rollouts of a question at most, with the greedy one."""
         return self.tries + (self.by == "first-right")
 
     def keeps(self, outcome: Outcome) -> bool:
@@ -127,15 +127,7 @@ def histogram(outcomes: Sequence[Outcome], rule: Rule) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was measured and what is kept.
-
-    Attributes:
-        outcomes: One per question.
-        train: Numbers of the questions that are kept to train on, in order.
-        validation: Likewise, those that are set aside.
-        histogram: See :func:`histogram`.
-        seconds: Wall time, without that of an interrupted run.
-    """
+    """One outcome per question, the numbers of those that are kept, and the seconds without an interrupted run's."""
 
     outcomes: tuple[Outcome, ...]
     train: tuple[int, ...]
@@ -144,12 +136,7 @@ class Selection:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """The counts.
-
-        Returns:
-            ``{"kept", "histogram": [n, …], "questions", "right_first", "hard_kept", "easy_kept", "train",
-            "validation", "seconds"}``; hard is what was wrong in its first rollout.
-        """
+        """The counts as JSON; the hard questions are those that were wrong in their first rollout."""
         kept = [self.outcomes[number] for number in (*self.train, *self.validation)]
         easy = sum(outcome.first for outcome in kept)
         return {

@@ -39,19 +39,10 @@ def run(
     overwrite: bool = False,
     report: Report = ignore,
 ) -> Selection:
-    """Selects by the rollouts of a model that is named.
+    """Selects, as :func:`select` does, by the rollouts of the setup's model, which may be the URL of an endpoint.
 
-    Args:
-        sources: ``world``, or as in :func:`~ragr1_lite.data.questions.read_questions`.
-        out: As in :func:`select`, like everything that is not explained here.
-        setup: The model or the URL of an endpoint, and how it is asked.
-        rule: As in :func:`select`.
-        connection: How an endpoint is asked.
-        split: Of the world.
-        limit: At most this many questions, drawn by the rule's seed.
-        resume: As in :func:`select`.
-        overwrite: Likewise.
-        report: Receives progress.
+    ``sources`` are question files or ``world``, of which ``split`` is taken; of their questions at most ``limit``, drawn
+    by the rule's seed.
 
     Raises:
         RagR1Error: Questions, model or index cannot be used, or as in :func:`select`.
@@ -103,18 +94,8 @@ def select(
     """Measures questions, and writes those that are kept to ``out`` and, next to it, ``NAME.validation.jsonl``.
 
     Their lines are those of question files, with the pass rate and the number of rollouts it was measured in. A
-    resumed run may choose among the measured questions by another rule, but not measure them in another way.
-
-    Args:
-        questions: What is measured.
-        out: The file of the questions to train on.
-        opened: Opens the model that is measured; not called where everything is measured.
-        rule: How questions are measured and which are kept.
-        batch_size: Questions rolled out together.
-        settings: What else decides the rollouts, such as the model's name.
-        resume: Continue an interrupted run.
-        overwrite: Replace the files and any interrupted run.
-        report: Receives progress.
+    resumed run may choose among the measured questions by another rule, but not measure them in another way: the
+    ``settings`` are all that decides the rollouts apart from the rule. ``opened`` opens the model, if it is needed.
 
     Raises:
         DataError: A file exists already, or no question is kept.
@@ -197,14 +178,8 @@ def measure(
     """Rolls out a batch of questions together, one try after the other.
 
     By ``first-right`` a question leaves with its first right rollout. A try's seed follows from the rule's seed, the
-    batch's number and the try alone, so that a batch's outcomes do not depend on what was done before it.
-
-    Args:
-        examples: The questions of the batch.
-        teacher: Whose rollouts they are.
-        rule: The tries, their temperature and their length.
-        batch: The batch's number.
-        advance: Receives, after each try, how many of the batch's questions are done.
+    batch's number and the try alone, so that a batch's outcomes do not depend on what was done before it. ``advance``
+    receives, after each try, how many of the batch's questions are done.
     """
     limits = replace(teacher.limits, max_rounds=rule.rounds)
     results: list[list[bool]] = [[] for _ in examples]
