@@ -41,8 +41,8 @@ def run(
 ) -> Selection:
     """Selects, as :func:`select` does, by the rollouts of the setup's model, which may be the URL of an endpoint.
 
-    ``sources`` are question files or ``world``, of which ``split`` is taken; of their questions at most ``limit``, drawn
-    by the rule's seed.
+    ``sources`` are question files or ``world``, of which ``split`` is taken; of their questions, ``limit`` are drawn by
+    the rule's seed.
 
     Raises:
         RagR1Error: Questions, model or index cannot be used, or as in :func:`select`.
