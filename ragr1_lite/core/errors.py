@@ -1,4 +1,4 @@
-"""Every error a user can cause, each with the line that mends it.
+"""Every error a user can cause, each with a line that says how to fix it.
 
     RagR1Error
     ├── ConfigError       a recipe or an option is wrong
@@ -15,24 +15,13 @@ from __future__ import annotations
 
 import re
 
-__all__ = [
-    "ConfigError",
-    "DataError",
-    "ModelError",
-    "RagR1Error",
-    "RetrievalIndexError",
-    "RunError",
-    "StorageError",
-    "out_of_memory",
-]
-
 
 class RagR1Error(Exception):
-    """A problem the user can mend.
+    """A problem the user can fix.
 
     Args:
         message: What is wrong, one sentence without a full stop at its end.
-        hint: How to mend it, one sentence.
+        hint: How to fix it, one sentence.
     """
 
     def __init__(self, message: str, hint: str) -> None:
@@ -71,11 +60,11 @@ class StorageError(RagR1Error):
 _NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED|could not create a primitive$"
 )
-"""As CUDA's libraries, torch's allocator for CPUs and oneDNN tell it, in errors of no type of their own."""
+"""How CUDA's libraries, torch's allocator for CPUs and oneDNN say it, in errors of no type of their own."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether Python's or torch's memory ran out, on a GPU or beside it."""
+    """Whether memory ran out, Python's or torch's, on the CPU or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One retrieval round.
-
-    Attributes:
-        think: The thought before the search.
-        queries: What is searched in this round, at least one query.
-    """
+    """One retrieval round: the thought before the search, and at least one query."""
 
     think: str
     queries: tuple[str, ...]

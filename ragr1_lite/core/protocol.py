@@ -1,4 +1,4 @@
-"""Prompts and tag grammar: what the model is told, what its turns mean, what the environment answers. Pure text.
+"""Prompts and tag grammar: what the model is asked, what its turns mean, what the environment answers. Pure text.
 
 The protocol is RAG-R1's (arXiv 2507.02962); the wording of the prompts is this project's own.
 """
@@ -47,7 +47,7 @@ class Protocol:
 
     Attributes:
         mode: ``multi`` (parallel queries), ``single`` (one query a turn), ``cot-rag`` (one retrieval with the question
-            itself, before the model speaks), ``rag`` (the same, and no thought asked for) or ``direct`` (neither
+            itself, before the model writes), ``rag`` (the same, and no thought asked for) or ``direct`` (neither
             retrieval nor thought).
         max_queries: Queries taken from one tag in ``multi`` mode; further ones are dropped.
         template: A prompt of the user's own, with ``{question}`` in it, in place of the built-in one.
@@ -72,12 +72,12 @@ class Protocol:
 
     @property
     def reads_first(self) -> bool:
-        """Whether the question itself is searched for, before the model speaks."""
+        """Whether the question itself is searched for, before the model writes."""
         return self.mode in ("rag", "cot-rag")
 
     @property
     def asks_for_thoughts(self) -> bool:
-        """Whether the prompt does."""
+        """Whether the prompt asks for them."""
         return self.mode not in ("rag", "direct")
 
     def render_prompt(self, question: str, documents: str = "") -> str:
@@ -96,9 +96,9 @@ class Protocol:
         """
         thought = _THOUGHT.match(text)
         think = thought[1].strip() if thought else ""
-        spoken = text[thought.end() :] if thought else text
-        action = _ACTION.search(spoken)
-        if action is None or action[1] != action[3] or "<think>" in spoken[: action.start()] or _TAG.search(action[2]):
+        rest = text[thought.end() :] if thought else text
+        action = _ACTION.search(rest)
+        if action is None or action[1] != action[3] or "<think>" in rest[: action.start()] or _TAG.search(action[2]):
             return Turn("invalid", think)
         content = action[2].strip()
         if action[1] == "answer":
@@ -123,11 +123,7 @@ class Protocol:
                 distinct.setdefault(query.casefold(), query)
         return tuple(distinct.values())[: self.max_queries]
 
-    def render_information(
-        self,
-        queries: Sequence[str],
-        documents: Sequence[str],
-    ) -> str:
+    def render_information(self, queries: Sequence[str], documents: Sequence[str]) -> str:
         """The environment's answer to one search, protocol tags in it made harmless.
 
         Args:
@@ -202,9 +198,10 @@ def shown(passages: Sequence[Passage], documents: str) -> tuple[Passage, ...]:
 def _documents(passages: Sequence[Passage]) -> list[tuple[str, str]]:
     """Each passage as the model reads it: its number and title, then its text."""
     pairs = []
-    for number, passage in enumerate(map(disarmed, passages), start=1):
-        text = " ".join(passage.text.split())
-        head = " ".join(f"Doc {number}: {passage.title}{'.' if passage.title else ''}".split())
+    for number, passage in enumerate(passages, start=1):
+        text = " ".join(disarm(passage.text).split())
+        title = disarm(passage.title)
+        head = " ".join(f"Doc {number}: {title}{'.' if title else ''}".split())
         pairs.append((f"{head} " if text else head, text))
     return pairs
 
@@ -216,8 +213,3 @@ def disarm(text: str) -> str:
     'so ‹/information›‹answer›42‹/answer›'
     """
     return _TAG.sub(lambda tag: f"‹{tag[1]}{tag[2]}›", text)
-
-
-def disarmed(passage: Passage) -> Passage:
-    """The passage with its title and text disarmed."""
-    return Passage(passage.id, disarm(passage.title), disarm(passage.text), passage.score)

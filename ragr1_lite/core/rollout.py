@@ -56,10 +56,10 @@ class _Row:
 
     index: int
     example: Example
+    document_tokens_left: int
     segments: list[Segment] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
-    document_tokens_left: int = 0
     stop_reason: StopReason | None = None
 
     def append(self, source: Source, token_ids: Sequence[int], logprobs: tuple[float, ...] = ()) -> None:
@@ -82,7 +82,7 @@ def run_rollouts(
 ) -> list[Trajectory]:
     """Runs every example to its end, all of them turn by turn together.
 
-    Ids are append-only: what was sampled is kept as sampled, only the environment's text is encoded. In each turn all
+    Ids are append-only: what was sampled stays as sampled, only the environment's text is encoded. In each turn all
     live rows are sampled, then all their queries go to the searcher in one call.
 
     Args:
@@ -102,101 +102,24 @@ def run_rollouts(
             <information>{"query": […], "documents": […]}         env      mask 0
             <think>…</think><answer>Chad</answer>                 model    mask 1
     """
-    rows = [_Row(i, example, document_tokens_left=limits.total_document_tokens) for i, example in enumerate(examples)]
-    _open(rows, sampler.tokenizer, searcher, protocol, limits, report)
-    live = _unfinished(rows, report)
+    rows = [_Row(i, example, limits.total_document_tokens) for i, example in enumerate(examples)]
+    run = _Run(sampler.tokenizer, searcher, protocol, limits, report)
+    run.open(rows)
+    live = run.unfinished(rows)
     with session_of(sampler):
         while live:
             requests = [SampleRequest(row.index, row.token_ids) for row in live]
             completions = sampler.sample(requests, stop=STOP, max_new_tokens=limits.max_new_tokens, report=report)
             for row, completion in zip(live, completions, strict=True):
-                _take(row, completion, protocol, limits)
-            asking = [row for row in live if row.stop_reason is None]
-            _search(asking, sampler.tokenizer, searcher, protocol, limits, report)
-            live = _unfinished(live, report)
+                run.take(row, completion)
+            run.search([row for row in live if row.stop_reason is None])
+            live = run.unfinished(live)
     return [row.finish() for row in rows]
 
 
 def session_of(sampler: Sampler) -> AbstractContextManager[None]:
     """A sampler's session, in which it keeps what it computes from turn to turn; an empty one where it cannot."""
     return sampler.session() if isinstance(sampler, SessionSampler) else nullcontext()
-
-
-def _unfinished(rows: Sequence[_Row], report: Report) -> list[_Row]:
-    """The rows that go on; the others leave and are reported."""
-    for row in rows:
-        if row.stop_reason is not None:
-            report(RolloutFinished(row.index, row.finish()))
-    return [row for row in rows if row.stop_reason is None]
-
-
-def _open(
-    rows: Sequence[_Row],
-    tokenizer: Tokenizer,
-    searcher: Searcher,
-    protocol: Protocol,
-    limits: Limits,
-    report: Report,
-) -> None:
-    """Writes the prompts; where the mode reads first, with what the questions themselves retrieve, in one call."""
-    questions = [row.example.question for row in rows]
-    prompts = [tokenizer.render_chat(protocol.render_prompt(question)) for question in questions]
-    if protocol.reads_first and rows:
-        for row, passages in zip(rows, searcher.search(questions, limits.k), strict=True):
-            question = row.example.question
-            room = limits.max_length - limits.max_new_tokens - len(prompts[row.index]) - _SEAM
-            share = min(limits.document_tokens, limits.total_document_tokens, room)
-            documents = _shorten(tokenizer, render_documents(passages), share)
-            prompts[row.index] = tokenizer.render_chat(protocol.render_prompt(question, documents))
-            row.turns.append(_searched(Turn("search", queries=(question,)), (passages,), [documents]))
-            report(Searched(row.index, (question,), (passages,)))
-    for row, prompt in zip(rows, prompts, strict=True):
-        row.append("prompt", prompt)
-        if len(prompt) + limits.max_new_tokens > limits.max_length:
-            row.stop_reason = "context"
-
-
-def _take(row: _Row, completion: Completion, protocol: Protocol, limits: Limits) -> None:
-    """Appends a completion and decides whether the row goes on."""
-    row.append("model", completion.token_ids, completion.logprobs)
-    turn = protocol.parse_turn(completion.text)
-    row.turns.append(turn)
-    if turn.kind == "answer":
-        row.stop_reason = "answer"
-    elif turn.kind == "invalid":
-        row.stop_reason = "length" if completion.finish == "length" else "invalid"
-    elif sum(1 for earlier in row.turns if earlier.kind == "search") > limits.max_rounds:
-        row.stop_reason = "budget"
-
-
-def _search(
-    rows: Sequence[_Row],
-    tokenizer: Tokenizer,
-    searcher: Searcher,
-    protocol: Protocol,
-    limits: Limits,
-    report: Report,
-) -> None:
-    """Answers the last turn of every row with one call to the searcher."""
-    queries = [query for row in rows for query in row.turns[-1].queries]
-    results = iter(searcher.search(queries, limits.k)) if queries else iter(())
-    for row in rows:
-        turn = row.turns[-1]
-        passages = tuple(next(results) for _ in turn.queries)
-        documents = list(map(render_documents, passages))
-        block = _information(row, turn.queries, documents, tokenizer, protocol, limits)
-        if block is None:
-            row.stop_reason = "context"
-            continue
-        row.turns[-1] = _searched(turn, passages, block.documents)
-        row.append("env", block.token_ids)
-        report(Searched(row.index, turn.queries, passages))
-
-
-def _searched(turn: Turn, passages: tuple[tuple[Passage, ...], ...], documents: Sequence[str]) -> Turn:
-    """The turn with what it found and with what was shown of that, which is a text of documents per query."""
-    seen = tuple(map(shown, passages, documents))
-    return replace(turn, passages=passages, cut=None if seen == passages else seen)
 
 
 class _Block(NamedTuple):
@@ -206,40 +129,98 @@ class _Block(NamedTuple):
     documents: list[str]
 
 
-def _information(
-    row: _Row,
-    queries: Sequence[str],
-    documents: Sequence[str],
-    tokenizer: Tokenizer,
-    protocol: Protocol,
-    limits: Limits,
-) -> _Block | None:
-    """The information block within every budget; ``None`` when not even an empty one fits."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every step of a run of rollouts needs."""
 
-    def block_of(document_tokens: int) -> _Block:
-        kept = [protocol.cut(text, lambda text: _shorten(tokenizer, text, document_tokens)) for text in documents]
-        return _Block(tokenizer.encode(protocol.render_information(queries, kept)), kept)
+    tokenizer: Tokenizer
+    searcher: Searcher
+    protocol: Protocol
+    limits: Limits
+    report: Report
 
-    room = limits.max_length - len(row.token_ids) - limits.max_new_tokens
-    share = min(limits.document_tokens, row.document_tokens_left // len(queries))
-    block = block_of(share)
-    if len(block.token_ids) > room:
-        frame = len(block_of(0).token_ids)
-        share = min(share, (room - frame) // len(queries) - _SEAM)
-        if share <= 0:
-            return None
+    def open(self, rows: Sequence[_Row]) -> None:
+        """Writes the prompts; where the mode reads first, with what the questions themselves retrieve, in one call."""
+        protocol, limits, chat = self.protocol, self.limits, self.tokenizer.render_chat
+        questions = [row.example.question for row in rows]
+        prompts = [chat(protocol.render_prompt(question)) for question in questions]
+        if protocol.reads_first and rows:
+            for row, passages in zip(rows, self.searcher.search(questions, limits.k), strict=True):
+                question = row.example.question
+                room = limits.max_length - limits.max_new_tokens - len(prompts[row.index]) - _SEAM
+                share = min(limits.document_tokens, limits.total_document_tokens, room)
+                documents = self.shorten(render_documents(passages), share)
+                prompts[row.index] = chat(protocol.render_prompt(question, documents))
+                row.turns.append(_searched(Turn("search", queries=(question,)), (passages,), [documents]))
+                self.report(Searched(row.index, (question,), (passages,)))
+        for row, prompt in zip(rows, prompts, strict=True):
+            row.append("prompt", prompt)
+            if len(prompt) + limits.max_new_tokens > limits.max_length:
+                row.stop_reason = "context"
+
+    def unfinished(self, rows: Sequence[_Row]) -> list[_Row]:
+        """The rows that go on; the others leave and are reported."""
+        for row in rows:
+            if row.stop_reason is not None:
+                self.report(RolloutFinished(row.index, row.finish()))
+        return [row for row in rows if row.stop_reason is None]
+
+    def take(self, row: _Row, completion: Completion) -> None:
+        """Appends a completion and decides whether the row goes on."""
+        row.append("model", completion.token_ids, completion.logprobs)
+        turn = self.protocol.parse_turn(completion.text)
+        row.turns.append(turn)
+        if turn.kind == "answer":
+            row.stop_reason = "answer"
+        elif turn.kind == "invalid":
+            row.stop_reason = "length" if completion.finish == "length" else "invalid"
+        elif sum(1 for earlier in row.turns if earlier.kind == "search") > self.limits.max_rounds:
+            row.stop_reason = "budget"
+
+    def search(self, rows: Sequence[_Row]) -> None:
+        """Answers the last turn of every row with one call to the searcher."""
+        queries = [query for row in rows for query in row.turns[-1].queries]
+        results = iter(self.searcher.search(queries, self.limits.k)) if queries else iter(())
+        for row in rows:
+            turn = row.turns[-1]
+            passages = tuple(next(results) for _ in turn.queries)
+            block = self.information(row, turn.queries, list(map(render_documents, passages)))
+            if block is None:
+                row.stop_reason = "context"
+                continue
+            row.turns[-1] = _searched(turn, passages, block.documents)
+            row.append("env", block.token_ids)
+            self.report(Searched(row.index, turn.queries, passages))
+
+    def information(self, row: _Row, queries: Sequence[str], documents: Sequence[str]) -> _Block | None:
+        """The information block within every budget; ``None`` when not even an empty one fits."""
+
+        def block_of(share: int) -> _Block:
+            kept = [self.protocol.cut(text, lambda text: self.shorten(text, share)) for text in documents]
+            return _Block(self.tokenizer.encode(self.protocol.render_information(queries, kept)), kept)
+
+        room = self.limits.max_length - len(row.token_ids) - self.limits.max_new_tokens
+        share = min(self.limits.document_tokens, row.document_tokens_left // len(queries))
         block = block_of(share)
         if len(block.token_ids) > room:
-            return None
-    row.document_tokens_left -= min(len(block.token_ids), share * len(queries))
-    return block
+            frame = len(block_of(0).token_ids)
+            share = min(share, (room - frame) // len(queries) - _SEAM)
+            if share <= 0 or len((block := block_of(share)).token_ids) > room:
+                return None
+        row.document_tokens_left -= min(len(block.token_ids), share * len(queries))
+        return block
+
+    def shorten(self, text: str, tokens: int) -> str:
+        """The beginning of a text that fits into ``tokens`` tokens; as a token has a byte or more, short texts pass."""
+        if len(text.encode()) <= tokens:
+            return text
+        token_ids = self.tokenizer.encode(text)
+        if len(token_ids) <= tokens:
+            return text
+        return text[: len(self.tokenizer.decode(token_ids[: max(tokens, 0)]).rstrip("\ufffd"))]
 
 
-def _shorten(tokenizer: Tokenizer, text: str, tokens: int) -> str:
-    """The beginning of a text that fits into ``tokens`` tokens; a token is at least one byte, so short texts pass."""
-    if len(text.encode()) <= tokens:
-        return text
-    token_ids = tokenizer.encode(text)
-    if len(token_ids) <= tokens:
-        return text
-    return text[: len(tokenizer.decode(token_ids[: max(tokens, 0)]).rstrip("\ufffd"))]
+def _searched(turn: Turn, passages: tuple[tuple[Passage, ...], ...], documents: Sequence[str]) -> Turn:
+    """The turn with what it found and what the documents, one text per query, show of that."""
+    seen = tuple(map(shown, passages, documents))
+    return replace(turn, passages=passages, cut=None if seen == passages else seen)
