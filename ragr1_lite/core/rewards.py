@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ragr1_lite.core.types import Passage, Reward, Trajectory, Turn
+from ragr1_lite.core.types import Passage, Reward, Trajectory
 
 NormalizerName = Literal["ours", "squad", "hotpotqa"]
 
@@ -118,19 +118,15 @@ def evidence(trajectory: Trajectory) -> float | None:
 
 def well_formed(trajectory: Trajectory) -> bool:
     """Whether the trajectory ended in an answer and the model thought before every tag it wrote."""
-    return trajectory.stop_reason == "answer" and all(turn.think for turn in _model_turns(trajectory))
+    return trajectory.stop_reason == "answer" and all(
+        turn.think for turn in trajectory.turns[trajectory.first_written :]
+    )
 
 
 def well_formed_turns(trajectory: Trajectory) -> float:
     """The share of the model's turns with a thought and a usable tag; 0.0 where it could not begin."""
-    turns = _model_turns(trajectory)
+    turns = trajectory.turns[trajectory.first_written :]
     return sum(1 for turn in turns if turn.think and turn.kind != "invalid") / max(1, len(turns))
-
-
-def _model_turns(trajectory: Trajectory) -> tuple[Turn, ...]:
-    """The model's own turns: without the retrieval of ``rag`` mode."""
-    sampled = sum(1 for segment in trajectory.segments if segment.source == "model")
-    return trajectory.turns[len(trajectory.turns) - sampled :]
 
 
 PARTS: Mapping[str, Callable[[Trajectory], float | None]] = {

@@ -1,7 +1,7 @@
-"""The types that flow through the house, and the two roles a rollout needs. Standard library only.
+"""The types that every wing shares, and the two roles a rollout needs. Standard library only.
 
-A question becomes a :class:`Trajectory`: segments of token ids, each born in the prompt, the model or the
-environment. Token ids and loss mask are both derived from the segments, so they cannot disagree.
+A question becomes a :class:`Trajectory`: segments of token ids, each from the prompt, the model or the environment.
+Token ids and loss mask are both derived from the segments, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A question's whole way: the prompt, then model and environment in turn.
+    """What became of a question: the prompt, then model and environment in turn.
 
     Attributes:
         example: The question.
@@ -135,7 +135,7 @@ class Trajectory:
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
-        """The ids of the prompt alone."""
+        """The prompt's ids."""
         return self.segments[0].token_ids
 
     @property
@@ -152,6 +152,11 @@ class Trajectory:
     def shown(self) -> tuple[Passage, ...]:
         """Every passage that the model saw, as far as it saw it."""
         return tuple(passage for turn in self.turns for passages in turn.shown for passage in passages)
+
+    @property
+    def first_written(self) -> int:
+        """The number of the first turn that the model itself wrote: 1 after the retrieval of ``rag`` mode, else 0."""
+        return len(self.turns) - sum(1 for segment in self.segments if segment.source == "model")
 
     @property
     def rounds(self) -> int:
@@ -181,9 +186,8 @@ class Reward:
 class SampleRequest:
     """One row to continue.
 
-    Attributes:
-        row: The rollout's index, the same in every turn: a sampler may keep state under it.
-        token_ids: The whole sequence so far. Append-only: each turn's ids begin with the last turn's.
+    ``row`` is the rollout's index, the same in every turn: a sampler may keep state under it. ``token_ids`` is the
+    whole sequence so far; each turn's begin with the last turn's.
     """
 
     row: int
@@ -195,20 +199,16 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Encodes text as it stands: no special tokens are added, none in the text is recognised."""
-        ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Decodes ids, leaving out special tokens."""
-        ...
 
     def render_chat(self, user: str) -> list[int]:
         """Ids of a conversation with one user message, up to where the assistant begins to write."""
-        ...
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """Ids that end the assistant's turn; the first is the one SFT appends."""
-        ...
 
 
 class Sampler(Protocol):
@@ -217,7 +217,6 @@ class Sampler(Protocol):
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the model that samples."""
-        ...
 
     def sample(
         self,
@@ -230,10 +229,9 @@ class Sampler(Protocol):
         """Continues each row until a stop string is in its new text, an end token, or the limit.
 
         Returns:
-            One completion per request, in order. The text of a completion that finished with ``stop`` holds the
-            stop string and, where a token ran past it, a few characters more.
+            One completion per request, in order. The text of one that finished with ``stop`` holds the stop string
+            and, where a token ran past it, a few characters more.
         """
-        ...
 
 
 @runtime_checkable
@@ -242,7 +240,6 @@ class SessionSampler(Sampler, Protocol):
 
     def session(self) -> AbstractContextManager[None]:
         """While it is open, what is computed of a row may be kept for its next turn; the model must not change."""
-        ...
 
 
 class Searcher(Protocol):
@@ -250,4 +247,3 @@ class Searcher(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
         """Returns up to ``k`` passages per query, best first, in the queries' order; nothing where nothing matches."""
-        ...

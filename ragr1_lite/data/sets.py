@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.core.gold_plan import GoldPlan
+from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example, Passage, Tokenizer, Trajectory
 from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import read_questions
-from ragr1_lite.data.trajectories import Record, read_records
+from ragr1_lite.data.trajectories import read_records
 from ragr1_lite.retrieval import open_searcher
 
 
@@ -79,14 +79,14 @@ def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report =
     return kept
 
 
-def replay(record: Record, tokenizer: Tokenizer, protocol: Protocol, limits: Limits) -> list[Trajectory]:
-    """The record's trajectory, encoded; none where it does not fit the limits or the protocol's mode."""
-    plan, searches = record.plan, [step.queries for step in record.plan.steps]
-    if protocol.reads_first and searches != [(record.example.question,)]:
+def replay(record: Trajectory, tokenizer: Tokenizer, protocol: Protocol, limits: Limits) -> list[Trajectory]:
+    """A record of a file, encoded; none where it does not fit the limits or the protocol's mode."""
+    *searches, last = record.turns
+    if protocol.reads_first and [turn.queries for turn in searches] != [(record.example.question,)]:
         return []
-    if not protocol.searches:
-        plan = GoldPlan((), plan.think, plan.answer)
-    searcher = _Recorded(record.passages)
+    steps = tuple(Step(turn.think, turn.queries) for turn in searches) if protocol.searches else ()
+    plan = GoldPlan(steps, last.think, last.answer or "")
+    searcher = _Recorded([turn.passages for turn in searches])
     return gold_trajectories([record.example], [plan], tokenizer, searcher, protocol=protocol, limits=limits)
 
 

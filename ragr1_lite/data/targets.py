@@ -8,7 +8,6 @@ mask picks the same targets; what is cut here is counted, and written for traine
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Mode, Segment, Tokenizer, Trajectory
 from ragr1_lite.data.sets import replay
-from ragr1_lite.data.trajectories import Record, read_records, write_rows
+from ragr1_lite.data.trajectories import read_records, write_rows
 from ragr1_lite.models import smollm2
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ CATEGORIES = {
 """What a turn goes on from and what it does, by the paper's number."""
 _AS_RECORDED = 1000
 """Rounds, and passages per query: never fewer than a record has."""
-_PHASE = "cutting trajectories"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +79,8 @@ def categories(trajectory: Trajectory) -> list[int]:
 
     1 question → answer, 2 question → search; 3 and 4 the same after information was retrieved.
     """
-    sampled = sum(1 for segment in trajectory.segments if segment.source == "model")
     labels = [(2 if i else 0) + (1 if turn.kind == "answer" else 2) for i, turn in enumerate(trajectory.turns)]
-    return labels[len(labels) - sampled :]
+    return labels[trajectory.first_written :]
 
 
 def samples(trajectory: Trajectory) -> list[Sample]:
@@ -190,19 +187,20 @@ def segment(
     return result
 
 
-def replayed(records: Sequence[Record], tokenizer: Tokenizer, protocol: Protocol, report: Report) -> list[Trajectory]:
+def replayed(
+    records: Sequence[Trajectory], tokenizer: Tokenizer, protocol: Protocol, report: Report
+) -> list[Trajectory]:
     """The records' trajectories, encoded, their documents cut to the paper's budgets; reports how many do not fit.
 
     Raises:
         DataError: None fits.
     """
-    began, limits = time.monotonic(), Limits(max_rounds=_AS_RECORDED, k=_AS_RECORDED)
-    report(PhaseStarted(_PHASE, len(records), "trajectories"))
+    limits = Limits(max_rounds=_AS_RECORDED, k=_AS_RECORDED)
     trajectories: list[Trajectory] = []
-    for done, record in enumerate(records, start=1):
-        trajectories += replay(record, tokenizer, protocol, limits)
-        report(PhaseAdvanced(_PHASE, done))
-    report(PhaseFinished(_PHASE, time.monotonic() - began))
+    with phase(report, "cutting trajectories", len(records), "trajectories") as advance:
+        for done, record in enumerate(records, start=1):
+            trajectories += replay(record, tokenizer, protocol, limits)
+            advance(done)
     fit = f"{protocol.mode} mode, {protocol.max_queries} queries a search and {limits.max_length:,} tokens"
     if not trajectories:
         raise DataError(f"No trajectory fits {fit}", "Choose another --mode or --max-queries.")

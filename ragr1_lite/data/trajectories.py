@@ -8,34 +8,18 @@ passage, ``shown`` is what the model saw of its text, empty where that was nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.types import Example, Passage, Trajectory, Turn
 from ragr1_lite.files.json_lines import BadLine, read_rows
 from ragr1_lite.files.writing import json_text, write_atomic
 
 RECORD_FORM = "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`."
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A trajectory as text.
-
-    Attributes:
-        example: The question.
-        plan: What the model wrote, as a plan that can be replayed.
-        passages: What each search of the plan found, one tuple per query.
-    """
-
-    example: Example
-    plan: GoldPlan
-    passages: tuple[tuple[tuple[Passage, ...], ...], ...]
 
 
 def write_records(path: Path, trajectories: Iterable[Trajectory]) -> None:
@@ -88,8 +72,11 @@ def _fields(example: Example) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key not in unknown or value != unknown[key]}
 
 
-def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Record]:
+def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Trajectory]:
     """Reads the answered trajectories of a file, at most ``limit``; the others teach nothing.
+
+    Returns:
+        Trajectories without segments, as a file holds no ids; all their turns but the last are searches.
 
     Raises:
         DataError: The file is missing, of another form, or has no answered trajectory.
@@ -100,16 +87,15 @@ def read_records(path: Path, *, limit: int | None = None, report: Report = ignor
     return records[:limit]
 
 
-def _parse_record(row: dict[str, Any], number: int) -> Record | None:
+def _parse_record(row: dict[str, Any], number: int) -> Trajectory | None:
     """The record of a row; none where it has no answer."""
     example, turns = parse_turns(row, number)
-    *searches, last = turns or (Turn("invalid"),)
-    if last.answer is None or any(turn.kind != "search" for turn in searches):
+    searches = turns[:-1]
+    if not turns or turns[-1].answer is None or any(turn.kind != "search" for turn in searches):
         return None
     if any(len(turn.queries) != len(turn.passages) for turn in searches):
         raise _no_trajectory("`passages` are not as many as `queries`")
-    steps = tuple(Step(turn.think, turn.queries) for turn in searches)
-    return Record(example, GoldPlan(steps, last.think, last.answer), tuple(turn.passages for turn in searches))
+    return Trajectory(example, (), turns, "answer")
 
 
 def parse_turns(row: dict[str, Any], number: int) -> tuple[Example, tuple[Turn, ...]]:

@@ -39,15 +39,10 @@ class Viewed:
         return exact_match(self.trajectory.answer, self.trajectory.example.answers) == 1.0
 
     @property
-    def first_written(self) -> int:
-        """The number of the first turn that the model itself wrote: 1 after the retrieval of ``rag`` mode, else 0."""
-        return len(self.trajectory.turns) - sum(1 for one in self.trajectory.segments if one.source == "model")
-
-    @property
     def categories(self) -> list[int | None]:
         """The paper's category of each turn; none where the turn is not the model's, or not understood."""
         turns = self.trajectory.turns
-        labels = [None] * self.first_written + categories(self.trajectory)
+        labels = [None] * self.trajectory.first_written + categories(self.trajectory)
         return [None if turn.kind == "invalid" else label for turn, label in zip(turns, labels, strict=True)]
 
     def to_json(self, *, tokens: bool = False) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _turns(one: Viewed, tokens: bool) -> Iterator[RenderableType]:
     yield _head("Prompt", "", [0, next(lengths)] if tokens else [])
     yield _Barred(_Opening(one_line(one.texts[0]), 1), _MASKED)
     for number, (turn, category) in enumerate(zip(one.trajectory.turns, one.categories, strict=True)):
-        written = number >= one.first_written
+        written = number >= one.trajectory.first_written
         counted = [next(lengths) for _ in range(written + bool(written and turn.passages))]
         retrieved = "not understood" if written else "retrieved first"
         label = f"({category}) {CATEGORIES[category]}" if category else retrieved

@@ -131,7 +131,7 @@ def test_records_keep_what_was_shown(tmp_path: Path) -> None:
     _, [old, _] = parse_turns(row, 0)
     assert old.shown == old.passages == trajectory.turns[0].passages, "older files do not say it"
     [record] = read_records(tmp_path / "t.jsonl")
-    assert record.passages == (trajectory.turns[0].passages,), "replayed under other budgets, more may be seen"
+    assert record.turns[0].passages == trajectory.turns[0].passages, "replayed under other budgets, more may be seen"
 
 
 def test_gold_titles_are_kept_under_the_key_of_question_files(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_gold_titles_are_kept_under_the_key_of_question_files(tmp_path: Path) ->
 def test_only_answered_trajectories_teach(tmp_path: Path) -> None:
     silent = [roll("nonsense"), roll(LINES[0], "nonsense"), roll(LINES[0]), roll("<think>t</think>")]
     write_records(tmp_path / "t", [*silent, roll(*LINES), roll(LINES[2])])
-    assert [len(record.plan.steps) for record in read_records(tmp_path / "t")] == [2, 0]
+    assert [record.rounds for record in read_records(tmp_path / "t")] == [2, 0]
     assert len(read_records(tmp_path / "t", limit=1)) == 1
     write_records(tmp_path / "s", silent)
     with pytest.raises(DataError, match="No trajectory in .* ends in an answer"):

@@ -125,11 +125,11 @@ def test_a_server_that_fails_now_and_then_teaches_all_the_same(asked: Path, tmp_
 def check(path: Path, tokenizer: Tokenizer, protocol: Protocol) -> None:
     """Every kept trajectory parses, is right, repeats no query in a tag, and trains on no retrieved token."""
     for record in read_records(path):
-        assert exact_match(record.plan.answer, record.example.answers) == 1.0
+        assert exact_match(record.answer, record.example.answers) == 1.0
         [trajectory] = replay(record, tokenizer, protocol, LIMITS)
         model = [segment for segment in trajectory.segments if segment.source == "model"]
-        texts = [render_turn(step.think, queries=step.queries) for step in record.plan.steps]
-        texts.append(render_turn(record.plan.think, answer=record.plan.answer))
+        texts = [render_turn(step.think, queries=step.queries) for step in record.turns[:-1]]
+        texts.append(render_turn(record.turns[-1].think, answer=record.answer))
         assert [tokenizer.decode(segment.token_ids) for segment in model] == texts
         for turn in trajectory.turns[:-1]:
             assert 1 <= len(turn.queries) <= protocol.max_queries

@@ -128,8 +128,8 @@ def test_the_good_line_is_read_whole(tmp_path: Path) -> None:
     write_rows(tmp_path / "t", [GOOD])
     [record] = read_records(tmp_path / "t")
     assert record.example == Example("q", "Which?", ("Chad",), "bridge", 2, 0.5)
-    assert record.passages == (((Passage("1", "A", "x", 1),), ()),)
-    assert record.plan.steps[0].queries == ("a", "b") and record.plan.answer == "Chad"
+    assert record.turns[0].passages == ((Passage("1", "A", "x", 1),), ())
+    assert record.turns[0].queries == ("a", "b") and record.answer == "Chad"
 
 
 def test_a_question_without_a_trajectory_is_a_record_that_teaches_nothing(tmp_path: Path) -> None:

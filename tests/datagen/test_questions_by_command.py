@@ -94,8 +94,8 @@ def test_the_questions_become_gold_trajectories(questions: Path, index: str, tmp
     made = Counter(one.example.kind for one in read_questions(questions))
     assert counts["by_kind"] == made
     records = read_records(tmp_path / "gold.jsonl")
-    assert all(exact_match(record.plan.answer, record.example.answers) for record in records)
-    rounds = {len(one.plan.steps) for one in records if one.example.kind == "bridge"}
+    assert all(exact_match(record.answer, record.example.answers) for record in records)
+    rounds = {one.rounds for one in records if one.example.kind == "bridge"}
     assert rounds == {2}
 
 

@@ -53,7 +53,7 @@ def test_parallel_queries_spare_rounds_on_comparisons(made: dict[str, tuple[dict
     rounds = {}
     for mode, (_, path) in made.items():
         comparisons = [record for record in read_records(path) if record.example.kind == "comparison"]
-        rounds[mode] = sum(len(record.plan.steps) for record in comparisons) / len(comparisons)
+        rounds[mode] = sum(record.rounds for record in comparisons) / len(comparisons)
     assert rounds["multi"] <= 0.6 * rounds["single"]
 
 
@@ -61,8 +61,8 @@ def test_parallel_queries_spare_rounds_on_comparisons(made: dict[str, tuple[dict
 def test_every_trajectory_keeps_the_protocol(made: dict[str, tuple[dict[str, Any], Path]], mode: str) -> None:
     protocol = Protocol(mode)  # type: ignore[arg-type]
     for record in read_records(made[mode][1]):
-        assert exact_match(record.plan.answer, record.example.answers) == 1.0
-        for step in record.plan.steps:
+        assert exact_match(record.answer, record.example.answers) == 1.0
+        for step in record.turns[:-1]:
             assert protocol.parse_turn(render_turn(step.think, queries=step.queries)).queries == step.queries
             assert 1 <= len(step.queries) <= 3
             assert len({query.casefold() for query in step.queries}) == len(step.queries)
