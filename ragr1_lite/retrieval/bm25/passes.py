@@ -44,11 +44,6 @@ class Weights:
     k1: float
     b: float
 
-    def norms(self, lengths: Array) -> Array:
-        """What a word's count in a passage is weighed against, float64, shape ``(passages,)``."""
-        norms: Array = self.k1 * ((1 - self.b) + self.b * lengths / self.average_length)
-        return norms
-
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -82,7 +77,7 @@ def add_postings(block: Block, weights: Weights, postings: Range) -> None:
     """Second pass: fills in the block's postings, behind those of earlier blocks."""
     import numpy as np
 
-    norms = weights.norms(block.lengths)
+    norms = weights.k1 * ((1 - weights.b) + weights.b * block.lengths / weights.average_length)  # float64
     if kernel := _kernel_for(block, _fill):
         idf, counts = weights.idf[postings.low : postings.high], np.zeros(postings.high - postings.low, np.int32)
         kernel(

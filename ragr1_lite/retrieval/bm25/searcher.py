@@ -21,7 +21,7 @@ from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, broken
 from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, best_by_numpy, load_postings
 from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest
-from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, Vocabulary, WordTokenizer
+from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Bm25Searcher:
     def __init__(
         self,
         postings: Postings,
-        vocabulary: Vocabulary,
+        vocabulary: dict[str, int] | VocabularyFile,
         passages: tuple[Passage, ...] | PassageFile,
         tokenizer: WordTokenizer,
         info: IndexInfo,

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ragr1_lite.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 
 Stemmer = Literal["none", "english"]
 
@@ -24,13 +27,6 @@ _REMEMBERED = 1_000_000
 
 _WORD = re.compile(r"\w+")
 _MARKS = re.compile("[\u0300-\u036f]+")
-
-
-class Vocabulary(Protocol):
-    """Words' ids: a dictionary, or the files of an index."""
-
-    def get(self, word: str, /) -> int | None:
-        """Returns a word's id; ``None`` where no passage has it."""
 
 
 class WordTokenizer:
@@ -61,7 +57,7 @@ class WordTokenizer:
         """
         return self._stem(_WORD.findall(_fold(text)))
 
-    def known(self, text: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    def known(self, text: str, vocabulary: dict[str, int] | VocabularyFile) -> tuple[int, ...]:
         """Returns the ids of those words of ``text`` that are in the vocabulary."""
         return tuple(number for word in self.words(text) if (number := vocabulary.get(word)) is not None)
 
