@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from benchmarks.__main__ import app as benchmarks
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import load_recipe
+from tools.cli_reference import PAGE, reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -168,6 +169,11 @@ def test_the_layout_is_that_of_the_package() -> None:
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
     # The commands of one group are a folder of the third level in all but name.
     assert shown == folders - {"cli/commands/data/"} | modules
+
+
+def test_the_command_reference_is_current() -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    assert written == reference(), "docs/cli.md is out of date; write it anew with: python -m tools.cli_reference"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -12,6 +12,7 @@ from ragr1_lite.cli.session import session
 
 app = opt.group()
 
+_OUT = "The page or card to write. [default: report.html]"
 _RUNS = "Run folders of `sft` or `grpo`, and files of `eval --out`."
 
 
@@ -25,7 +26,7 @@ _RUNS = "Run folders of `sft` or `grpo`, and files of `eval --out`."
 def report(
     context: Context,
     runs: Annotated[list[Path], Argument(metavar="RUN", help=_RUNS)],
-    out: Annotated[Path | None, Option("--out", "-o", metavar="FILE", help="[default: report.html]")] = None,
+    out: Annotated[Path | None, Option("--out", "-o", metavar="FILE", help=_OUT)] = None,
     format: Annotated[Literal["html", "md"], Option(help="A page with everything, or only the tables.")] = "html",
     title: Annotated[str | None, Option(metavar="TITLE", help="[default: the runs' names]")] = None,
     as_json: opt.AsJson = False,
