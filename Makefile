@@ -31,7 +31,7 @@ CHECK_READY := $(VENV)/.check-ready-$(KIND)
 say = @echo "· $(1)" >&2
 # Small models gain nothing by more threads, and beside another busy process they lose much. The whole suite runs in one
 # process a core (tests/conftest.py bounds them); a selection of tests in one, which starts sooner.
-TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q $(if $(ARGS),,-n auto --dist worksteal)
+TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q $(if $(ARGS),,-n auto --dist loadfile --no-loadscope-reorder)
 
 ifeq ($(KIND)-$(shell uname -s),cpu-Linux)
 # Linux's plain torch is a CUDA build of gigabytes. The CPU build is taken from where pip is set up to find it, else from

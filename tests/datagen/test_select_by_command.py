@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +23,34 @@ from tests.support import tiny
 
 ROOT = Path(__file__).parents[2]
 SELECTS = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from ragr1_lite.datagen.selection import Rule, select
-from tests.support.selecting import ScriptedTeacher, questions
+from tests.support.selecting import ScriptedTeacher, by_seed, questions
+out, pieces = Path(sys.argv[1]), int(sys.argv[3])
+journal = out.with_name(".rl.jsonl.journal")
+def right(*asked):
+    if pieces and journal.exists() and journal.read_bytes().count(b"\\n") > pieces:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return by_seed(*asked)
 rule = Rule(tries=4, validation=0.2, by=sys.argv[2])
-select(questions(40), Path(sys.argv[1]), lambda: ScriptedTeacher(seconds=0.02), rule=rule, batch_size=5, resume=True)
+select(questions(40), out, lambda: ScriptedTeacher(right), rule=rule, batch_size=5, resume=True)
 """
 
 
-def selecting(out: Path, by: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SELECTS, str(out), by], cwd=ROOT)
+def selecting(out: Path, by: str, killed_after: int = 0) -> int:
+    """Selects in a process of its own, which kills itself in the piece after this one; returns the exit code."""
+    return subprocess.call([sys.executable, "-c", SELECTS, str(out), by, str(killed_after)], cwd=ROOT)
 
 
 @pytest.mark.parametrize("by", ["first-right", "pass-rate"])
 def test_sigkill_and_resume(tmp_path: Path, by: str) -> None:
-    assert selecting(tmp_path / "whole" / "rl.jsonl", by).wait(60) == 0
-    out, kills = tmp_path / "killed" / "rl.jsonl", 0
-    journal = out.with_name(".rl.jsonl.journal")
+    assert selecting(tmp_path / "whole" / "rl.jsonl", by) == 0
+    out = tmp_path / "killed" / "rl.jsonl"
     for pieces in (1, 3, 6):
-        process = selecting(out, by)
-        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") <= pieces):
-            time.sleep(0.002)
-        time.sleep(0.03)
-        process.kill()
-        kills += process.wait(60) == -signal.SIGKILL
+        assert selecting(out, by, killed_after=pieces) == -signal.SIGKILL
         assert not out.exists()
-    assert kills == 3
-    assert selecting(out, by).wait(60) == 0
+    assert selecting(out, by) == 0
     files = {path.name: path.read_bytes() for path in out.parent.iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     assert files.keys() == {"rl.jsonl", "rl.validation.jsonl"}
@@ -96,7 +95,7 @@ def test_a_selected_file_trains_in_its_order(tmp_path: Path, monkeypatch: pytest
     from ragr1_lite.training.grpo import stage, trainer
 
     out = tmp_path / "rl.jsonl"
-    assert selecting(out, "pass-rate").wait(60) == 0
+    assert selecting(out, "pass-rate") == 0
     asked: list[float | None] = []
 
     def say(row: int, turn: int) -> str:

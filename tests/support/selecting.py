@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Callable, Sequence
 
 from ragr1_lite.core.protocol import Protocol, render_turn
@@ -33,7 +32,6 @@ class ScriptedTeacher:
 
     Args:
         right: Told the name of what is asked, and the seed and temperature it is sampled with.
-        seconds: How long a turn takes.
 
     Attributes:
         asked: For each sampler that was made, its seed, its temperature and the names it was asked about.
@@ -41,11 +39,11 @@ class ScriptedTeacher:
 
     name, usage = "scripted", None
 
-    def __init__(self, right: Callable[[str, int, float], bool] = by_seed, seconds: float = 0.0) -> None:
+    def __init__(self, right: Callable[[str, int, float], bool] = by_seed) -> None:
         self.searcher, self.protocol, self.limits = ScriptedSearcher(), Protocol(), Limits()
         self.tokenizer = ByteTokenizer()
         self.asked: list[tuple[int, float, list[str]]] = []
-        self.right, self.seconds = right, seconds
+        self.right = right
 
     def close(self) -> None:
         """Nothing was opened."""
@@ -68,7 +66,6 @@ class _Sampler:
         max_new_tokens: int,
         report: Callable[[object], None],
     ) -> list[Completion]:
-        time.sleep(self._teacher.seconds)
         return [self._say(self.tokenizer.decode(request.token_ids)) for request in requests]
 
     def _say(self, text: str) -> Completion:
