@@ -1,4 +1,4 @@
-"""``python -m benchmarks retrieval|sampling|rollout|eval|segments``: both ways in one run, medians, ratios."""
+"""``python -m benchmarks retrieval|sampling|startup|rollout|eval|segments``: both ways in one run, medians, ratios."""
 
 from __future__ import annotations
 
@@ -71,6 +71,20 @@ def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson 
             return
         speeds = {f"{row['engine']} (tokens per second)": row["tokens_per_second"] for row in result["rows"]}
         display.show(counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}))
+
+
+@app.command("startup")
+def bench_startup(context: typer.Context, as_json: AsJson = False) -> None:
+    """``ragr1-lite --help`` against a Python that does nothing.
+
+    JSON: {"machine", "rounds", "seconds": {"help", "python"}, "ratio"}
+    """
+    with session(context, as_json=as_json) as display:
+        from benchmarks.startup import startup
+        from ragr1_lite.ui.tables import counts_table
+
+        result = startup(report=display)
+        display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
 
 
 @app.command("rollout", epilog=examples("python -m benchmarks rollout --rows 8 --json"))

@@ -17,6 +17,7 @@ from benchmarks import rollout as rolling
 from benchmarks.hardware import machine
 from benchmarks.interleave import interleave, process_clock
 from benchmarks.rollout import Comparison, shares
+from benchmarks.startup import startup
 from ragr1_lite.core.errors import ConfigError, DataError, RetrievalIndexError, StorageError
 from ragr1_lite.core.events import Notice, PhaseFinished, PhaseStarted
 from ragr1_lite.core.protocol import Protocol
@@ -231,6 +232,12 @@ def test_a_build_that_is_killed_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(building.sys, "executable", "false")
     with pytest.raises(StorageError, match=r"Building 5 passages with ours failed \(its process was killed\)"):
         building.build(5)
+
+
+def test_help_is_measured_against_python_alone() -> None:
+    told = startup(rounds=1)
+    assert told["ratio"] == pytest.approx(told["seconds"]["help"] / told["seconds"]["python"], rel=0.05)
+    assert told["ratio"] > 1
 
 
 class Work:
