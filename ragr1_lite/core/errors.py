@@ -1,15 +1,4 @@
-"""Every error a user can cause, each with a line that says how to fix it.
-
-    RagR1Error
-    ├── ConfigError       a recipe or an option is wrong
-    ├── DataError         a corpus, question or trajectory file is wrong
-    ├── RetrievalIndexError       an index is missing, broken or too new
-    ├── ModelError        a model or adapter cannot be loaded
-    ├── RunError          a run folder cannot be used or continued
-    └── StorageError      the disk is full or not writable
-
-Anything else that surfaces is a bug of ours and is shown as one.
-"""
+"""Every error a user can cause, each with a line that says how to fix it; any other is a bug and is shown as one."""
 
 from __future__ import annotations
 

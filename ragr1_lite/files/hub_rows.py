@@ -16,7 +16,7 @@ TIMEOUT = 8.0
 
 @dataclass(frozen=True, slots=True)
 class HubData:
-    """A data set on the hub: ``hub:OWNER/NAME[:CONFIG][:SPLIT]``; an empty ``CONFIG`` leaves it open."""
+    """A data set on the hub: ``hub:OWNER/NAME[:CONFIG][:SPLIT]``; an empty ``CONFIG`` means any."""
 
     name: str
     config: str | None = None
@@ -46,7 +46,7 @@ def read_hub(source: HubData, wanted: Wanted) -> Rows:
     Raises:
         DataError: There is no such data set, it cannot be reached, or it has no text.
     """
-    _ask(source)
+    _check_exists(source)
     rows = _open(source, wanted)
     number = 0
     try:
@@ -58,27 +58,24 @@ def read_hub(source: HubData, wanted: Wanted) -> Rows:
         ) from error
 
 
-def _ask(source: HubData) -> None:
-    """Asks once whether the hub has it: ``datasets`` itself tries for half a minute before it says that it has not."""
+def _check_exists(source: HubData) -> None:
+    """Asks the hub once whether it has the data set: ``datasets`` itself tries for half a minute."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         HfApi().dataset_info(source.name, timeout=TIMEOUT)
-    except GatedRepoError as error:
-        raise DataError(
-            f"{source} is gated on the hub", "Accept its terms on its page and log in with: hf auth login."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise DataError(
-            f"The hub has no data set {source.name}, or it is private",
-            "Check the spelling; for a private one: hf auth login.",
-        ) from error
     except Exception as error:
-        raise DataError(
-            f"The hub cannot be reached for {source} ({_why(error)})",
-            "Check the network, or name a file on this machine.",
-        ) from error
+        if isinstance(error, GatedRepoError):
+            why = f"{source} is gated on the hub"
+            hint = "Accept its terms on its page and log in with: hf auth login."
+        elif isinstance(error, RepositoryNotFoundError):
+            why = f"The hub has no data set {source.name}, or it is private"
+            hint = "Check the spelling; for a private one: hf auth login."
+        else:
+            why = f"The hub cannot be reached for {source} ({_why(error)})"
+            hint = "Check the network, or name a file on this machine."
+        raise DataError(why, hint) from error
 
 
 def _open(source: HubData, wanted: Wanted) -> Iterable[dict[str, Any]]:

@@ -573,8 +573,9 @@ class TestHub:
 def test_real_sets(name: str, forms: dict[str, int], hops: dict[int, int], known: tuple[int, ...]) -> None:
     found = read_set(SHARED / f"{name}.jsonl.gz")
     summary = Summary.of(found)
-    assert (summary.forms, summary.hops, summary.bad) == (forms, hops, 0)
-    assert tuple(summary.known.values()) == known
+    by_hops = {str(number): count for number, count in hops.items()}
+    assert (summary.forms, summary.counts["hops"], summary.counts["bad"]) == (forms, by_hops, 0)
+    assert tuple(summary.counts["with"].values()) == known
     again = [parse_question(json.loads(json.dumps(to_row(one))), 0)[1] for one in found.questions]
     assert again == found.questions
 

@@ -14,85 +14,64 @@ from ragr1_lite.data.questions.reading import QuestionSet
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Counts of a question set.
+    """Counts of a question set, and some of its questions.
 
     Attributes:
         forms: Questions by the form they came in.
-        questions: How many there are.
-        by_kind: Questions by kind; without those that have none.
-        hops: Questions by number of hops, fewest first; 0 where the set does not say it.
-        aliases: ``mean`` and ``max`` of the answers beyond the first.
-        known: How many have gold ``titles``, ``decompositions`` and ``evidences``.
-        duplicates: Questions whose text, case and spacing aside, an earlier one has.
-        bad: Rows that cannot be used.
-        samples: Some questions, in the set's order.
+        counts: ``questions``; ``by_kind``, without those that have none; ``hops`` (questions by number of hops, "0"
+            where the set does not say it); ``aliases`` (``mean`` and ``max`` of the answers beyond the first);
+            ``with`` (how many have gold ``titles``, ``decompositions`` and ``evidences``); ``duplicates`` (questions
+            whose text, case and spacing aside, an earlier one has); ``bad`` rows.
+        samples: In the set's order.
     """
 
     forms: dict[str, int]
-    questions: int
-    by_kind: dict[str, int]
-    hops: dict[int, int]
-    aliases: dict[str, float]
-    known: dict[str, int]
-    duplicates: int
-    bad: int
+    counts: dict[str, Any]
     samples: tuple[Question, ...]
 
     @classmethod
     def of(cls, found: QuestionSet, *, samples: int = 3, seed: int = 0) -> Summary:
         """Counts what was read, at least one question, and draws samples by the seed."""
         questions = found.questions
-        texts = {" ".join(one.example.question.casefold().split()) for one in questions}
-        aliases = [len(one.example.answers) - 1 for one in questions]
+        examples = [one.example for one in questions]
+        aliases = [len(one.answers) - 1 for one in examples]
+        hops = Counter(one.hops for one in examples)
         drawn = random.Random(seed).sample(range(len(questions)), min(samples, len(questions)))
-        return cls(
-            forms=dict(found.forms.most_common()),
-            questions=len(questions),
-            by_kind=dict(Counter(one.example.kind for one in questions if one.example.kind).most_common()),
-            hops=dict(sorted(Counter(one.example.hops for one in questions).items())),
-            aliases={"mean": round(statistics.fmean(aliases), 3), "max": max(aliases)},
-            known={
-                "titles": sum(bool(one.example.titles) for one in questions),
+        counts = {
+            "questions": len(questions),
+            "by_kind": dict(Counter(one.kind for one in examples if one.kind).most_common()),
+            "hops": {str(number): hops[number] for number in sorted(hops)},
+            "aliases": {"mean": round(statistics.fmean(aliases), 3), "max": max(aliases)},
+            "with": {
+                "titles": sum(bool(one.titles) for one in examples),
                 "decompositions": sum(bool(one.hops) for one in questions),
                 "evidences": sum(bool(one.triples) for one in questions),
             },
-            duplicates=len(questions) - len(texts),
-            bad=found.bad,
-            samples=tuple(questions[number] for number in sorted(drawn)),
-        )
-
-    @property
-    def form(self) -> str:
-        """The form's name; where there are several, all of them."""
-        return " + ".join(self.forms)
+            "duplicates": len(questions) - len({" ".join(one.question.casefold().split()) for one in examples}),
+            "bad": found.bad,
+        }
+        return cls(dict(found.forms.most_common()), counts, tuple(questions[number] for number in sorted(drawn)))
 
     def to_json(self) -> dict[str, Any]:
-        """The counts, ``samples`` being rows of question files."""
-        return {
-            "form": self.form,
-            "questions": self.questions,
-            "by_kind": self.by_kind,
-            "hops": {str(hops): count for hops, count in self.hops.items()},
-            "aliases": self.aliases,
-            "with": self.known,
-            "duplicates": self.duplicates,
-            "bad": self.bad,
-            "samples": [to_row(sample) for sample in self.samples],
-        }
+        """The counts, ``form`` being the names of all forms, and ``samples`` as rows of question files."""
+        return {"form": " + ".join(self.forms), **self.counts, "samples": [to_row(sample) for sample in self.samples]}
 
     def rows(self) -> dict[str, Any]:
         """The counts for a person to read, by name, without those that are 0 or say nothing."""
+        counts = self.counts
         mixed = len(self.forms) > 1
-        rows: dict[str, Any] = {"form": self.forms if mixed else self.form, "questions": self.questions}
-        if self.by_kind:
-            rows["kinds"] = self.by_kind
-        if list(self.hops) != [0]:
-            rows["hops"] = {f"{hops}-hop" if hops else "unknown": count for hops, count in self.hops.items()}
-        if self.aliases["max"]:
-            rows["aliases"] = f"{self.aliases['mean']:.2f} a question, at most {self.aliases['max']}"
-        if known := {name: count for name, count in self.known.items() if count}:
+        rows = {"form": self.forms if mixed else "".join(self.forms), "questions": counts["questions"]}
+        if counts["by_kind"]:
+            rows["kinds"] = counts["by_kind"]
+        if list(counts["hops"]) != ["0"]:
+            rows["hops"] = {
+                f"{hops}-hop" if hops != "0" else "unknown": count for hops, count in counts["hops"].items()
+            }
+        if counts["aliases"]["max"]:
+            rows["aliases"] = f"{counts['aliases']['mean']:.2f} a question, at most {counts['aliases']['max']}"
+        if known := {name: count for name, count in counts["with"].items() if count}:
             rows["with gold"] = known
-        return rows | {"duplicates": self.duplicates, "bad rows": self.bad}
+        return rows | {"duplicates": counts["duplicates"], "bad rows": counts["bad"]}
 
 
 def described(question: Question) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Documents: plain text, Markdown, HTML and PDF, as a title and paragraphs.
 
-What is in them is text and nothing else: no script is run, no link followed, no other file loaded.
+Only their text is taken: no script is run, no link followed, no other file loaded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from ragr1_lite.files.json_lines import BadLine
 
@@ -20,6 +19,8 @@ MAX_PAGES = 10_000
 _PAIR = re.compile(r"[^:.]{1,40}: \S")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _HTML_CHARSET = re.compile(rb"""<meta[^>]{1,200}?charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
+_BREAKS = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
+"""Markdown's inline tokens that stand for other text than their content."""
 _TAG = re.compile(r"<[^<>]*>")
 _UNSEEN = ["script", "style", "noscript", "template", "svg", "nav", "head"]
 _BLOCKS = (
@@ -30,12 +31,9 @@ _BLOCKS = (
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a document says.
+    """A document's text.
 
-    Attributes:
-        title: Its own title; empty where it has none.
-        paragraphs: In order.
-        lost: What of it could not be read, as the end of a sentence; empty where all could.
+    ``title`` is empty where it has none; ``lost`` says, as the end of a sentence, what could not be read.
     """
 
     title: str
@@ -52,18 +50,19 @@ def read_markdown(data: bytes) -> Document:
     """Markdown; the title is its front matter's, or its first heading."""
     from markdown_it import MarkdownIt
 
-    title, text = _front_matter(_decoded(data))
+    title, body = _front_matter(_decoded(data))
     paragraphs: list[str] = []
     cells: list[str] | None = None
     before = ""
-    for token in MarkdownIt("commonmark").enable("table").parse(text):
+    for token in MarkdownIt("commonmark").enable("table").parse(body):
         if token.type == "inline":
-            said = _inline(token.children or [])
-            if cells is None:
-                paragraphs += said.split("\n") if _all_pairs(said) else [said.replace("\n", " ")]
+            text = "".join(_BREAKS.get(child.type, child.content) for child in token.children or [])
+            line = text.replace("\n", " ")
+            if cells is not None:
+                cells.append(line)
             else:
-                cells.append(said.replace("\n", " "))
-            title = title or (said.replace("\n", " ") if before == "heading_open" else "")
+                paragraphs += text.split("\n") if _all_pairs(text) else [line]
+            title = title or (line if before == "heading_open" else "")
         elif token.type in ("fence", "code_block"):
             paragraphs.append(token.content)
         elif token.type == "html_block":
@@ -163,13 +162,8 @@ def _front_matter(text: str) -> tuple[str, str]:
     return (titles[0].strip().strip("\"'") if titles else ""), rest
 
 
-def _inline(children: list[Any]) -> str:
-    breaks = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
-    return "".join(breaks.get(child.type, child.content) for child in children)
-
-
 def _all_pairs(text: str) -> bool:
-    """Whether every line of several is a ``Key: value`` pair, so that the lines are no running text."""
+    """Whether every one of several lines is a ``Key: value`` pair, so that they are no running text."""
     lines = text.split("\n")
     return len(lines) > 1 and all(_PAIR.match(line) for line in lines)
 

@@ -1,4 +1,4 @@
-"""What a row of a corpus says: one passage, or the paragraphs that a question was asked with."""
+"""What a row of a corpus holds: one passage, or the paragraphs that a question came with."""
 
 from __future__ import annotations
 
@@ -37,14 +37,8 @@ PASSAGES = Wanted(
 
 
 def to_passage(row: Row, running: int) -> Passage:
-    """The passage of a row; ``running`` is its id where the row has none.
-
-    Raises:
-        BadLine: There is no text, or something is of the wrong type.
-    """
-    identifier = _first(row, *IDS)
-    if identifier is None:
-        identifier = running
+    """The passage of a row, whose id is ``running`` where the row has none; raises BadLine where there is none."""
+    identifier = _first(row, *IDS, default=running)
     if not isinstance(identifier, str | int) or isinstance(identifier, bool) or identifier == "":
         raise BadLine("has an id that is neither text nor a whole number")
     title, text = row.get("title"), _first(row, *TEXTS)
@@ -63,8 +57,7 @@ def to_passage(row: Row, running: int) -> Passage:
 def paragraphs_of(row: Row) -> list[tuple[str, str]] | None:
     """The titles and texts that a question of HotpotQA, 2Wiki or MuSiQue came with; ``None`` for any other row.
 
-    Raises:
-        BadLine: They are in none of the forms of those sets.
+    Raises BadLine where they are in none of the forms of those sets.
     """
     if row.get("text") is not None or row.get("contents") is not None:
         return None
@@ -88,11 +81,8 @@ def paragraphs_of(row: Row) -> list[tuple[str, str]] | None:
     return [pair for pair in found if any(pair)]
 
 
-def _first(row: Row, *keys: str) -> Any:
-    for key in keys:
-        if (value := row.get(key)) is not None:
-            return value
-    return None
+def _first(row: Row, *keys: str, default: Any = None) -> Any:
+    return next((value for key in keys if (value := row.get(key)) is not None), default)
 
 
 def _joined(sentences: str | list[str]) -> str:
