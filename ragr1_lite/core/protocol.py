@@ -124,11 +124,7 @@ class Protocol:
         return tuple(distinct.values())[: self.max_queries]
 
     def render_information(self, queries: Sequence[str], documents: Sequence[str]) -> str:
-        """The environment's answer to one search, protocol tags in it made harmless.
-
-        Args:
-            queries: The turn's queries.
-            documents: One text of :func:`render_documents` per query, in the same order.
+        """The environment's answer to one search, from one text of :func:`render_documents` per query.
 
         Returns:
             ``<information>`` with JSON ``{"query": [...], "documents": ["Doc 1: …", ...]}`` in ``multi`` mode (UTF-8,
@@ -140,12 +136,7 @@ class Protocol:
         return f"\n<information>{documents[0]}</information>\n"
 
     def cut(self, documents: str, shorten: Callable[[str], str]) -> str:
-        """The longest beginning of a text of documents that fits as it is written: in ``multi`` mode with JSON escapes.
-
-        Args:
-            documents: From :func:`render_documents`.
-            shorten: Returns the beginning of a text that fits.
-        """
+        """The beginning of a text of documents that ``shorten`` keeps of it as it is written, with JSON's escapes."""
         if self.mode != "multi":
             return shorten(documents)
         written = json.dumps(documents, ensure_ascii=False)[1:-1]

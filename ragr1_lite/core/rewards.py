@@ -146,14 +146,10 @@ _ALWAYS = ("em", "f1", "format")
 
 
 def score(trajectory: Trajectory, weights: Mapping[str, float]) -> Reward:
-    """The weighted sum of :data:`PARTS`.
+    """The sum of :data:`PARTS`, weighted by name; what is not named weighs nothing.
 
     A part that the trajectory does not have, such as the evidence of a question whose set names no gold passage, is
     neither in the sum nor among the parts.
-
-    Args:
-        trajectory: What is scored.
-        weights: By the names of the parts; what is not named weighs nothing.
 
     Returns:
         The total, and unweighted ``em``, ``f1``, ``format`` and every part that has a weight.

@@ -30,14 +30,8 @@ def load_examples(
 ) -> list[Example]:
     """Questions of the embedded world or of a question set, at most ``limit``, drawn by ``seed``.
 
-    Args:
-        data: ``world``, a benchmark's name, a file or ``hub:OWNER/NAME``.
-        split: ``train``, ``dev`` or ``test``; of the world only.
-        limit: ``None`` for all.
-        seed: Of the draw.
-        kinds: Only questions of these kinds.
-        mix: Weights by kind; of the world only.
-        report: Gets notices.
+    ``data`` is ``world``, a benchmark's name, a file or ``hub:OWNER/NAME``. ``split`` (``train``, ``dev`` or ``test``)
+    and ``mix`` (weights by kind) are of the world only; with ``kinds``, other questions are left out.
     """
     if data == WORLD:
         from ragr1_lite.world import questions

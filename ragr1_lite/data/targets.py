@@ -27,12 +27,9 @@ if TYPE_CHECKING:
     from ragr1_lite.models.tokenizer import ChatTokenizer
 
 Form = Literal["messages", "sharegpt", "text"]
-CATEGORIES = {
-    1: "question → answer",
-    2: "question → search",
-    3: "information → answer",
-    4: "information → search",
-}
+CATEGORIES = dict(
+    enumerate(("question → answer", "question → search", "information → answer", "information → search"), start=1)
+)
 """What a turn goes on from and what it does, by the paper's number."""
 _AS_RECORDED = 1000
 """Rounds, and passages per query: never fewer than a record has."""
@@ -75,10 +72,7 @@ class Sample:
 
 
 def categories(trajectory: Trajectory) -> list[int]:
-    """The paper's category of each model segment.
-
-    1 question → answer, 2 question → search; 3 and 4 the same after information was retrieved.
-    """
+    """The paper's category of each model segment, of :data:`CATEGORIES`."""
     labels = [(2 if i else 0) + (1 if turn.kind == "answer" else 2) for i, turn in enumerate(trajectory.turns)]
     return labels[trajectory.first_written :]
 
@@ -142,19 +136,10 @@ def segment(
     overwrite: bool = False,
     report: Report = ignore,
 ) -> dict[str, Any]:
-    """Counts the targets of a trajectory file by category, and writes them as separate samples if asked to.
+    """Counts the targets of a trajectory file by category; with ``out``, writes them as samples (:func:`to_row`).
 
-    Args:
-        path: A trajectory file; what does not end in an answer is left out.
-        model: Whose tokenizer counts, and cuts documents to the paper's budgets.
-        mode: How the trajectories search.
-        max_queries: Queries that a search may hold.
-        balanced: Keep equally many samples of each category that occurs.
-        seed: Of that draw.
-        out: The file of samples to write; see :func:`to_row`.
-        form: How to write them.
-        overwrite: Replace ``out``.
-        report: Receives notices and progress.
+    Trajectories without an answer are left out; with ``balanced``, so are samples, drawn by ``seed``, until each
+    category that occurs has equally many. The tokenizer of ``model`` counts, and cuts documents to the paper's budgets.
 
     Returns:
         What :func:`count` says, and ``{"trajectories", "dropped", "written"}``, samples dropped to balance and written.
@@ -226,16 +211,12 @@ def _rows(
 def to_row(sample: Sample, tokenizer: ChatTokenizer, protocol: Protocol, form: Form) -> dict[str, Any]:
     """A sample as other trainers read it, its target last, with ``id``, ``turn`` and ``category``.
 
-    Args:
-        sample: The sample.
-        tokenizer: What its ids mean.
-        protocol: The prompt it was made with.
-        form: ``messages``: roles user and assistant, information being the user's. Axolotl (with
-            ``message_field_training: weight``) and LLaMA-Factory (with ``mask_history: true``) read ``messages``, where
-            ``weight`` is 1 on the target and 0 on earlier turns; TRL reads ``prompt`` and ``completion`` in its place
-            and trains the completion alone. ``sharegpt``: ``conversations`` of human, gpt and observation, as
-            LLaMA-Factory wants them to alternate. ``text``: ``prompt`` and ``completion`` as strings, chat template and
-            end token in them: what this package's models read and write. TRL adds an end token to searches, too.
+    - ``messages``: roles user and assistant, information being the user's. Axolotl (with ``message_field_training:
+      weight``) and LLaMA-Factory (with ``mask_history: true``) read ``messages``, where ``weight`` is 1 on the target
+      and 0 on earlier turns; TRL reads ``prompt`` and ``completion`` in its place and trains the completion alone.
+    - ``sharegpt``: ``conversations`` of human, gpt and observation, as LLaMA-Factory wants them to alternate.
+    - ``text``: ``prompt`` and ``completion`` as strings, chat template and end token in them: what this package's
+      models read and write. TRL adds an end token to searches, too.
     """
     row: dict[str, Any] = {"id": sample.trajectory.example.id, "turn": sample.turn, "category": sample.category}
     if form == "text":

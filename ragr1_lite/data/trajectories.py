@@ -121,7 +121,9 @@ def _turn(row: Mapping[str, Any], answer: str | None) -> Turn:
     queries, found = _each(row, "queries", str), _each(row, "passages", list)
     if not queries or len(found) not in (0, len(queries)):
         raise _no_trajectory("`passages` are not as many as `queries`")
-    passages, shown = tuple(map(_found, found)), tuple(map(_shown, found))
+    pairs = [[_passage(one) for one in _all(rows, "passages", dict)] for rows in found]
+    passages = tuple(tuple(whole for whole, _ in some) for some in pairs)
+    shown = tuple(tuple(seen for _, seen in some if seen) for some in pairs)
     return Turn("search", think, tuple(queries), passages=passages, cut=None if shown == passages else shown)
 
 
@@ -140,21 +142,12 @@ def _example(row: Mapping[str, Any], number: int) -> Example:
     )
 
 
-def _found(rows: list[Any]) -> tuple[Passage, ...]:
-    """What one query found."""
-    return tuple(map(_passage, _all(rows, "passages", dict)))
-
-
-def _shown(rows: list[Any]) -> tuple[Passage, ...]:
-    """What the model saw of what one query found."""
-    texts = [_get(row, "shown", str, None) for row in rows]
-    pairs = zip(_found(rows), texts, strict=True)
-    return tuple(one if text is None else replace(one, text=text) for one, text in pairs if text != "")
-
-
-def _passage(row: Mapping[str, Any]) -> Passage:
+def _passage(row: Mapping[str, Any]) -> tuple[Passage, Passage | None]:
+    """A passage, and what the model saw of it."""
     id, title, text = (_get(row, key, str) for key in ("id", "title", "text"))
-    return Passage(id, title, text, _get(row, "score", (float, int), 0.0))
+    found = Passage(id, title, text, _get(row, "score", (float, int), 0.0))
+    seen = _get(row, "shown", str, None)
+    return found, found if seen is None else replace(found, text=seen) if seen else None
 
 
 _KINDS: dict[Any, str] = {

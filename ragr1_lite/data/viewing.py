@@ -63,15 +63,10 @@ def view(
     mode: Mode = "multi",
     report: Report = ignore,
 ) -> list[Viewed]:
-    """Reads the lines of a trajectory file.
+    """Reads the lines of a trajectory file, or only those of one question, at most ``limit``.
 
-    Args:
-        path: The file.
-        id: Only lines of this question.
-        limit: At most this many; the file is read no further.
-        model: Whose tokens the segments hold; without one they hold bytes.
-        mode: How the trajectories search, which a file does not say.
-        report: Gets a notice of lines that were skipped.
+    The segments hold the tokens of ``model``, without one bytes; ``mode`` is how the trajectories search, which a file
+    does not say.
 
     Raises:
         DataError: The file is missing or of another form, or has no such line.

@@ -36,13 +36,9 @@ class Journal:
 
     @classmethod
     def start(cls, out: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Journal:
-        """Begins, or goes on with what an interrupted run of the same settings has finished.
+        """Begins, or with ``resume`` goes on with what an interrupted run of the same settings has finished.
 
-        Args:
-            out: The result's file, which this class does not touch.
-            settings: All that decides what the batches are; JSON.
-            resume: Go on with the journal that is there, if one is.
-            overwrite: Begin anew, whatever is there.
+        ``out`` itself is not touched; ``settings`` is all that decides what the batches are, as JSON.
 
         Raises:
             DataError: The result is there and is not to be overwritten.

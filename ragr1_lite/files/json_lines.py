@@ -78,11 +78,8 @@ def read_rows(
 ) -> Iterator[Item]:
     """Parses each line of a file that is not blank.
 
-    Args:
-        path: The file.
-        parse: Makes an item of a row and its number among the good ones, from 0; raises :class:`BadLine`.
-        form: How a good line looks, for the error's hint.
-        report: Gets a notice of skipped lines.
+    ``parse`` makes an item of a row and its number among the good ones, from 0, or raises :class:`BadLine`; ``form``
+    says how a good line looks; ``report`` gets a notice of skipped lines.
 
     Raises:
         DataError: The file is missing or broken, too many lines are bad, or no line is good.

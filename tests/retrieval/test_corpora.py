@@ -20,7 +20,7 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.files import json_arrays, json_lines, keys
 from ragr1_lite.retrieval.bm25.tokenizer import WordTokenizer
 from ragr1_lite.retrieval.corpora import read_corpus
-from ragr1_lite.retrieval.corpora.cutting import cut
+from ragr1_lite.retrieval.corpora.documents import cut
 
 GOOD = '{"id": "a", "title": "Chad", "text": "A country."}\n'
 

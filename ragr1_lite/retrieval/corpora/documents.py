@@ -1,4 +1,4 @@
-"""Documents: plain text, Markdown, HTML and PDF, as a title and paragraphs.
+"""Documents: plain text, Markdown, HTML and PDF, as a title and paragraphs, and these as passages of 100 words.
 
 Only their text is taken: no script is run, no link followed, no other file loaded.
 """
@@ -8,13 +8,17 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ragr1_lite.files.json_lines import BadLine
 
 MAX_BYTES = 64 * 2**20
 MAX_PAGES = 10_000
+WORDS = 100
+_CHARACTERS = 10
+"""A word counts for one in ten characters at least, so that scripts without blanks are cut too."""
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*")
 
 _PAIR = re.compile(r"[^:.]{1,40}: \S")
 _BLANK_LINES = re.compile(r"\n\s*\n")
@@ -170,3 +174,38 @@ def _all_pairs(text: str) -> bool:
 
 def _why(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def cut(paragraphs: Iterable[str], words: int = WORDS) -> Iterator[str]:
+    """Yields passages of at most so many words, cut where sentences and paragraphs end if possible.
+
+    Paragraphs within a passage are on lines of their own.
+    """
+    held, weight = "", 0
+    for paragraph in paragraphs:
+        glue = "\n"
+        for piece in _pieces(" ".join(paragraph.split()), words):
+            more = _weight(piece)
+            if held and weight + more > words:
+                yield held
+                held, weight = "", 0
+            held = f"{held}{glue}{piece}" if held else piece
+            weight, glue = weight + more, " "
+    if held:
+        yield held
+
+
+def _pieces(paragraph: str, words: int) -> Iterator[str]:
+    """The sentences of a paragraph; one that is longer than a passage in pieces."""
+    for sentence in filter(None, _SENTENCE_END.split(paragraph)):
+        if _weight(sentence) <= words:
+            yield sentence
+            continue
+        all_words = sentence.split(" ")
+        for start in range(0, len(all_words), words):
+            run = " ".join(all_words[start : start + words])
+            yield from (run[at : at + words * _CHARACTERS] for at in range(0, len(run), words * _CHARACTERS))
+
+
+def _weight(text: str) -> int:
+    return max(text.count(" ") + 1, -(-len(text) // _CHARACTERS))

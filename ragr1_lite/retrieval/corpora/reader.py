@@ -15,7 +15,6 @@ from ragr1_lite.files.keys import Keys
 from ragr1_lite.files.rows import Rows
 from ragr1_lite.files.sources import DOCUMENTS, File, Source, rows_of
 from ragr1_lite.retrieval.corpora import documents
-from ragr1_lite.retrieval.corpora.cutting import cut
 from ragr1_lite.retrieval.corpora.rows import PASSAGES, paragraphs_of, to_passage
 from ragr1_lite.retrieval.corpora.sources import find_sources
 
@@ -157,7 +156,7 @@ class Corpus(Iterator[Passage]):
         if document.lost:
             yield 0, BadLine(document.lost)
         title = " ".join(document.title.split()) or file.title
-        for number, text in enumerate(cut(document.paragraphs), start=1):
+        for number, text in enumerate(documents.cut(document.paragraphs), start=1):
             yield number, {"id": f"{file.name}#{number}", "title": title, "text": text}
 
 
