@@ -1,9 +1,8 @@
-"""The retrieval ceiling: in how many questions the answer can be found at all, known before anyone trains.
+"""The retrieval ceiling: for how many questions the answer can be retrieved at all, known before a training.
 
-An answer counts as within reach when one of its strings stands in the title or text of a retrieved passage, both
-normalised as exact match is, at the bounds of words. It may stand there by chance, so this is what the best reader
-could reach, not what it will. Whether *yes* or *no* is within reach cannot be seen in a passage: such questions are
-counted apart, and judged by their gold titles alone.
+An answer is within reach where one of its spellings is in the title or text of a retrieved passage as whole words, both
+normalised as for exact match. It may be there by chance, so this is what the best reader could reach. Of *yes* and *no*
+a passage shows nothing: such questions are counted apart, and judged by their gold titles alone.
 """
 
 from __future__ import annotations
@@ -95,11 +94,11 @@ class Ceiling:
 
 
 def ceiling(searcher: Searcher, questions: Sequence[Question], k: int, *, report: Report = ignore) -> Ceiling:
-    """Searches every question and its gold queries, all in one call, and looks whether the answers came up.
+    """Searches every question and its gold queries, all in one call, and looks for the answers.
 
     Args:
         searcher: The index to judge.
-        questions: Each with what its set says about a perfect search.
+        questions: Each with the gold queries or titles of its set.
         k: Passages per query; what the gold queries of a question find counts together.
         report: Receives the phase.
     """
@@ -121,7 +120,7 @@ def gold_queries(question: Question) -> tuple[str, ...]:
     """The searches that a question's set gives for it, each once.
 
     In this order: the hops, with ``#1`` filled in by the first answer; subject and relation of the triples; else the
-    gold titles, without what tells namesakes apart.
+    gold titles, without the parentheses that distinguish namesakes.
     """
     if question.hops:
         answers = {f"#{number}": hop.answer for number, hop in enumerate(question.hops, start=1)}

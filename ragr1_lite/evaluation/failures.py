@@ -24,7 +24,7 @@ def cause(trajectory: Trajectory, scorer: Scorer = OURS) -> Cause | None:
     - ``budget``: it still searched in its last generation, or the sequence was full.
     - ``unsearched``: nothing was ever retrieved for it.
     - ``synthesis``: what the model saw of the passages holds the answer; see :mod:`ragr1_lite.core.evidence`.
-    - ``retrieval``: everything else; the model never saw the answer, or it cannot be said whether it did.
+    - ``retrieval``: everything else; the model never saw the answer, or whether it did cannot be known.
     """
     if scorer.exact_match(trajectory.answer, trajectory.example.answers) == 1.0:
         return None

@@ -154,7 +154,7 @@ class Meter:
         )
 
     def keep_peaks(self) -> None:
-        """Takes down the most memory that was held so far, before it is counted anew."""
+        """Notes the most memory that was held so far, before its count is reset."""
         self._resident = max(self._resident, most_held("cpu"))
         self._on_card = max(self._on_card, most_held("cuda"))
 
@@ -166,16 +166,16 @@ class Meter:
         if now is None:
             return None
         if now < self._card:
-            self._no_energy = "the driver of the card was loaded anew meanwhile"
+            self._no_energy = "the driver of the card was reloaded meanwhile"
             return None
         return (now - self._card) / 3600
 
 
 def forget_peak(device: Literal["cpu", "cuda"]) -> bool:
-    """Begins to count the most memory held anew, on a card or in this process; running meters keep what they saw.
+    """Resets the count of the most memory held, on a card or in this process; running meters keep what they saw.
 
     Returns:
-        Whether it could be done: Linux alone counts a process's memory anew.
+        Whether it could be done: Linux alone resets the count of a process.
     """
     for meter in tuple(_meters):
         meter.keep_peaks()

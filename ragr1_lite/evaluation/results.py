@@ -55,7 +55,7 @@ class Result:
 
     @property
     def cover_em(self) -> float:
-        """1.0 where an accepted answer stands inside the answer."""
+        """1.0 where the answer contains an accepted one."""
         return self.scorer.covers(self.trajectory.answer, self.trajectory.example.answers)
 
     @property

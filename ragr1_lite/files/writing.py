@@ -38,7 +38,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON; a number that is not finite, for which JSON has no word, is null.
+    """JSON; a number that is not finite, which JSON cannot write, is null.
 
     >>> json_text({"loss": float("nan")})
     '{"loss": null}'

@@ -1,4 +1,4 @@
-"""Evaluations in pieces: the same results however they are cut, drawn, interleaved or cut off."""
+"""Evaluations in batches: the same results however they are cut, drawn, interleaved or cut off."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Knowing(ScriptedSampler):
         max_new_tokens: int,
         report: Callable[[object], None],
     ) -> list[Completion]:
-        said = [self._speak(request) for request in requests]
+        completions = [self._complete(request) for request in requests]
         if self._dies_at is not None and len(self.log) >= self._dies_at:
             raise KeyboardInterrupt
-        return said
+        return completions
 
-    def _speak(self, request: SampleRequest) -> Completion:
+    def _complete(self, request: SampleRequest) -> Completion:
         text = self.tokenizer.decode(request.token_ids)
         (name,) = (name for name in NAMES if asked(name) in text)
         if "Think" in text and "<information>{" not in text:
@@ -98,12 +98,12 @@ def test_batches_change_nothing(batch_size: int) -> None:
 
 
 def test_a_batch_is_of_like_length() -> None:
-    pieces = cut(EXAMPLES, 3)
-    assert sorted(at for piece in pieces for at in piece) == list(range(7))
-    lengths = [[len(EXAMPLES[at].question) for at in piece] for piece in pieces]
+    batches = cut(EXAMPLES, 3)
+    assert sorted(at for batch in batches for at in batch) == list(range(7))
+    lengths = [[len(EXAMPLES[at].question) for at in batch] for batch in batches]
     assert all(max(one) <= min(other) for one, other in zip(lengths, lengths[1:], strict=False))
-    assert [len(piece) for piece in cut(EXAMPLES, 4, samples=2)] == [2, 2, 2, 1]
-    assert [len(piece) for piece in cut(EXAMPLES, 1, samples=5)] == [1] * 7
+    assert [len(batch) for batch in cut(EXAMPLES, 4, samples=2)] == [2, 2, 2, 1]
+    assert [len(batch) for batch in cut(EXAMPLES, 1, samples=5)] == [1] * 7
     assert cut([], None) == cut([], 4) == []
 
 

@@ -31,7 +31,7 @@ def passage(id: str, text: str) -> dict[str, Any]:
     return {"id": id, "title": f"About {id}", "text": text, "score": 1.23456}
 
 
-def row(id: str, answer: str | None, *, question: str = "Which?", **told: Any) -> dict[str, Any]:
+def row(id: str, answer: str | None, *, question: str = "Which?", **more: Any) -> dict[str, Any]:
     chad, mali = passage("chad", "Chad is large."), passage("mali", "Mali is large.")
     right = float(answer == "Chad")
     search = {"kind": "search", "think": "Both.", "queries": ["Chad?", "Mali?"], "passages": [[chad], [mali, chad]]}
@@ -41,7 +41,7 @@ def row(id: str, answer: str | None, *, question: str = "Which?", **told: Any) -
         "stop_reason": "answer" if answer else "invalid", "turns": [search, last], "mode": "multi", "seconds": 0.5,
         "em": right, "f1": right, "cover_em": right, "cause": None if right else "synthesis", "rounds": 1, "queries": 2,
         "sampled_tokens": 20, "retrieved_tokens": 60, "segments": [{"source": "prompt", "tokens": 9}],
-    } | told  # fmt: skip
+    } | more  # fmt: skip
 
 
 def saved(path: Path, *rows: dict[str, Any]) -> Path:
@@ -118,9 +118,9 @@ def test_every_cause_has_a_meaning() -> None:
 
 
 def test_courses_are_of_the_first_and_the_last_tenth() -> None:
-    told = {one["name"]: (one["first"], one["last"]) for one in courses(STEPS)}
-    assert told["reward"] == ("0.0625", "0.963")
-    assert "lr" not in told
+    by_name = {one["name"]: (one["first"], one["last"]) for one in courses(STEPS)}
+    assert by_name["reward"] == ("0.0625", "0.963")
+    assert "lr" not in by_name
 
 
 def test_resources_say_what_could_not_be_measured(tmp_path: Path) -> None:

@@ -65,15 +65,15 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
 def opened(browser: Any, file: Path, **how: Any) -> Iterator[Any]:
     """A page that fails the test where it asks for anything from outside, or an error comes up."""
     page = browser.new_page(viewport={"width": 1400, "height": 900}, **how)
-    said: list[str] = []
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("request", lambda request: None if request.url.startswith(("file:", "blob:")) else said.append(request.url))
+    seen: list[str] = []
+    page.on("pageerror", lambda error: seen.append(str(error)))
+    page.on("console", lambda message: seen.append(message.text))
+    page.on("request", lambda request: None if request.url.startswith(("file:", "blob:")) else seen.append(request.url))
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-ready]")
     yield page
     page.close()
-    assert said == []
+    assert seen == []
 
 
 def shown(page: Any) -> list[str]:
@@ -184,10 +184,10 @@ def test_a_link_opens_its_trajectory(browser: Any, report: Path, page: Any) -> N
 
 def test_the_pointer_tells_values(page: Any) -> None:
     page.hover(".plot svg >> nth=0")
-    told = page.inner_text("#values").split("\n")
-    step = int(told[0].removeprefix("step "))
+    lines = page.inner_text("#values").split("\n")
+    step = int(lines[0].removeprefix("step "))
     assert 10 < step < 20
-    assert told[1] == f"em {float(f'{step / 30:.4g}')}"
+    assert lines[1] == f"em {float(f'{step / 30:.4g}')}"
     page.mouse.move(5, 5)
     assert not page.locator("#values").is_visible()
 
@@ -224,8 +224,8 @@ def test_hostile_text_stays_text(browser: Any, tmp_path: Path) -> None:
         },
         {"kind": "answer", "think": HOSTILE, "queries": [], "passages": []},
     ]  # fmt: skip
-    told = {"question": HOSTILE, "answers": [HOSTILE, "(["], "kind": HOSTILE, "answer": HOSTILE, "turns": turns}
-    hostile = row(1, False, **told)
+    lines = {"question": HOSTILE, "answers": [HOSTILE, "(["], "kind": HOSTILE, "answer": HOSTILE, "turns": turns}
+    hostile = row(1, False, **lines)
     write_report([saved(tmp_path / "a.jsonl", [hostile])], tmp_path / "a.html", title="Calm")
     for page in opened(browser, tmp_path / "a.html"):
         assert page.inner_text("#detail > h3") == HOSTILE

@@ -128,7 +128,7 @@ def test_a_card_without_a_counter(nvml: Nvml) -> None:
 def test_a_driver_that_is_loaded_anew(nvml: Nvml) -> None:
     with Meter() as meter:
         nvml.millijoules = 10
-    assert "loaded anew" in meter.resources.missing["energy_wh.gpu"] and meter.resources.energy_wh == {}
+    assert "reloaded" in meter.resources.missing["energy_wh.gpu"] and meter.resources.energy_wh == {}
 
 
 def test_a_counter_that_is_lost_leaves_no_figure(nvml: Nvml) -> None:

@@ -69,8 +69,8 @@ def tokens_of(folder: Path) -> int:
 
 
 def summary(result: TrainResult) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((result.run.folder / "summary.json").read_text("utf-8"))
-    return told
+    found: dict[str, Any] = json.loads((result.run.folder / "summary.json").read_text("utf-8"))
+    return found
 
 
 def test_a_run_says_what_it_took(task: str, folder: Path) -> None:
@@ -82,17 +82,17 @@ def test_a_run_says_what_it_took(task: str, folder: Path) -> None:
             sampled += sum(trajectory.sampled_tokens for trajectory in event.trajectories)
 
     result = train(task, folder, "whole", report=report)
-    told = summary(result)
-    assert result.resources is not None and told["resources"] == result.resources.to_json()
-    assert told["steps"] == 4 and "torch" in told["versions"]
-    spent = told["resources"]
+    found = summary(result)
+    assert result.resources is not None and found["resources"] == result.resources.to_json()
+    assert found["steps"] == 4 and "torch" in found["versions"]
+    spent = found["resources"]
     assert spent["energy_wh"] == {"gpu": WATT_HOURS}
     assert spent["seconds"] == pytest.approx(result.seconds, rel=0.05)
     assert spent["seconds"] >= sum(step["seconds"] for step in tiny.metrics_of(result.run.folder))
     assert 0.1 < spent["cpu_load"] < 4 and 0.1 < spent["peak_rss_gb"] < 8
     assert spent["peak_vram_gb"] is None and "peak_vram_gb" in spent["not_measurable"]
     tokens = sampled if task == "grpo" else 2 * tokens_of(folder)  # four steps of four read all eight twice
-    assert told["tokens_per_second"] * spent["seconds"] == pytest.approx(tokens, rel=0.01)
+    assert found["tokens_per_second"] * spent["seconds"] == pytest.approx(tokens, rel=0.01)
 
 
 def test_a_resumed_run_counts_all_its_parts_and_no_step_twice(task: str, folder: Path) -> None:

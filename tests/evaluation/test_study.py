@@ -1,4 +1,4 @@
-"""Studies: variants of a recipe on the same questions, and what is said of them."""
+"""Studies: variants of a recipe on the same questions, and their comparison."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ SEARCH = "<think>I need facts.</think><search>chad, mali, niger, togo, benin</se
 
 
 class Answers(ScriptedSampler):
-    """Asks for five things at once, then answers; whatever row of whatever piece it is."""
+    """Asks for five things at once, then answers; in any row of any batch."""
 
     def __init__(self, right: str) -> None:
         super().__init__([])
         self._answer = f"<think>So.</think><answer>{right}</answer>"
 
     def sample(self, requests: Sequence[SampleRequest], **_: Any) -> list[Completion]:
-        return [self.speak(self.tokenizer.decode(request.token_ids)) for request in requests]
+        return [self.write(self.tokenizer.decode(request.token_ids)) for request in requests]
 
-    def speak(self, text: str) -> Completion:
+    def write(self, text: str) -> Completion:
         return self.complete(self._answer if text.count("<information>") > 1 else SEARCH)
 
 
@@ -148,8 +148,8 @@ def test_what_cannot_be_run_is_said(study: Callable[..., Outcome]) -> None:
     bm25 = replace(STUDIES["search"], variants=tuple(one for one in STUDIES["search"].variants if not one.served))
     outcome = study(bm25, report=notices.append)
     assert outcome.rows[1].to_json() == {"variant": "web", "problem": bm25.variants[1].missing}
-    told = [one.text for one in notices if isinstance(one, Notice) and one.level == "warning"]
-    assert told == [f"web was not run: {bm25.variants[1].missing}"]
+    warnings = [one.text for one in notices if isinstance(one, Notice) and one.level == "warning"]
+    assert warnings == [f"web was not run: {bm25.variants[1].missing}"]
     broken = study(with_variants(bm25, ["web:retrieval.index=web+brave://"]))
     assert broken.rows[1].problem == "The web is not there. Plug it in." and broken.rows[0].evaluation
     with pytest.raises(ConfigError, match="No variant of search can be run: The web is not there"):
@@ -161,26 +161,26 @@ def test_what_cannot_be_run_is_said(study: Callable[..., Outcome]) -> None:
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Stops the samplers after so many texts, or lets them write on."""
-    speak = Answers.speak
+    write = Answers.write
 
     def stop_after(most: int | None) -> None:
         written = 0
 
-        def speak_until(self: Answers, text: str) -> Completion:
+        def write_until(self: Answers, text: str) -> Completion:
             nonlocal written
             written += 1
             if most is not None and written > most:
                 raise KeyboardInterrupt
-            return speak(self, text)
+            return write(self, text)
 
-        monkeypatch.setattr(Answers, "speak", speak_until)
+        monkeypatch.setattr(Answers, "write", write_until)
 
     return stop_after
 
 
 @pytest.mark.parametrize(
     ("changes", "stopped_after"),
-    [([], 10), (["multi:model.engine=transformers"], 16)],
+    [([], 10), (["multi:model.dtype=fp32"], 16)],
     ids=["of one model", "in its second model"],
 )
 def test_a_stopped_study_goes_on(

@@ -89,7 +89,7 @@ def _summary(path: Path) -> dict[str, Any]:
 
 
 def _step(row: dict[str, Any], number: int) -> dict[str, float]:
-    """The figures of a step; null, which stands for what JSON has no word for, is read as not a number.
+    """The figures of a step; null is read as not a number, which JSON cannot write.
 
     Raises:
         BadLine: It has no number, or a figure is none.

@@ -27,7 +27,7 @@ MEANINGS: Mapping[str, str] = {
     "budget": "still searching in its last generation, or out of room",
     "unsearched": "nothing was retrieved",
     "synthesis": "what was retrieved holds the answer",
-    "retrieval": "what was retrieved does not hold the answer, as far as can be said",
+    "retrieval": "what was retrieved does not hold the answer, as far as can be seen",
 }
 """Of the causes of :mod:`ragr1_lite.evaluation.failures`."""
 _TENTHS = 10

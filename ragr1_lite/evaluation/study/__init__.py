@@ -1,4 +1,4 @@
-"""Studies: one thing is varied, all else stays, and a table and a plot say what it does."""
+"""Studies: one thing is varied, all else stays, and a table and a plot show the effect."""
 
 from ragr1_lite.evaluation.study.designs import STUDIES, Design, VariantSpec, with_variants
 from ragr1_lite.evaluation.study.running import Outcome, Row, run_study

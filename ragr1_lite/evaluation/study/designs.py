@@ -22,7 +22,7 @@ class VariantSpec:
         label: Its name.
         settings: Changes to the recipe, ``section.key=value``.
         served: Whether its index is searched through a server on this machine, which the study starts.
-        missing: What the user has to say first, if anything; until then the variant is named and not run.
+        missing: What the user has to name first, if anything; until then the variant is not run.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""Runs a study: all variants answer the same questions, by turns; says how they differ."""
+"""Runs a study: all variants answer the same questions, by turns, and are compared with the first."""
 
 from __future__ import annotations
 
