@@ -161,7 +161,6 @@ _CAUSES = (None, *get_args(Cause))
 
 
 def _is_count(value: object, kind: type[int] | type[float] = int) -> bool:
-    """Whether it is a whole number of 0 or more, or, with ``kind`` float, any number of 0 or more."""
     return isinstance(value, int | kind) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 

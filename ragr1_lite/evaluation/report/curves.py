@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +105,8 @@ def _plot(title: str, names: Sequence[str], steps: Sequence[Mapping[str, float]]
         lines = tuple(_draw(axes, place, name, steps, window) for place, name in enumerate(names))
         _dress(axes)
         written = io.StringIO()
-        nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(written, format="svg", transparent=True, metadata=nobody)
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(written, format="svg", transparent=True, metadata=metadata)
         first, last = axes.get_xlim()
     points = {
         "steps": [step["step"] for step in steps],
@@ -128,20 +129,10 @@ def _draw(axes: Axes, place: int, name: str, steps: Sequence[Mapping[str, float]
         return Line(name, colour, values[-1])
     if window > 1:
         axes.plot(at, values, linewidth=0.6, alpha=0.35, **style)
-    means = list(running_mean(values, window))
+    # The mean of each value and those before it, ``window`` at most; not a number where one of them is none.
+    means = [statistics.fmean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]
     axes.plot(at, means, linewidth=1.4, **style)
     return Line(name, colour, means[-1])
-
-
-def running_mean(values: Sequence[float], window: int) -> Iterator[float]:
-    """The mean of each value and those before it, ``window`` at most.
-
-    >>> list(running_mean([1.0, 3.0, 5.0], 2))
-    [1.0, 2.0, 4.0]
-    """
-    for end in range(1, len(values) + 1):
-        some = values[max(0, end - window) : end]
-        yield math.fsum(some) / len(some) if all(map(math.isfinite, some)) else math.nan
 
 
 def _dress(axes: Axes) -> None:

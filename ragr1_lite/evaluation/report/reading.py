@@ -97,7 +97,7 @@ def _step(row: dict[str, Any], number: int) -> dict[str, float]:
     figures = {name: math.nan if value is None else value for name, value in row.items()}
     if not all(isinstance(value, int | float) for value in figures.values()) or row.get("step") is None:
         raise BadLine("is no step of a training run")
-    return figures
+    return {name: value if math.isfinite(value) else math.nan for name, value in figures.items()}
 
 
 def _evaluations(path: Path, report: Report) -> Iterator[Evaluated]:
