@@ -175,6 +175,29 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One retrieval round of a plan: the thought before the search, and at least one query."""
+
+    think: str
+    queries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldPlan:
+    """What a perfect run writes; with real retrieval it becomes a trajectory.
+
+    Attributes:
+        steps: The retrieval rounds in order; empty where no search is needed.
+        think: The thought before the answer.
+        answer: The answer as it should be written.
+    """
+
+    steps: tuple[Step, ...]
+    think: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reward:
     """A total and the named parts it was summed from."""
 

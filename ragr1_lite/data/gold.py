@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.evidence import cut_away
-from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.rollout import Limits, run_rollouts
-from ragr1_lite.core.types import Completion, Example, SampleRequest, Searcher, Tokenizer, Trajectory
+from ragr1_lite.core.types import Completion, Example, GoldPlan, SampleRequest, Searcher, Tokenizer, Trajectory
 
 
 class PlanSampler:
@@ -68,7 +66,6 @@ def gold_trajectories(
     *,
     protocol: Protocol,
     limits: Limits,
-    report: Report = ignore,
 ) -> list[Trajectory]:
     """The trajectories of the examples and their plans that end in their answer, in order.
 
@@ -77,7 +74,7 @@ def gold_trajectories(
     on documents that the model never sees.
     """
     sampler = PlanSampler(tokenizer, plans)
-    trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits, report=report)
+    trajectories = run_rollouts(examples, sampler, searcher, protocol=protocol, limits=limits)
     return [one for one, plan in zip(trajectories, plans, strict=True) if _as_planned(one, plan)]
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Example, Passage, Tokenizer, Trajectory
+from ragr1_lite.core.types import Example, GoldPlan, Passage, Step, Tokenizer, Trajectory
 from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import read_questions

@@ -16,8 +16,7 @@ from importlib import resources
 from typing import Any, Final, Literal
 
 from ragr1_lite.core.errors import ConfigError
-from ragr1_lite.core.gold_plan import GoldPlan, Step
-from ragr1_lite.core.types import Example, Mode, Passage
+from ragr1_lite.core.types import Example, GoldPlan, Mode, Passage, Step
 
 Split = Literal["train", "dev", "test"]
 SPLITS: Final = ("train", "dev", "test")

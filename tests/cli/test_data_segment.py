@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ragr1_lite.cli.main import app
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import GoldPlan, Step
 from ragr1_lite.data.gold import ByteTokenizer, gold_trajectories
 from ragr1_lite.data.trajectories import write_records
 from tests.support.scripted import ScriptedSearcher, example

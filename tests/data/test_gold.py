@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Example, Mode, Passage, Trajectory
+from ragr1_lite.core.types import Example, GoldPlan, Mode, Passage, Step, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
 from tests.support.scripted import EOS, ByteTokenizer, ScriptedSearcher, example, passage
 

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Mode, Passage, Segment, Trajectory, Turn
+from ragr1_lite.core.types import GoldPlan, Mode, Passage, Segment, Step, Trajectory, Turn
 from ragr1_lite.data import targets as module
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.targets import Form, balance, categories, count, samples, segment, to_row

@@ -18,10 +18,9 @@ from benchmarks.segments import segments
 from ragr1_lite.assistant import shipped_adapter
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import LoraConfig
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Segment, Trajectory
+from ragr1_lite.core.types import GoldPlan, Segment, Step, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.sets import replay
 from ragr1_lite.data.targets import Form, Sample, count, samples, segment

@@ -14,10 +14,9 @@ from rich.console import Console
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Mode, Passage, StopReason, Trajectory, Turn
+from ragr1_lite.core.types import GoldPlan, Mode, Passage, Step, StopReason, Trajectory, Turn
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.trajectories import no_record, to_record
 from ragr1_lite.data.viewing import Viewed, view

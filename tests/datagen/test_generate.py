@@ -13,10 +13,9 @@ import pytest
 from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import ConfigError, DataError, ModelError, RunError
 from ragr1_lite.core.events import Notice, PhaseAdvanced
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Completion, Example, SampleRequest
+from ragr1_lite.core.types import Completion, Example, GoldPlan, SampleRequest, Step
 from ragr1_lite.data.trajectories import read_records
 from ragr1_lite.datagen import generate as generating
 from ragr1_lite.datagen.endpoint import Connection, Usage

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragr1_lite.core.events import PhaseFinished, PhaseStarted
-from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
-from ragr1_lite.core.types import Example, Mode, Passage
+from ragr1_lite.core.types import Example, GoldPlan, Mode, Passage
 from ragr1_lite.data.questions import Hop, Question
 from ragr1_lite.datagen import gold
 from ragr1_lite.datagen.gold import Composed, compose_plans

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Example, Mode, Passage, Trajectory
+from ragr1_lite.core.types import Example, GoldPlan, Mode, Passage, Step, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.models.tokenizer import ChatTokenizer
 from tests.support.scripted import ScriptedSearcher

@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.core.gold_plan import GoldPlan, Step
-from ragr1_lite.core.types import Completion, Example, Passage, SampleRequest, Tokenizer, Trajectory
+from ragr1_lite.core.types import Completion, Example, GoldPlan, Passage, SampleRequest, Step, Tokenizer, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.models.loading import Policy, load_policy, model_spec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ragr1_lite.world
-from ragr1_lite.core.gold_plan import Step
+from ragr1_lite.core.types import Step
 from ragr1_lite.world import SPLITS, WorldQuestion
 from tools.world.passages import passages
 from tools.world.questions import every_question

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice, product
 
-from ragr1_lite.core.gold_plan import GoldPlan, Step
-from ragr1_lite.core.types import Example
+from ragr1_lite.core.types import Example, GoldPlan, Step
 from ragr1_lite.world import Search, WorldQuestion
 from tools.world.attributes import Attribute, Key, names_of
 from tools.world.compare import Rivals

@@ -6,9 +6,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from ragr1_lite.core.events import Report, ignore, phase
-from ragr1_lite.core.gold_plan import GoldPlan
 from ragr1_lite.core.protocol import Protocol, render_turn
-from ragr1_lite.core.types import Passage, Searcher
+from ragr1_lite.core.types import GoldPlan, Passage, Searcher
 from ragr1_lite.data.questions import Question
 from ragr1_lite.datagen.gold.facts import UNWRITABLE, Rejected, required_facts
 from ragr1_lite.datagen.gold.growth import Growth

@@ -9,10 +9,9 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from ragr1_lite.core.gold_plan import GoldPlan, Step
 from ragr1_lite.core.protocol import disarm
 from ragr1_lite.core.rewards import exact_match, normalize
-from ragr1_lite.core.types import Example
+from ragr1_lite.core.types import Example, GoldPlan, Step
 from ragr1_lite.data.questions import Question
 from ragr1_lite.datagen.gold.facts import NO_ANSWER, NOT_SUPPORTED, Fact, Rejected
 from ragr1_lite.datagen.gold.growth import Found, Round
