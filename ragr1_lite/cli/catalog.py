@@ -24,26 +24,15 @@ _MEMORY = re.compile(r"^# Memory: ([\d.]+) GB planned(?: of a card's (\d+))?", r
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A shipped recipe in a few words.
-
-    Attributes:
-        name: Its name.
-        task: ``sft`` or ``grpo``.
-        model: The base model.
-        mode: How it searches.
-        starts_from: The recipe that makes the adapter it starts from, ``shipped``, or None.
-        memory_gb: Planned memory of the card or, where none is needed, of the machine, in GB of the plan.
-        card_gb: The card it is made for; None: for a CPU.
-        about: A sentence.
-    """
+    """A shipped recipe in a few words."""
 
     name: str
     task: str
     model: str
     mode: str
-    starts_from: str | None
-    memory_gb: float
-    card_gb: int | None
+    starts_from: str | None  # the recipe that makes its first adapter, or "shipped"
+    memory_gb: float  # planned, of the card or, where it needs none, of the machine
+    card_gb: int | None  # the card it is made for
     about: str
 
 

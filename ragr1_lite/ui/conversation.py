@@ -23,10 +23,8 @@ from ragr1_lite.ui.turns import NO_ANSWER, costs, last_thought, read_partial
 if TYPE_CHECKING:
     from ragr1_lite.assistant import Answer
 
-_QUERY_COLUMNS = 24
-"""Columns of a terminal that a query with its documents needs at least."""
-_TEXT_CHARACTERS = 240
-"""Characters of a document that are shown at most."""
+_QUERY_COLUMNS = 24  # columns of a terminal that a query with its documents needs at least
+_TEXT_CHARACTERS = 240  # characters of a document that are shown at most
 _THOUGHT, _QUERY, _ANSWER = "dim italic", "cyan", "bold"
 _MARK = "› "
 

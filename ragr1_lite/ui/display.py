@@ -19,16 +19,11 @@ from ragr1_lite.ui.progress import SHORT, Task, sentence
 from ragr1_lite.ui.text import clean, duration, to_json
 from ragr1_lite.ui.training import ROLLOUTS, TRAINING, UPDATE, TrainingView, begins
 
-_LINE_SECONDS = 5.0
-"""Seconds between two lines of a phase where nothing can be redrawn."""
-_STEP_LINES = 20
-"""Lines of a training run, about, where nothing can be redrawn."""
-_COLUMNS = 160
-"""Columns where no terminal says how many it has."""
-_EACH_STEP = (ROLLOUTS, UPDATE)
-"""Phases of every step: they leave no lines."""
-_MARGIN = 2
-"""Lines above a training run; columns right of it for the ``^C`` of a terminal, which would push it down."""
+_LINE_SECONDS = 5.0  # seconds between two lines of a phase where nothing can be redrawn
+_STEP_LINES = 20  # lines of a training run, about, where nothing can be redrawn
+_COLUMNS = 160  # columns where no terminal says how many it has
+_EACH_STEP = (ROLLOUTS, UPDATE)  # phases of every step: they leave no lines
+_MARGIN = 2  # lines above a training run; columns right of it for the ``^C`` of a terminal, which would push it down
 
 
 class Display:
@@ -144,7 +139,7 @@ class Display:
         """Prints what went wrong on stderr, even when quiet."""
         self.err.print(Text.assemble((what, "bold red"), " ", clean(text)), soft_wrap=True)
 
-    def say(self, text: str, style: str = "") -> None:
+    def note(self, text: str, style: str = "") -> None:
         """Prints a line on stderr, unless quiet."""
         if not self.quiet:
             self.err.print(Text(clean(text), style))

@@ -12,39 +12,24 @@ from ragr1_lite.ui.text import duration, one_line
 
 SHORT = 0.5
 """Phases of fewer seconds leave no line."""
-_MANY = 100
-"""Units a second from which their rate is shown."""
-_WIDE = 80
-"""Columns from which a line has room for the rate."""
+_MANY = 100  # units a second from which their rate is shown
+_WIDE = 80  # columns from which a line has room for the rate
 
 
 @dataclass(slots=True)
 class Task:
-    """A phase of work; times are in the clock's seconds.
-
-    Attributes:
-        name: What it is.
-        total: Its units, where they are known.
-        unit: What they are called.
-        began: When.
-        done: Units done.
-        skipped: Units that were done before, as in a resumed run.
-        detail: What is being done now.
-        share: The share that is done, where the total is not known.
-        moved: When it last advanced.
-        reported: When a line about it was last printed.
-    """
+    """A phase of work; times are in the clock's seconds."""
 
     name: str
-    total: int | None
+    total: int | None  # in units, where known
     unit: str
     began: float
     done: int = 0
-    skipped: int = 0
+    skipped: int = 0  # done before, as in a resumed run
     detail: str = ""
-    share: float | None = None
-    moved: float = field(init=False)
-    reported: float = field(init=False)
+    share: float | None = None  # done, where the total is not known
+    moved: float = field(init=False)  # when it last advanced
+    reported: float = field(init=False)  # when a line about it was last printed
 
     def __post_init__(self) -> None:
         self.moved = self.reported = self.began

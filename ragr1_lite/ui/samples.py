@@ -11,10 +11,8 @@ from ragr1_lite.core.events import RolloutsFinished
 from ragr1_lite.core.types import Reward, Trajectory, Turn
 from ragr1_lite.ui.text import one_line, share, title_of
 
-_TITLES = 3
-"""Documents of a query that are named."""
-_LONGEST = 400
-"""Characters of a foreign text that any terminal's line might show."""
+_TITLES = 3  # documents of a query that are named
+_LONGEST = 400  # characters of a foreign text that any terminal's line might show
 _NEEDED, _SEARCH, _THOUGHT, _DOCUMENT = range(4)
 """Kinds of lines, in the order in which they get room."""
 

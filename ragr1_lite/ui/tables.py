@@ -18,8 +18,7 @@ from ragr1_lite.ui.text import clean, count, one_line, size
 if TYPE_CHECKING:
     from ragr1_lite.retrieval import IndexInfo
 
-_BAR = 40
-"""Columns of a histogram's longest bar."""
+_BAR = 40  # columns of a histogram's longest bar
 
 
 def search_results(queries: Sequence[str], results: Sequence[Sequence[Passage]]) -> RenderableType:

@@ -22,21 +22,14 @@ from ragr1_lite.ui.text import one_line, share
 TRAINING, ROLLOUTS, UPDATE = "training", "rollouts", "update"
 """Phases of a run: the whole of it, and the two that alternate in each step."""
 
-_SAMPLE_SECONDS = 10.0
-"""A sample stays at least as long, so that it can be read."""
-_FAILED_EVERY = 3
-"""Every third sample is a failed rollout."""
-_SAMPLE_LINES = 3
-"""Lines a sample needs."""
+_SAMPLE_SECONDS = 10.0  # a sample stays at least as long, so that it can be read
+_FAILED_EVERY = 3  # every third sample is a failed rollout
+_SAMPLE_LINES = 3  # lines a sample needs
 _WARNING_LINES = 2
-_LABEL = 10
-"""Columns of a row's name."""
-_TWO_CURVES = 64
-"""Columns from which two curves share a line."""
-_CURVE = 40
-"""Columns of the longest curve."""
-_FRAME = 4
-"""Columns of the border and the padding."""
+_LABEL = 10  # columns of a row's name
+_TWO_CURVES = 64  # columns from which two curves share a line
+_CURVE = 40  # columns of the longest curve
+_FRAME = 4  # columns of the border and the padding
 
 
 def begins(event: object) -> bool:

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 _TRAINED, _MASKED = "green", "yellow"
 _BARS = {_TRAINED: "┃ ", _MASKED: "┊ "}
 _SOURCES: dict[Source, str] = {"prompt": "prompt", "model": "model", "env": "information"}
-_TWO_COLUMNS = 72
-"""Columns from which documents stand next to their query, not below it."""
-_RAGGED = 10
-"""Columns that a line loses to a word that does not fit, about."""
+_TWO_COLUMNS = 72  # columns from which documents stand next to their query, not below it
+_RAGGED = 10  # columns that a line loses to a word that does not fit, about
 _PLACED = ("id", "kind", "question", "answers", "answer", "stop_reason", "turns")
 """Keys of a line that have a place of their own; the others are listed."""
 _STOPPED = {

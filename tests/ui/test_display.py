@@ -342,7 +342,7 @@ def test_quiet_keeps_warnings_and_errors() -> None:
     display(PhaseFinished("Reading", 60))
     display(StepFinished(1, 1, {"loss": 1.0}))
     display(CheckpointSaved("runs/a", 1))
-    display.say("hint")
+    display.note("hint")
     display(Notice("2 lines skipped", "warning"))
     display.error("broken")
     assert lines(display.err) == ["Warning: 2 lines skipped", "Error: broken", ""]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 from typer import Argument, Context, Option
@@ -49,8 +48,9 @@ def ask(
     null where the model gave none.
     """
     with session(context, plain=plain) as display:
-        if web:
-            _only_the_page(question, as_json)
+        if web and (question is not None or as_json):
+            given = "--json" if question is None else "a question"
+            raise ConfigError(f"--web and {given} do not go together", "Leave one of them out.")
         from ragr1_lite.assistant import Assistant, Setup
 
         setup = Setup(model=model, adapter=adapter, index=index, mode=mode, k=k, max_queries=max_queries)
@@ -69,7 +69,7 @@ def ask(
         if question is not None:
             show_answer(assistant, question, display, view)
         else:
-            _converse(Prompt(assistant, display, view))
+            _Prompt(assistant, display, view).run()
 
 
 def show_answer(
@@ -86,86 +86,59 @@ def show_answer(
         view.stop()
 
 
-class Prompt:
-    """Answers question after question; lines that begin with a slash are commands.
-
-    Args:
-        assistant: Answers; commands may replace it.
-        display: Where commands report what they did.
-        view: Where answers are shown; without one they are JSON.
-    """
+class _Prompt:
+    """Answers question after question, on the view or as JSON; lines that begin with a slash are commands."""
 
     def __init__(self, assistant: Assistant, display: Display, view: Conversation | None) -> None:
-        self.assistant, self.display, self._view = assistant, display, view
+        self._assistant, self._display, self._view = assistant, display, view
         self._last = ""
 
-    def take(self, line: str, *, echo: bool) -> None:
-        """Answers a question, which ``echo`` shows again, or runs a command.
+    def run(self) -> None:
+        """Takes line after line; Ctrl-C stops an answer, not the conversation."""
+        typed = sys.stdin.isatty()
+        if typed:
+            self._display.note("Ask a question; /help lists commands; an empty line, exit or Ctrl-D ends.", "dim")
+        while line := self._display.ask_question():
+            try:
+                if line.startswith("/"):
+                    self._command(*line.split(maxsplit=1))
+                else:
+                    self._last = line
+                    show_answer(self._assistant, line, self._display, self._view, echo=not typed)
+            except KeyboardInterrupt:
+                self._display.note("Stopped.", "yellow")
+            except RagR1Error as error:
+                self._display.error(str(error))
 
-        Raises:
-            RagR1Error: The command or the answer failed.
-        """
-        if not line.startswith("/"):
-            self._last = line
-            show_answer(self.assistant, line, self.display, self._view, echo=echo)
-            return
-        name, _, rest = line.partition(" ")
-        if name not in _COMMANDS:
-            raise ConfigError(f"There is no command {name}", "/help lists them.")
-        _COMMANDS[name][0](self, rest.strip())
-
-    def _index(self, name: str) -> None:
-        if not name:
-            raise ConfigError(
-                "/index needs a folder, a URL or `world`", "Write it after the command, as in /index world."
-            )
-        self.assistant = self.assistant.with_index(name, self.display)
-        self.display.say(f"Searching {name} from here on.", "dim")
-
-    def _mode(self, name: str) -> None:
+    def _command(self, name: str, value: str = "") -> None:
         modes = get_args(Mode)
-        if name not in modes:
-            raise ConfigError(
-                f"/mode needs one of {', '.join(modes)}", "Write it after the command, as in /mode single."
-            )
-        self.assistant = self.assistant.with_mode(cast(Mode, name))
-        self.display.say(f"Mode {name} from here on.", "dim")
+        match name:
+            case "/index" if value:
+                self._assistant = self._assistant.with_index(value, self._display)
+                self._display.note(f"Searching {value} from here on.", "dim")
+            case "/mode" if value in modes:
+                self._assistant = self._assistant.with_mode(cast(Mode, value))
+                self._display.note(f"Mode {value} from here on.", "dim")
+            case "/again" if self._last:
+                show_answer(self._assistant, self._last, self._display, self._view)
+            case "/help":
+                for command, purpose in _COMMANDS.items():
+                    self._display.note(f"{command:<31}{purpose}")
+                now = f"Now: mode {self._assistant.protocol.mode}, index {self._assistant.index}."
+                self._display.note(f"{now} An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer.", "dim")
+            case "/index":
+                raise ConfigError("/index needs a folder, a URL or `world`", "Write it as in /index world.")
+            case "/mode":
+                raise ConfigError(f"/mode needs one of {', '.join(modes)}", "Write it as in /mode single.")
+            case "/again":
+                raise ConfigError("There is no question to ask again", "Ask one first.")
+            case _:
+                raise ConfigError(f"There is no command {name}", "/help lists them.")
 
-    def _again(self, _: str) -> None:
-        if not self._last:
-            raise ConfigError("There is no question to ask again", "Ask one first.")
-        show_answer(self.assistant, self._last, self.display, self._view)
 
-    def _help(self, _: str) -> None:
-        for name, (_do, arguments, purpose) in _COMMANDS.items():
-            self.display.say(f"{name + ' ' + arguments:<31}{purpose}")
-        now = [f"mode {self.assistant.protocol.mode}", f"index {self.assistant.index}"]
-        self.display.say(f"Now: {', '.join(now)}. An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer.", "dim")
-
-
-_COMMANDS: Mapping[str, tuple[Callable[[Prompt, str], None], str, str]] = {
-    "/index": (Prompt._index, "FOLDER|world", "search another index, with the same model"),
-    "/mode": (Prompt._mode, "|".join(get_args(Mode)), "how the model may search"),
-    "/again": (Prompt._again, "", "ask the last question once more"),
-    "/help": (Prompt._help, "", "this list"),
+_COMMANDS = {
+    "/index FOLDER|world": "search another index, with the same model",
+    f"/mode {'|'.join(get_args(Mode))}": "how the model may search",
+    "/again ": "ask the last question once more",
+    "/help ": "this list",
 }
-
-
-def _converse(prompt: Prompt) -> None:
-    """Takes line after line; Ctrl-C stops an answer, not the conversation."""
-    display, typed = prompt.display, sys.stdin.isatty()
-    if typed:
-        display.say("Ask a question; /help lists commands; an empty line, exit or Ctrl-D ends.", "dim")
-    while line := display.ask_question():
-        try:
-            prompt.take(line, echo=not typed)
-        except KeyboardInterrupt:
-            display.say("Stopped.", "yellow")
-        except RagR1Error as error:
-            display.error(str(error))
-
-
-def _only_the_page(question: str | None, as_json: bool) -> None:
-    if question is not None or as_json:
-        given = "a question" if question is not None else "--json"
-        raise ConfigError(f"--web and {given} do not go together", "Leave one of them out.")

@@ -100,7 +100,7 @@ def evaluate(
                 display.show(published_line(benchmark, f"{questions or 'all'} questions, {index or 'the world'}"))
             for one in evaluations:
                 if one.resources:
-                    display.say(f"{one.label} took {one.resources}.", "dim")
+                    display.note(f"{one.label} took {one.resources}.", "dim")
 
 
 @app.command("compare", epilog=opt.examples("ragr1-lite compare before.jsonl after.jsonl"))

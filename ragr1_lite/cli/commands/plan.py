@@ -57,7 +57,7 @@ def plan(
             return
         display.show(pairs_table(_rows(found)))
         for note in found.notes:
-            display.say(note, "dim")
+            display.note(note, "dim")
 
 
 def _rows(found: Plan) -> dict[str, str]:
@@ -71,10 +71,8 @@ def _rows(found: Plan) -> dict[str, str]:
         "Moments": ", ".join(f"{name} {gb:.2f} GB" for name, gb in found.moments.items()),
     }
     if found.probe:
-        told = found.probe
-        rows["Probe"] = (
-            f"{told['peak_gb']:.2f} GB measured, {told['predicted_gb']:.2f} GB predicted (ratio {told['ratio']:.3f})"
-        )
+        text = "{peak_gb:.2f} GB measured, {predicted_gb:.2f} GB predicted (ratio {ratio:.3f})"
+        rows["Probe"] = text.format(**found.probe)
     if found.seconds_per_step is not None:
         rows["Seconds per step"] = f"{found.seconds_per_step:.0f}"
     if found.suggestion:

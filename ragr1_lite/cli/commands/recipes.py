@@ -87,8 +87,8 @@ def recipes_copy(
             raise ConfigError(f"{target} exists already", "Give another file, or replace it with --overwrite.")
         write_atomic(target, standalone(source, str(target)))
         display.show(f"{target} is yours to edit.")
-        display.say(f"Check it: ragr1-lite recipes check {target}", "dim")
-        display.say(f"Start it: ragr1-lite {load_recipe(str(target)).task} {target}", "dim")
+        display.note(f"Check it: ragr1-lite recipes check {target}", "dim")
+        display.note(f"Start it: ragr1-lite {load_recipe(str(target)).task} {target}", "dim")
 
 
 @app.command(

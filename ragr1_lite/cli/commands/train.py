@@ -97,8 +97,8 @@ def _train(
         )
         if not as_json:
             if result.resources:
-                display.say(f"The run took {result.resources}.", "dim")
-            display.say(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
+                display.note(f"The run took {result.resources}.", "dim")
+            display.note(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
 
 
 @app.command(
@@ -130,4 +130,4 @@ def start(
         recipe = with_adapter(load_recipe(quickstart.SFT), str(result.adapter))
         assistant = Assistant.open_recipe(recipe, report=display)
         show_answer(assistant, quickstart.QUESTION, display, Conversation.on(display))
-        display.say(f'Ask your own: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
+        display.note(f'Ask your own: ragr1-lite ask --adapter {result.adapter} "…"', "dim")

@@ -106,4 +106,4 @@ def data_view(
             return
         display.show(trajectories_view(viewed, masks=masks, tokens=model is not None))
         if most is not None and limit is None and len(viewed) == most:
-            display.say(f"These are the first {most}; --limit N shows more.", "dim")
+            display.note(f"These are the first {most}; --limit N shows more.", "dim")
