@@ -36,12 +36,25 @@ def prefers_bf16() -> bool:
     return min(min(one) for one, _ in rounds) > 1.25 * min(min(other) for _, other in rounds)
 
 
-@cache
-def use_best_threads() -> int:
-    """Lets torch use all its threads only where they are faster than one now, unless OMP_NUM_THREADS is set.
+def use_best_threads(kept: int | None = None) -> int:
+    """Lets torch use all its threads only where they are faster than one now, and returns their number.
 
-    Beside another busy process every product waits for the thread that was put aside: two threads were measured at a
-    quarter of one's speed there. On an idle machine with real cores they win, so both are tried for some 0.2 s.
+    Args:
+        kept: This number instead, as an earlier part of the same work found it. ``OMP_NUM_THREADS`` goes before both.
+    """
+    import torch
+
+    threads = kept if kept and "OMP_NUM_THREADS" not in os.environ else _best_threads()
+    torch.set_num_threads(threads)
+    return threads
+
+
+@cache
+def _best_threads() -> int:
+    """Measures in some 0.2 s whether all threads are faster than one.
+
+    Next to another busy process every product waits for the thread that was put aside: two threads were measured at a
+    quarter of one's speed there. On an idle machine with real cores they win.
     """
     import torch
 
@@ -56,9 +69,7 @@ def use_best_threads() -> int:
 
     trials = [(seconds(most), seconds(1)) for _ in range(3)]
     gain = statistics.median(one / many for many, one in trials)
-    best = most if gain > 1.2 else 1
-    torch.set_num_threads(best)
-    return best
+    return most if gain > 1.2 else 1
 
 
 @contextmanager

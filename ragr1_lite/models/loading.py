@@ -42,6 +42,9 @@ class ModelSpec:
         engine: ``auto``: unsloth on CUDA where it is installed, else transformers.
         adapter: Folder of a LoRA adapter, or None.
         max_length: Longest sequence in tokens; only unsloth has to know it beforehand.
+        compute: In what the weights are multiplied. None: as they are stored, and 4 bits by a CPU in the faster of bf16
+            and fp32, which is measured.
+        threads: Of torch on a CPU. None: measured.
     """
 
     name: str
@@ -49,6 +52,8 @@ class ModelSpec:
     engine: Engine = "auto"
     adapter: str | None = None
     max_length: int = 2048
+    compute: Literal["fp32", "bf16"] | None = None
+    threads: int | None = None
 
 
 def model_spec(recipe: Recipe) -> ModelSpec:
@@ -148,8 +153,12 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
         else:
             dtype = "bf16" if _prefers_bf16() else "fp32"
             why.append(f"{dtype} is the faster on this CPU")
+    compute, threads = spec.compute, spec.threads
+    if compute is None:
+        fast = dtype == "bf16" or (dtype == "nf4" and (cuda or _prefers_bf16()))
+        compute = "bf16" if fast else "fp32"
     if not cuda:
-        threads = cpu_speed.use_best_threads()
+        threads = cpu_speed.use_best_threads(spec.threads)
         why.append(f"{threads} thread{'s' if threads > 1 else ''}")
     if engine == "unsloth" and not has_unsloth():
         raise ModelError(
@@ -162,7 +171,7 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
             why.append("unsloth is not installed")
     if dtype == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError("dtype nf4 needs bitsandbytes", "pip install bitsandbytes, or set model.dtype to bf16.")
-    return replace(spec, dtype=dtype, engine=engine), ", ".join(why)
+    return replace(spec, dtype=dtype, engine=engine, compute=compute, threads=threads), ", ".join(why)
 
 
 def _prefers_bf16() -> bool:
@@ -183,9 +192,8 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    cuda = torch.cuda.is_available()
-    compute = torch.float32 if spec.dtype == "fp32" or not (cuda or _prefers_bf16()) else torch.bfloat16
-    options: dict[str, Any] = {"dtype": torch.bfloat16 if spec.dtype == "bf16" else compute}
+    compute = torch.bfloat16 if spec.compute == "bf16" else torch.float32
+    options: dict[str, Any] = {"dtype": compute}
     if spec.dtype == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
@@ -196,7 +204,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
             local_files_only=True,
             use_safetensors=True,
             attn_implementation="sdpa",
-            device_map={"": local_rank() if cuda else "cpu"},
+            device_map={"": local_rank() if torch.cuda.is_available() else "cpu"},
             output_loading_info=True,
             **options,
         )

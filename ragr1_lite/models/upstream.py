@@ -1,14 +1,16 @@
 """The private and unstable names of other libraries: all that this package touches of them.
 
 A release may change any of them without notice. Each entry names the version that it was read from; on a new version,
-read them again.
+read them again. ``training/grpo/proof.py`` also reads the keys of the batch that TRL hands to ``compute_loss``, and
+stops a training in which they mean something else.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
@@ -77,3 +79,86 @@ def lora_layers(model: Any) -> Sequence[Any]:
 def forget_merge(layer: Any) -> None:
     """Has an adapter's layer count as unmerged, whose base weight was put back. peft 0.21.2, ``merged_adapters``."""
     layer.merged_adapters.clear()
+
+
+def silence() -> None:
+    """Switches telemetry off, and the warning that ``rollout_func`` may change. TRL 1.14.2, huggingface_hub 1.33.0."""
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+
+def trackers() -> dict[str, Any]:
+    """The callback classes of transformers' trackers, by their names. transformers 5.17.0."""
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    return dict(INTEGRATION_TO_CALLBACK)
+
+
+def move_trackers_last(trainer: Any) -> None:
+    """Moves the trackers behind a trainer's other callbacks, so that they see what those add to a log.
+
+    transformers 5.17.0.
+    """
+    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+
+    for tracker in get_reporting_integration_callbacks(trainer.args.report_to):
+        trainer.add_callback(trainer.pop_callback(tracker))
+
+
+def save_checkpoint(trainer: Any) -> None:
+    """Writes a checkpoint now and tells the callbacks. transformers 5.17.0, ``Trainer._save_checkpoint``."""
+    trainer._save_checkpoint(trainer.model, trial=None)
+    trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
+
+
+def halve_learning_rate(optimizer: Any, scheduler: Any) -> float:
+    """Halves the rate of this and all later steps and returns it; checkpoints hold what is changed here.
+
+    torch 2.13.0, whose schedulers compute rates from ``base_lrs``; accelerate 1.15.0 wraps one as ``scheduler``.
+    """
+    scheduler = getattr(scheduler, "scheduler", scheduler)
+    for group in optimizer.param_groups:
+        group["lr"] /= 2
+    scheduler.base_lrs = [rate / 2 for rate in scheduler.base_lrs]
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+    return float(scheduler._last_lr[0])
+
+
+def lend_model(trainer: Any) -> AbstractContextManager[Any]:
+    """The trainer's model, ready to sample. TRL 1.14.2; unsloth replaces the name, so it is looked up in each call."""
+    from trl.trainer import grpo_trainer
+
+    lent: AbstractContextManager[Any] = grpo_trainer.unwrap_model_for_generation(
+        trainer.model_wrapped, trainer.accelerator
+    )
+    return lent
+
+
+def take_logits_in_chunks(trainer: Any) -> None:
+    """Has GRPOTrainer never hold all logits at once, where it can. TRL 1.14.2, from 1.14 on.
+
+    It names the switch by a package, Liger, that this way does not need, and whose absence its configuration refuses.
+    """
+    from trl.models.utils import _ForwardRedirection
+
+    if hasattr(trainer, "_chunked_logps"):
+        trainer.use_liger_kernel, trainer._forward_redirection = True, _ForwardRedirection()
+
+
+def last_kl(trainer: Any) -> float:
+    """The mean KL per token of the pass that GRPOTrainer computed last. TRL 1.14.2, ``_metrics``."""
+    return float(trainer._metrics["train"]["kl"][-1])
+
+
+@contextmanager
+def metrics_kept(trainer: Any) -> Iterator[None]:
+    """Puts GRPOTrainer's collected metrics back after the block. TRL 1.14.2, ``_metrics``."""
+    kept = {mode: {name: [*values] for name, values in found.items()} for mode, found in trainer._metrics.items()}
+    try:
+        yield
+    finally:
+        for mode, found in kept.items():
+            trainer._metrics[mode].clear()
+            trainer._metrics[mode].update(found)

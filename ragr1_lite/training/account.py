@@ -20,23 +20,10 @@ SPENT = "resources.json"
 """In a checkpoint: what the run took up to it."""
 
 
-def open_account(run: Run) -> Account:
-    """An :class:`Account` of a run, which is a callback of its trainers as well."""
-    from transformers import TrainerCallback
-
-    class Callback(Account, TrainerCallback):  # type: ignore[misc]
-        """An account, as the trainer wants it."""
-
-    return Callback(run)
-
-
 class Account:
-    """Meters a run while it is open, on from what its newest checkpoint says.
+    """A callback that meters a run while it is open, on from what its newest checkpoint says.
 
     As of the metrics, what came after that checkpoint is forgotten: the steps are repeated.
-
-    Args:
-        run: Where the account is kept.
     """
 
     def __init__(self, run: Run) -> None:
@@ -73,20 +60,24 @@ class Account:
     def close(self, result: TrainResult) -> TrainResult:
         """Writes the summary of a run that came to its end; the result with what it took."""
         spent = self.spent
-        tokens = self._tokens() if is_main() else None
-        self._run.save_summary(
-            {
-                "steps": result.steps,
-                "tokens_per_second": None if tokens is None else round(tokens / max(spent.seconds, 1e-3), 1),
-                "resources": spent.to_json(),
-                "versions": versions(),
-            }
-        )
+        if is_main():
+            tokens = self._tokens()
+            self._run.save_summary(
+                {
+                    "steps": result.steps,
+                    "tokens_per_second": None if tokens is None else round(tokens / max(spent.seconds, 1e-3), 1),
+                    "resources": spent.to_json(),
+                    "versions": versions(),
+                }
+            )
         return replace(result, resources=spent)
 
     def _tokens(self) -> float | None:
         """Tokens that GRPO sampled or SFT read in all steps; ``None`` where none were counted."""
-        lines = (self._run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        steps = [step for step in map(json.loads, lines) if "tokens_per_second" in step]
-        counted = [step["tokens_per_second"] * step.get("rollout_seconds", step["seconds"]) for step in steps]
+        steps = map(json.loads, self._run.metrics.read_text(encoding="utf-8").splitlines())
+        counted = [
+            step["tokens_per_second"] * step.get("rollout_seconds", step["seconds"])
+            for step in steps
+            if step.get("tokens_per_second") is not None
+        ]
         return sum(counted) if counted else None

@@ -2,8 +2,8 @@
 
 Every ``eval.every`` steps and after the last one the recipe's ``eval`` questions are answered greedily, under the
 ``rollout`` settings. Their ``eval_em`` and ``eval_f1`` stand in that step's line of ``metrics.jsonl``. The adapter with
-the highest EM so far, the F1 deciding between equals, lies in the run's ``best`` folder with its figures beside it:
-they are one, so that a run that was killed goes on from what is really there.
+the highest EM so far, the F1 deciding between equals, lies in the run's ``best`` folder together with its figures, so
+that a run that was killed goes on from what is really there.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from ragr1_lite.models.processes import is_main
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training.run_folder import Run
+from ragr1_lite.training.trainer import as_callback
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
 FIGURES = "held_out.json"
-"""Beside the best adapter: ``{"step", "em", "f1", "questions"}``."""
+"""In the folder of the best adapter: ``{"step", "em", "f1", "questions"}``."""
 
 
 def questions(recipe: Recipe, report: Report = ignore) -> list[Example]:
@@ -66,32 +67,22 @@ def callbacks(
     """
     if not examples:
         return []
-    from transformers import TrainerCallback
-
-    class Callback(Validation, TrainerCallback):  # type: ignore[misc]
-        """Validation, as the trainer wants it."""
-
-    return [Callback(examples, policy, searcher or open_searcher(recipe.retrieval.index, report), recipe, run, report)]
+    searcher = searcher or open_searcher(recipe.retrieval.index, report)
+    return [as_callback(Validation, examples, policy, searcher, recipe, run, report)]
 
 
 class Validation:
-    """Measures, tells, and keeps the best. Mixed into transformers' TrainerCallback, whose events it takes."""
+    """A callback that measures, reports, and keeps the best."""
 
     def __init__(
-        self,
-        examples: Sequence[Example],
-        policy: Policy,
-        searcher: Searcher,
-        recipe: Recipe,
-        run: Run,
-        report: Report,
+        self, examples: Sequence[Example], policy: Policy, searcher: Searcher, recipe: Recipe, run: Run, report: Report
     ) -> None:
         self._examples, self._policy, self._searcher = examples, policy, searcher
         self._recipe, self._run, self._report = recipe, run, report
         self._figures: dict[str, float] = {}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Measures where it is time to."""
+        """Measures every ``eval.every`` steps and after the last."""
         step = state.global_step
         if step % self._recipe.eval.every and step < state.max_steps:
             return
@@ -124,14 +115,14 @@ class Validation:
         return figures["em"], figures["f1"]
 
     def _keep_best(self, step: int, em: float, f1: float) -> None:
-        """Saves the adapter where it is better than the best so far, and says how it did."""
+        """Saves the adapter where it is better than the best so far, and reports both."""
         best = self._best()
         if best is None or (em, f1) > (best["em"], best["f1"]):
             best = {"step": step, "em": em, "f1": f1, "questions": len(self._examples)}
             save_adapter(self._policy, self._run.best, dtype=self._recipe.lora.saved_as)
             write_atomic(self._run.best / FIGURES, json.dumps(best, indent=2) + "\n")
-        told = f"Step {step}: EM {em:.2f} on {len(self._examples)} held-out questions"
-        self._report(Notice(f"{told}, the best so far {best['em']:.2f} (step {best['step']})."))
+        now = f"Step {step}: EM {em:.2f} on {len(self._examples)} held-out questions"
+        self._report(Notice(f"{now}, the best so far {best['em']:.2f} (step {best['step']})."))
 
     def _best(self) -> dict[str, Any] | None:
         """The figures of the adapter that is kept; none where it was cut off before it had any."""

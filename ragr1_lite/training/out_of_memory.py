@@ -12,10 +12,10 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.models.loading import Policy
-from ragr1_lite.training.account import open_account
+from ragr1_lite.training.account import Account
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trackers import logging_into
-from ragr1_lite.training.trainer import TrainResult, fit, memory_hint
+from ragr1_lite.training.trainer import TrainResult, as_callback, fit, memory_hint
 
 
 def fit_within_memory(
@@ -35,24 +35,25 @@ def fit_within_memory(
 
     Args:
         build: Makes the trainer for a recipe; called again after each failure.
-        policy: What is trained.
-        recipe: The recipe, whose ``train.micro_batch`` is where it begins.
-        run: Where everything is written.
-        report: Receives what :func:`~ragr1_lite.training.trainer.fit` reports, and a warning for each failure.
-        resume: As in :func:`~ragr1_lite.training.trainer.fit`.
-        callbacks: Likewise.
+        policy: As the rest in :func:`~ragr1_lite.training.trainer.fit`.
+        recipe: Its ``train.micro_batch`` is where it begins.
+        run: Keeps the micro-batch that fits.
+        report: Also receives a warning for each failure.
+        resume: Whether the user expects a checkpoint to go on from.
+        callbacks: Of each trainer.
 
     Raises:
         RunError: Not even one trajectory a pass fits; the last state was written.
     """
     began = time.perf_counter()
-    recipe = with_micro_batch(recipe, run.recall().get("micro_batch", recipe.train.micro_batch))
-    with logging_into(run, recipe), open_account(run) as account:
+    recipe = _with_micro_batch(recipe, run.recall().get("micro_batch", recipe.train.micro_batch))
+    with logging_into(run, recipe), as_callback(Account, run) as account:
         while True:
             trainer = build(recipe)
             try:
                 result = fit(trainer, policy, recipe, run, report, resume=resume, callbacks=(*callbacks, account))
-                return account.close(replace(result, seconds=time.perf_counter() - began))
+                closed: TrainResult = account.close(replace(result, seconds=time.perf_counter() - began))
+                return closed
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -65,13 +66,12 @@ def fit_within_memory(
             run.remember(micro_batch=recipe.train.micro_batch)
 
 
-def with_micro_batch(recipe: Recipe, micro_batch: int) -> Recipe:
-    """The recipe with other passes."""
+def _with_micro_batch(recipe: Recipe, micro_batch: int) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"micro_batch": micro_batch})})
 
 
 def _smaller(recipe: Recipe, step: int, report: Report) -> Recipe:
-    """The recipe with at most half the micro-batch, and says so."""
+    """The recipe with at most half the micro-batch, which is reported."""
     micro, batch = recipe.train.micro_batch, recipe.train.batch_size
     if micro == 1:
         raise RunError(f"The memory ran out in step {step}, with one trajectory a pass", memory_hint(recipe))
@@ -83,7 +83,7 @@ def _smaller(recipe: Recipe, step: int, report: Report) -> Recipe:
             "warning",
         )
     )
-    return with_micro_batch(recipe, half)
+    return _with_micro_batch(recipe, half)
 
 
 def _free(policy: Policy) -> None:

@@ -4,57 +4,52 @@
 
     runs/NAME/
       recipe.yaml        the resolved recipe
-      metrics.jsonl      one line a step
+      metrics.jsonl      one line a step; a figure that is not finite is null
       checkpoints/       checkpoint-N, each with a marker written last
       adapter/           the trained adapter
       best/              the adapter that did best at the held-out questions, and what it did
-      state.json         what a resumed run has to know besides, where there is anything
+      state.json         what a resumed run needs besides: the precision and threads it began with, its micro-batch
       summary.json       what the whole run took, its speed, versions
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.core.errors import RunError
+from ragr1_lite.config import Recipe, load_recipe
+from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.files.writing import write_atomic, writing
 from ragr1_lite.models.processes import is_main, wait
 
 _COMPLETE = "complete"
 _FILES = ("metrics.jsonl", "state.json", "summary.json", "recipe.yaml")
-"""The recipe last, since it is what tells a run."""
+"""The recipe last, since by it a folder is known as a run's."""
 TENSORBOARD = "tensorboard"
 """The folder in which it writes; wandb's is its own choice."""
 
 
 class Run:
-    """A run's folder; of several processes the main one alone writes it.
-
-    Args:
-        folder: Where it is.
-
-    Raises:
-        RunError: See :meth:`start`.
-    """
+    """A run's folder; of several processes the main one alone writes it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.adapter = folder / "adapter"
         self.best = folder / "best"
         self.checkpoints = folder / "checkpoints"
+        self.metrics = folder / "metrics.jsonl"
         self._state = folder / "state.json"
 
     @classmethod
-    def start(cls, folder: Path, recipe: str, *, resume: bool = False, overwrite: bool = False) -> Run:
-        """Opens a folder for training.
+    def start(cls, recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -> Run:
+        """Opens the recipe's output folder for training.
 
         Args:
-            folder: A new or empty folder; with ``resume`` one with a run of the same recipe.
-            recipe: The resolved recipe, YAML.
+            recipe: Its ``output`` is a new or empty folder; with ``resume`` one with a run of an equal recipe.
             resume: Go on from the newest complete checkpoint.
             overwrite: Delete what an earlier run left there, and nothing else.
 
@@ -62,20 +57,19 @@ class Run:
             RunError: The folder holds another run, or there is nothing to resume.
             StorageError: The folder cannot be written.
         """
-        run = cls(folder)
+        run = cls(recipe.output)
         if is_main():
             run._open(recipe, resume, overwrite)
         wait()
         return run
 
-    def _open(self, recipe: str, resume: bool, overwrite: bool) -> None:
-        """Makes the folder ready, as :meth:`start` says."""
+    def _open(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
         folder, saved = self.folder, self.folder / "recipe.yaml"
         if resume and not saved.exists():
             raise RunError(f"There is no run to resume in {folder}", "Start it without --resume.")
-        if resume and saved.read_text(encoding="utf-8") != recipe:
-            raise RunError(f"The run in {folder} was started with another recipe", f"Use {saved}, or another output.")
-        if saved.exists() and not resume and not overwrite:
+        if resume:
+            _require_same(saved, recipe)
+        elif saved.exists() and not overwrite:
             raise RunError(
                 f"There is a run in {folder} already",
                 "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",
@@ -84,17 +78,16 @@ class Run:
             if saved.exists() and not resume:
                 self._clear()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_atomic(saved, recipe)
+            write_atomic(saved, recipe.dump())
             if resume:
                 self._forget_after_checkpoint()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends a line to ``metrics.jsonl``."""
-        if not is_main():
-            return
-        path = self.folder / "metrics.jsonl"
-        with writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        if is_main():
+            finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+            with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes ``summary.json``."""
@@ -102,7 +95,7 @@ class Run:
             write_atomic(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
     def remember(self, **values: Any) -> None:
-        """Keeps values for a resumed run, beside those that are kept already."""
+        """Keeps values for a resumed run, next to those that are kept already."""
         if is_main():
             write_atomic(self._state, json.dumps(self.recall() | values, indent=2) + "\n")
 
@@ -120,7 +113,7 @@ class Run:
     def last_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; half-written ones do not count."""
         complete = [marker.parent for marker in self.checkpoints.glob(f"checkpoint-*/{_COMPLETE}")]
-        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+        return max(complete, key=step_of, default=None)
 
     def _clear(self) -> None:
         """Deletes what a run leaves in its folder."""
@@ -134,7 +127,7 @@ class Run:
     def _forget_after_checkpoint(self) -> None:
         """Drops metrics of steps that will be repeated, and checkpoints and files that were cut off."""
         last = self.last_checkpoint()
-        step = int(last.name.rpartition("-")[2]) if last else 0
+        step = step_of(last) if last else 0
         for checkpoint in self.checkpoints.glob("checkpoint-*"):
             if not (checkpoint / _COMPLETE).exists():
                 shutil.rmtree(checkpoint)
@@ -144,8 +137,40 @@ class Run:
         for name in _FILES:
             for unfinished in self.folder.glob(f".{name}.*"):
                 unfinished.unlink()
-        metrics = self.folder / "metrics.jsonl"
-        if metrics.exists():
-            lines = [line for line in metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        if self.metrics.exists():
+            lines = [line for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_atomic(metrics, "".join(line + "\n" for line in kept))
+            write_atomic(self.metrics, "".join(line + "\n" for line in kept))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a folder ``checkpoint-N``."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _require_same(saved: Path, recipe: Recipe) -> None:
+    """Compares a run's recipe with the one it is to go on by, defaults filled in; where it lies does not matter.
+
+    Raises:
+        RunError: They differ, or the run's is not one of this version.
+    """
+    try:
+        began = load_recipe(str(saved))
+    except ConfigError as error:
+        raise RunError(
+            f"The run in {saved.parent} cannot be resumed by this version: {error.message}",
+            f"Resume it with the version that began it, or correct {saved}.",
+        ) from error
+    if differences := list(_differences(began.model_dump(), recipe.model_dump() | {"output": began.output})):
+        raise RunError(
+            f"The run in {saved.parent} was started with another recipe: {'; '.join(differences)}",
+            f"Use {saved}, or another output.",
+        )
+
+
+def _differences(began: Mapping[str, Any], now: Mapping[str, Any], section: str = "") -> Iterator[str]:
+    for name, value in began.items():
+        if isinstance(value, dict) and isinstance(now[name], dict) and name != "mix":
+            yield from _differences(value, now[name], f"{name}.")
+        elif value != now[name]:
+            yield f"{section}{name} was {value} and is {now[name]}"

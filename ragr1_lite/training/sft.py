@@ -1,4 +1,4 @@
-"""Format-learning SFT: whole gold trajectories, the loss on what the model says, through TRL's SFTTrainer.
+"""Format-learning SFT: whole gold trajectories, the loss on what the model writes, through TRL's SFTTrainer.
 
 The paper trains on one sample per model turn, so that no target holds retrieved text. A trajectory's turns share their
 prefix, so here a trajectory is one sequence and its loss mask picks the same targets: equal gradients, fewer tokens.
@@ -16,7 +16,7 @@ from ragr1_lite.core.types import Trajectory
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.sets import training_trajectories
 from ragr1_lite.data.targets import categories
-from ragr1_lite.models.loading import Policy, load_policy, model_spec
+from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import held_out
 from ragr1_lite.training.out_of_memory import fit_within_memory
 from ragr1_lite.training.run_folder import Run
@@ -24,10 +24,9 @@ from ragr1_lite.training.trackers import check_trackers
 from ragr1_lite.training.trainer import (
     TrainResult,
     build_trainer,
-    check_trainable,
     finished,
     import_in_order,
-    seed,
+    load_trainable,
     trainer_arguments,
 )
 
@@ -51,12 +50,10 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     import_in_order(recipe)
     check_trackers(recipe)
     questions = held_out.questions(recipe, report)
-    run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
+    run = Run.start(recipe, resume=resume, overwrite=overwrite)
     if resume and (result := finished(run, recipe, report)):
         return result
-    seed(recipe)
-    policy = load_policy(model_spec(recipe), lora=recipe.lora, report=report)
-    check_trainable(policy)
+    policy = load_trainable(recipe, run, report)
     trajectories = training_trajectories(recipe, policy.tokenizer, report)
     if trajectories:  # else the trainer refuses
         _announce(trajectories, report)
@@ -118,7 +115,7 @@ def arrange(trajectories: Sequence[Trajectory], recipe: Recipe) -> list[Trajecto
 
 
 def _announce(trajectories: Sequence[Trajectory], report: Report) -> None:
-    """Says what is trained on: the paper's four categories and the share of trained tokens."""
+    """Reports what is trained on: the paper's four categories and the share of trained tokens."""
     counts = Counter(label for trajectory in trajectories for label in categories(trajectory))
     tokens = sum(len(trajectory.token_ids) for trajectory in trajectories)
     trained = sum(trajectory.sampled_tokens for trajectory in trajectories)

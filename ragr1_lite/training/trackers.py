@@ -1,4 +1,4 @@
-"""Where figures go beside ``metrics.jsonl``: to transformers' trackers, by their names in ``train.report_to``."""
+"""Where figures go besides ``metrics.jsonl``: to transformers' trackers, by their names in ``train.report_to``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ConfigError
+from ragr1_lite.models import upstream
 from ragr1_lite.training.run_folder import TENSORBOARD, Run
 
 _PACKAGES = {"azure_ml": "azureml-core", "flyte": "flytekit"}
@@ -25,12 +25,11 @@ def check_trackers(recipe: Recipe) -> None:
     """
     if not recipe.train.report_to:
         return
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
+    known = upstream.trackers()
     for name in recipe.train.report_to:
-        if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
-            raise ConfigError(f"train.report_to: transformers has no tracker {name!r}", f"Choose among {known}.")
+        if name not in known:
+            names = ", ".join(sorted(known))
+            raise ConfigError(f"train.report_to: transformers has no tracker {name!r}", f"Choose among {names}.")
         package = _PACKAGES.get(name, name)
         if importlib.util.find_spec(package.partition("-")[0]) is None:
             raise ConfigError(
@@ -58,11 +57,3 @@ def logging_into(run: Run, recipe: Recipe) -> Iterator[None]:
     finally:
         for key in ours:
             os.environ.pop(key, None)
-
-
-def after_the_others(trainer: Any) -> None:
-    """Moves the trackers to the end of a trainer's callbacks, where they see what the others add to a log."""
-    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
-
-    for tracker in get_reporting_integration_callbacks(trainer.args.report_to):
-        trainer.add_callback(trainer.pop_callback(tracker))

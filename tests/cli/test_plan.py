@@ -19,11 +19,6 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["plan", *arguments])
 
 
-@pytest.fixture(autouse=True)
-def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "measure_rate", lambda device, dtype: None)
-
-
 def test_json_has_every_figure() -> None:
     result = run(*CARD, "--json")
     assert result.exit_code == 0, result.output
@@ -61,6 +56,14 @@ def test_a_probe_stands_beside_the_prediction(monkeypatch: pytest.MonkeyPatch) -
     told = json.loads(run(*CPU, "--probe", "--json").stdout)
     assert told["peak_gb"] == told["probe"]["peak_gb"] == 2.0
     assert told["probe"]["ratio"] == pytest.approx(told["probe"]["predicted_gb"] / 2, rel=1e-3)
+
+
+def test_a_probe_that_reads_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "probe", lambda *_: Steps("cpu", "fp32", 0, 0, 4, 10.0, 0, 0.0))
+    result = run(*CPU, "--probe")
+    assert result.exit_code == 0, result.output
+    assert "no peak to be read here" in result.stdout
+    assert "Seconds per step" in result.stdout
 
 
 def test_an_unknown_recipe_is_named() -> None:

@@ -222,10 +222,27 @@ def test_index_and_url_are_one_problem_among_the_others(tmp_path: Path) -> None:
     section = f"{{index: books, url: '{CLUSTER}', k: 0, ks: 1}}"
     message = problem(tmp_path, f"task: sft\nretrieval: {section}\ntrain: {{steps: 0}}\n")
     assert "has 4 problems" in message
-    assert "retrieval.index: is given beside `url`" in message
+    assert "retrieval.index: is given next to `url`" in message
     assert "retrieval.k: input should be greater" in message
     assert "unknown key retrieval.ks (did you mean k?)" in message
     assert "retrieval.index: input should be a valid string" in problem(tmp_path, "task: sft\nretrieval: {url: 3}\n")
+
+
+@pytest.mark.parametrize("key", ["index", "url"])
+@pytest.mark.parametrize("url", ["http://me:geheim@host/retrieve", "opensearch://geheim@host/wiki"])
+def test_a_password_is_refused_before_anything_is_written(tmp_path: Path, url: str, key: str) -> None:
+    """A run writes its recipe down, so none may hold one; no error repeats it."""
+    message = problem(tmp_path, f"task: sft\nretrieval: {{{key}: '{url}'}}\ntrain: {{steps: 0}}\n")
+    assert "has 2 problems" in message
+    assert "retrieval.index: the URL" in message and "holds a user name or password" in message
+    assert "geheim" not in message
+    with pytest.raises(ValueError, match="user name or password") as caught:
+        Recipe.model_validate({"task": "sft", "retrieval": {key: url}})
+    assert "geheim" not in str(caught.value)
+
+
+def test_an_at_sign_in_a_folder_is_no_password() -> None:
+    assert RetrievalConfig(index="indexes/me@home").index == "indexes/me@home"
 
 
 # Problems

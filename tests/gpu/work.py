@@ -66,7 +66,7 @@ def plain_trl(model: str, output: str) -> dict[str, Any]:
 
     recipe = _compared(model, "transformers", output)
     policy = load_policy(model_spec(recipe), lora=recipe.lora)
-    run = Run.start(recipe.output, recipe.dump())
+    run = Run.start(recipe)
     prompt = policy.tokenizer.hf.decode(policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION)))
     config = GRPOConfig(
         **trainer_arguments(recipe, run, policy),
@@ -102,7 +102,7 @@ def ours(model: str, engine: str, output: str) -> dict[str, Any]:
     rollouts.score = lambda one, weights: Reward(_in_passing([one.token_ids])[0], {"em": 0.0})  # type: ignore[assignment]
     policy = load_policy(model_spec(recipe), lora=recipe.lora)
     examples = [Example(str(number), QUESTION, ("Chad",)) for number in range(recipe.groups_needed)]
-    run = Run.start(recipe.output, recipe.dump())
+    run = Run.start(recipe)
     trainer = grpo.make_trainer(policy, examples, tiny.OnePassage(), recipe, run)
     figures = _timed(trainer)
     return figures | {"sampled": statistics.fmean(one.sampled_tokens for one in trainer.rollout_func.trajectories)}

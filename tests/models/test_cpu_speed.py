@@ -35,9 +35,9 @@ class Torch(types.ModuleType):
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    cpu_speed.use_best_threads.cache_clear()
+    cpu_speed._best_threads.cache_clear()
     yield
-    cpu_speed.use_best_threads.cache_clear()
+    cpu_speed._best_threads.cache_clear()
 
 
 @pytest.mark.parametrize(("seconds", "best"), [({1: 2.0, 4: 0.6}, 4), ({1: 1.0, 2: 4.0}, 1), ({1: 1.0, 2: 0.95}, 1)])

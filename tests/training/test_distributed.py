@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from ragr1_lite.config import LoraConfig
+from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models import loading, lora, processes
@@ -115,6 +115,7 @@ def test_the_command_line(folder: Path) -> None:
         "checkpoints",
         "metrics.jsonl",
         "recipe.yaml",
+        "state.json",
         "summary.json",
     ]
     spent = json.loads((recipe.output / "summary.json").read_text("utf-8"))["resources"]
@@ -164,7 +165,7 @@ def test_a_process_alone_imports_nothing() -> None:
 
 
 def test_the_main_process_alone_writes_the_run(tmp_path: Path, second_of_two: list[str]) -> None:
-    run = Run.start(tmp_path / "run", "task: sft\n")
+    run = Run.start(Recipe(task="sft", output=tmp_path / "run"))
     run.log(1, {"loss": 1.0})
     run.remember(micro_batch=2)
     run.save_summary({"steps": 1})

@@ -43,7 +43,7 @@ class Watched:
 
     def __init__(self, policy: Policy, recipe: Recipe, examples: Sequence[Example], report: Any = ignore) -> None:
         self.policy, self.recipe, self.report = policy, recipe, report
-        self.run = Run.start(recipe.output, recipe.dump())
+        self.run = Run.start(recipe)
         self.trainer = grpo.make_trainer(policy, examples, tiny.OnePassage(), recipe, self.run)
         self.micro_batches: list[dict[str, Any]] = []
         plain = self.trainer.compute_loss

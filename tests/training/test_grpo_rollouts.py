@@ -236,7 +236,7 @@ def test_a_resumed_run_draws_the_same(byte_model: Path, tmp_path: Path, monkeypa
 
     def train(name: str, *, crash_at: int = 0, resume: bool = False) -> list[list[str]]:
         recipe = recipe_of(byte_model, tmp_path / name, resample=1)
-        run = Run.start(recipe.output, recipe.dump(), resume=resume)
+        run = Run.start(recipe, resume=resume)
         drawn: list[list[str]] = []
 
         def report(event: object) -> None:

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from ragr1_lite.config import GuardConfig, Recipe
-from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished, ignore
+from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import trainer as trainer_module
-from ragr1_lite.training.grpo.guard import Guard, guard_callback
+from ragr1_lite.training.grpo.guard import Guard
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit
 from tests.support import tiny
@@ -61,7 +61,7 @@ class Job:
         self.events: list[object] = []
 
     def train(self, *, collapses: bool = True, resume: bool = False, crash_at: int = 0) -> Job:
-        run = Run.start(self.recipe.output, self.recipe.dump(), resume=resume)
+        run = Run.start(self.recipe, resume=resume)
         policy = tiny.load(self.recipe)
 
         def say(row: int, turn: int) -> str:
@@ -248,9 +248,9 @@ def test_steps_on_earlier_rollouts_are_not_judged() -> None:
     assert len(watched.told) == 2, "the streak went on"
 
 
-def test_switched_off_it_does_nothing(byte_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_recipe_switches_it_off(byte_model: Path, tmp_path: Path, enabled: bool) -> None:
     recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run")
-    off = recipe.model_copy(update={"guard": GuardConfig(enabled=False)})
-    policy: Any = SimpleNamespace(model=torch.nn.Linear(1, 1))
-    assert isinstance(guard_callback(policy, recipe, ignore), Guard)
-    assert not isinstance(guard_callback(policy, off, ignore), Guard)
+    recipe = recipe.model_copy(update={"guard": GuardConfig(enabled=enabled)})
+    trainer = grpo.make_trainer(tiny.load(recipe), tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, Run(recipe.output))
+    assert any(isinstance(one, Guard) for one in trainer.callback_handler.callbacks) == enabled

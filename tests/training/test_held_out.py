@@ -17,7 +17,7 @@ from ragr1_lite.core.events import Notice, StepFinished, ignore
 from ragr1_lite.core.types import Example, Reward
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy, load_policy
-from ragr1_lite.training import grpo, held_out, sft
+from ragr1_lite.training import grpo, held_out, sft, trainer
 from ragr1_lite.training.grpo import rollouts, stage
 from tests.support import tiny
 
@@ -78,8 +78,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Policy]:
         found.append(load_policy(*args, **options))
         return found[-1]
 
-    monkeypatch.setattr(sft, "load_policy", load)
-    monkeypatch.setattr(stage, "load_policy", load)
+    monkeypatch.setattr(trainer, "load_policy", load)
     return found
 
 

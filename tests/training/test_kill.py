@@ -183,7 +183,9 @@ def test_killed_five_times(task: str, folder: Path, processes: Processes) -> Non
     assert processes.run(*command(name, "--resume")) == 0
     assert_whole(job, name)
     left = {path.name for path in (folder / name).iterdir()}
-    assert left == {"recipe.yaml", "metrics.jsonl", "checkpoints", "adapter", "summary.json"}, "nothing half-written"
+    assert left == {"recipe.yaml", "metrics.jsonl", "checkpoints", "adapter", "state.json", "summary.json"}, (
+        "nothing half-written"
+    )
     spent = json.loads((folder / name / "summary.json").read_text("utf-8"))["resources"]
     assert "earlier steps" not in spent["not_measurable"]
     assert spent["seconds"] >= sum(line["seconds"] for line in tiny.metrics_of(folder / name)), "all parts count"

@@ -74,7 +74,7 @@ def test_sft(folder: Path, tmp_path: Path) -> None:
     recipe, policy = four_bits("sft", folder, tmp_path / "run", train=train)
     trajectories = tiny.gold(policy, recipe, count=2)
     assert any(segment.source == "env" for one in trajectories for segment in one.segments)
-    run = Run.start(recipe.output, recipe.dump())
+    run = Run.start(recipe)
     with OnlyTheAdapter(policy), tiny.final_gradients(policy) as found:
         fit(sft.make_trainer(policy, trajectories, recipe, run), policy, recipe, run, ignore, resume=False)
     assert len(found) == 5
@@ -94,7 +94,7 @@ def test_grpo(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(trainer, "make_sampler", lambda policy, *_: tiny.Script(policy.tokenizer, said))
     train = {"steps": 2, "batch_size": 4, "micro_batch": 4, "learning_rate": 0.02}
     recipe, policy = four_bits("grpo", folder, tmp_path / "run", train=train, grpo={"group_size": 4})
-    run = Run.start(recipe.output, recipe.dump())
+    run = Run.start(recipe)
     training = grpo.make_trainer(policy, tiny.EXAMPLES[:1], tiny.OnePassage(), recipe, run)
     with OnlyTheAdapter(policy), tiny.final_gradients(policy) as found:
         fit(training, policy, recipe, run, ignore, resume=False)
@@ -124,7 +124,7 @@ def test_grpo_samples_what_it_trains(folder: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(rollouts, "score", by_parity)
     recipe, policy = four_bits("grpo", folder, tmp_path / "run", train={"steps": 2, "learning_rate": 0.01})
     told: list[object] = []
-    run = Run.start(recipe.output, recipe.dump())
+    run = Run.start(recipe)
     training = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run, told.append)
     fit(training, policy, recipe, run, ignore, resume=False)
     (proved,) = [event.text for event in told if isinstance(event, Notice) and event.text.startswith("Proved")]

@@ -94,7 +94,7 @@ class Start:
         merged = {"train": {"steps": 1}, "grpo": {}} | sections
         self.recipe: Recipe = tiny.make_recipe("grpo", folder, output, **merged)
         self.policy = tiny.load(self.recipe)
-        self.run = Run.start(self.recipe.output, self.recipe.dump())
+        self.run = Run.start(self.recipe)
         self.told: list[str] = []
         self.trainer = grpo.make_trainer(
             self.policy, tiny.EXAMPLES[:2], tiny.OnePassage(), self.recipe, self.run, self.report
@@ -227,7 +227,7 @@ def test_a_resumed_run_proves_itself_again(byte_model: Path, tmp_path: Path, hon
     with pytest.raises(InterruptedError):
         fit(start.trainer, start.policy, start.recipe, start.run, crash, resume=False)
     told: list[object] = []
-    run = Run.start(start.recipe.output, start.recipe.dump(), resume=True)
+    run = Run.start(start.recipe, resume=True)
     policy = tiny.load(start.recipe)
     again = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), start.recipe, run, told.append)
     fit(again, policy, start.recipe, run, ignore, resume=True)

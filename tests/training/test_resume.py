@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from ragr1_lite.core.errors import RunError, StorageError
 from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished, ignore
 from ragr1_lite.core.types import Reward, Trajectory
 from ragr1_lite.data.trajectories import write_records
-from ragr1_lite.training import grpo, sft
+from ragr1_lite.models import cpu_speed
+from ragr1_lite.models.loading import Policy, load_policy
+from ragr1_lite.training import grpo, sft, trainer
 from ragr1_lite.training.grpo import rollouts, stage
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult
@@ -318,6 +320,39 @@ def test_ctrl_c_through_the_command_line(sft_job: Job) -> None:
     with pytest.raises(Crash):
         sft.train(recipe, resume=True, report=lambda event: events.append(event) or at_step(step + 2, crash)(event))
     assert [event.step for event in events if isinstance(event, StepFinished)] == [step + 1, step + 2]
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "nf4"])
+def test_a_resumed_run_computes_as_it_began(
+    sft_job: Job, monkeypatch: pytest.MonkeyPatch, threads: None, dtype: str
+) -> None:
+    """On a machine that is faster at bf16, and with more threads, than the one it began on."""
+    name, model = f"sft-elsewhere-{dtype}", {"dtype": dtype}
+
+    def on_machine(bf16: bool, best: int) -> None:
+        monkeypatch.setattr(cpu_speed, "prefers_bf16", lambda: bf16)
+        monkeypatch.setattr(cpu_speed, "_best_threads", lambda: best, raising=False)
+
+    on_machine(False, 1)
+    with pytest.raises(Crash):
+        sft_job.train(name, report=at_step(3, crash), model=model)
+    on_machine(True, 2)
+    loaded: list[Policy] = []
+    plain = load_policy
+    monkeypatch.setattr(trainer, "load_policy", lambda *a, **o: loaded.append(plain(*a, **o)) or loaded[-1])
+    sft_job.train(name, resume=True, model=model)
+    (policy,) = loaded
+    kept = next(weight for name, weight in policy.model.named_parameters() if "embed" in name)
+    assert (policy.dtype, kept.dtype) == ("fp32" if dtype == "auto" else "nf4", torch.float32)
+    assert torch.get_num_threads() == 1
 
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------

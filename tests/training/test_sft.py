@@ -29,7 +29,7 @@ def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(policy: Policy, recipe: Recipe, trajectories: Sequence[Trajectory], report: Any = ignore) -> TrainResult:
-    run = Run.start(recipe.output, recipe.dump())
+    run = Run.start(recipe)
     trainer = sft.make_trainer(policy, trajectories, recipe, run)
     return fit(trainer, policy, recipe, run, report, resume=False)
 
@@ -200,7 +200,7 @@ def test_no_telemetry(byte_model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(_telemetry, "_start_telemetry_thread", lambda: None)
     recipe = tiny.make_recipe("sft", byte_model, tmp_path / "run")
     policy = tiny.load(recipe)
-    sft.make_trainer(policy, tiny.gold(policy, recipe), recipe, Run.start(recipe.output, recipe.dump()))
+    sft.make_trainer(policy, tiny.gold(policy, recipe), recipe, Run.start(recipe))
     assert _telemetry._TELEMETRY_QUEUE.empty()
 
 
@@ -222,14 +222,14 @@ def test_no_trajectory_fits(byte_model: Path, tmp_path: Path) -> None:
 
 def test_folder_holds_another_run(byte_model: Path, tmp_path: Path) -> None:
     recipe = tiny.make_recipe("sft", byte_model, tmp_path / "run")
-    Run.start(recipe.output, recipe.dump())
+    Run.start(recipe)
     with pytest.raises(RunError, match="already.*--resume.*--overwrite"):
         sft.train(recipe)
 
 
 def test_resume_with_another_recipe(byte_model: Path, tmp_path: Path) -> None:
     recipe = tiny.make_recipe("sft", byte_model, tmp_path / "run")
-    Run.start(recipe.output, recipe.dump())
+    Run.start(recipe)
     other = tiny.make_recipe("sft", byte_model, tmp_path / "run", train={"learning_rate": 0.5})
     with pytest.raises(RunError, match="another recipe"):
         sft.train(other, resume=True)

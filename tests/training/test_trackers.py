@@ -98,13 +98,13 @@ def test_a_resumed_run_goes_on_in_its_old_log(folder: Path, tmp_path: Path, monk
     recipe = recipe_with("wandb", folder, tmp_path / "run")
     names = []
     for resume in (False, True):
-        with logging_into(Run.start(recipe.output, recipe.dump(), resume=resume), recipe):
+        with logging_into(Run.start(recipe, resume=resume), recipe):
             names.append(os.environ["WANDB_RUN_ID"])
             assert os.environ["WANDB_RESUME"] == "allow"
             assert os.environ["WANDB_DIR"] == "/mine", "what the user has set stays"
     assert names[0] == names[1]
     assert "WANDB_RUN_ID" not in os.environ
-    with logging_into(Run.start(recipe.output, recipe.dump(), overwrite=True), recipe):
+    with logging_into(Run.start(recipe, overwrite=True), recipe):
         assert os.environ["WANDB_RUN_ID"] != names[0]
 
 

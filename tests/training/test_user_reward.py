@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.core.types import Example, Reward, Segment, Trajectory, Turn
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import trainer as trainer_module
-from ragr1_lite.training.grpo.user_reward import OwnReward, own_reward
+from ragr1_lite.training.grpo.user_reward import UserReward, load_user_reward
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit
 from tests.support import tiny
@@ -55,25 +58,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def own(spec: str, weight: float = 1.0) -> OwnReward:
-    found = own_reward(RewardConfig(function=spec, function_weight=weight))
+def own(spec: str, weight: float = 1.0) -> UserReward:
+    found = load_user_reward(RewardConfig(function=spec, function_weight=weight))
     assert found is not None
     return found
 
 
 def test_a_function_of_the_working_directory_is_a_part_by_its_name() -> None:
-    reward = own("my_rewards:brevity", 0.5).added_to(Reward(1.0, {"em": 1.0}), SAID)
+    reward = own("my_rewards:brevity", 0.5).add_to(Reward(1.0, {"em": 1.0}), SAID)
     assert reward == Reward(1.5, {"em": 1.0, "brevity": 1.0})
-    assert own_reward(RewardConfig()) is None
+    assert load_user_reward(RewardConfig()) is None
 
 
 def test_a_function_of_an_installed_package() -> None:
-    assert own("operator:truth").added_to(Reward(0.0), SAID) == Reward(1.0, {"truth": 1.0})
+    assert own("operator:truth").add_to(Reward(0.0), SAID) == Reward(1.0, {"truth": 1.0})
 
 
 @pytest.mark.parametrize("name", ["reward", "em"])
 def test_a_name_that_another_figure_has(name: str) -> None:
-    reward = own(f"my_rewards:{name}").added_to(Reward(1.0, {"em": 1.0}), SAID)
+    reward = own(f"my_rewards:{name}").add_to(Reward(1.0, {"em": 1.0}), SAID)
     assert reward.parts.keys() == {"em", "function"}
     assert reward.parts["em"] == 1.0
 
@@ -100,13 +103,13 @@ def test_what_cannot_be_imported(here: Path, spec: str, problem: str) -> None:
     assert "reward.function" in caught.value.message and "\n" not in str(caught.value)
 
 
-def with_function(function: Callable[[Trajectory], Any]) -> OwnReward:
-    return OwnReward("mine:bonus", 1.0, function)
+def with_function(function: Callable[[Trajectory], Any]) -> UserReward:
+    return UserReward("mine:bonus", 1.0, function)
 
 
 @pytest.mark.parametrize("value", [1, 1.0, True, torch.tensor(1.0), torch.tensor([1])])
 def test_whatever_is_a_number_is_one(value: Any) -> None:
-    assert with_function(lambda _: value).added_to(Reward(0.0), SAID).total == 1.0
+    assert with_function(lambda _: value).add_to(Reward(0.0), SAID).total == 1.0
 
 
 @pytest.mark.parametrize("value", [None, "1", math.nan, math.inf, [1.0], torch.tensor([1.0, 2.0]), 1j])
@@ -115,7 +118,7 @@ def test_whatever_is_none_stops_before_training_and_in_it(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"mine:bonus (returns|raises) .* tried on a trajectory with an answer"):
         bonus.rehearse(ASKED)
     with pytest.raises(RunError, match=r"mine:bonus (returns|raises) .* on question q7.*--resume"):
-        bonus.added_to(Reward(0.0), SAID)
+        bonus.add_to(Reward(0.0), SAID)
 
 
 def test_a_function_that_forgets_unanswered_trajectories_is_found_before_training() -> None:
@@ -134,14 +137,32 @@ def test_a_rehearsal_shows_a_question_of_the_training_set() -> None:
     ]
 
 
-def test_it_is_part_of_what_is_trained_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_prints_is_seen_and_spoils_no_result(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As under the command line, which keeps stdout for results and discards what others print there."""
+    code = "print('imported')\ndef loud(trajectory):\n    print('called')\n    return 1.0\n"
+    (here / "loud_rewards.py").write_text(code, encoding="utf-8")
+    with redirect_stdout(io.StringIO()) as discarded:
+        own("loud_rewards:loud").add_to(Reward(0.0), SAID)
+    assert discarded.getvalue() == ""
+    assert capsys.readouterr() == ("", "imported\ncalled\n")
+
+
+def test_a_module_of_the_working_directory_replaces_no_other(here: Path) -> None:
+    (here / "colorsys.py").write_text("raise RuntimeError('not Python's own')\n", encoding="utf-8")
+    own("my_rewards:brevity")
+    sys.modules.pop("colorsys", None)
+    assert importlib.import_module("colorsys").__file__ != str(here / "colorsys.py")
+    assert sys.path[-1] == str(here)
+
+
+def test_it_is_part_of_what_is_trained_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["<think>a</think><answer>Oman</answer>", "<think>a longer one</think><answer>Oman</answer>"]
     script = lambda policy, *_: tiny.Script(policy.tokenizer, lambda row, turn: texts[row % 2])  # noqa: E731
     monkeypatch.setattr(trainer_module, "make_sampler", script)
     model = tiny.save_byte_model(tmp_path / "tiny-byte")
     own_section = {"function": "my_rewards:brevity", "function_weight": 3.0, "em": 1.0}
     recipe = tiny.make_recipe("grpo", model, tmp_path / "run", train={"steps": 1}, reward=own_section)
-    policy, run = tiny.load(recipe), Run.start(recipe.output, recipe.dump())
+    policy, run = tiny.load(recipe), Run.start(recipe)
     fit(
         grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run),
         policy,

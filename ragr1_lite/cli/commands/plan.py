@@ -33,11 +33,11 @@ def plan(
     probe: Annotated[bool, Option("--probe", help="Measure two real steps here and correct the plan.")] = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Predict a training's memory and time, and propose what fits.
+    """Predict a training's memory, measure its time with --probe, and propose what fits.
 
     JSON: {"task", "model", "device", "dtype", "length", "peak_gb", "moment", "parts": {PART: GB}, "moments": {MOMENT:
-    GB}, "gpu_gb", "fits", "seconds_per_step", "suggestion": {KEY: VALUE}, "notes", "probe": with --probe {"peak_gb",
-    "predicted_gb", "ratio", ...}}; GB are of 1,073,741,824 bytes; null is what cannot be known here.
+    GB}, "gpu_gb", "fits", "suggestion": {KEY: VALUE}, "notes", "seconds_per_step": with --probe, "probe": with --probe
+    {"peak_gb", "predicted_gb", "ratio", ...}}; GB are of 1,073,741,824 bytes; null is what cannot be known here.
     """
     with session(context) as display:
         from ragr1_lite.config import load_recipe
@@ -50,8 +50,6 @@ def plan(
             found = planning.corrected(settings, steps, gpu_gb=gpu_gb, length=length)
         else:
             found = planning.plan(settings, gpu_gb=gpu_gb, length=length)
-            rate = planning.measure_rate(found.device, found.dtype)
-            found = planning.plan(settings, gpu_gb=gpu_gb, length=length, rate=rate)
         if as_json:
             display.show_json(found.to_json())
             return
@@ -71,8 +69,9 @@ def _rows(found: Plan) -> dict[str, str]:
         "Moments": ", ".join(f"{name} {gb:.2f} GB" for name, gb in found.moments.items()),
     }
     if found.probe:
-        text = "{peak_gb:.2f} GB measured, {predicted_gb:.2f} GB predicted (ratio {ratio:.3f})"
-        rows["Probe"] = text.format(**found.probe)
+        peak, predicted, ratio = (found.probe[name] for name in ("peak_gb", "predicted_gb", "ratio"))
+        measured = "no peak to be read here" if peak is None else f"{peak:.2f} GB measured"
+        rows["Probe"] = f"{measured}, {predicted:.2f} GB predicted" + (f" (ratio {ratio:.3f})" if ratio else "")
     if found.seconds_per_step is not None:
         rows["Seconds per step"] = f"{found.seconds_per_step:.0f}"
     if found.suggestion:

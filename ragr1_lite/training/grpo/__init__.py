@@ -1,8 +1,37 @@
-"""Retrieval-augmented RL: our rollouts inside TRL's GRPOTrainer.
+"""GRPO with retrieval: the model learns from the rewards of its own searches.
 
-TRL repeats each prompt ``group_size`` times and hands the batch to ``rollout_func``; what comes back are the ids
-exactly as sampled and retrieved, and an ``env_mask`` by which retrieved tokens carry no loss, no KL and no share of the
-token count.
+One step, as TRL 1.14.2 computes it here (``GRPOTrainer._generate_and_score_completions`` and ``_compute_loss``):
+
+1. *Rollouts.* ``train.batch_size`` trajectories, ``grpo.group_size`` of each question. The model samples at
+   ``grpo.temperature`` from its whole distribution; where it stops at a search, the passages are appended, and it goes
+   on. (``rollouts.py``, :func:`~ragr1_lite.core.rollout.run_rollouts`)
+2. *Rewards.* One number R a trajectory: the weighted parts of ``reward``, exact match of the answer by default.
+3. *Advantages.* A = (R - mean) / (std + 1e-4), over the group, with the sample standard deviation; ``dr_grpo`` leaves
+   the division out. A group of equal rewards has A = 0 and teaches nothing; ``grpo.resample`` replaces it.
+4. *Ratio.* The trainer computes log p of each completion token t again, by logits / temperature. With p_old the model
+   that sampled, r_t = exp(log p_t - log p_old,t). With one update per batch of rollouts (``grpo.iterations`` 1) p_old
+   is p itself without gradient: r_t is 1 and only its gradient counts. ``gspo`` and ``luspo`` take one r per sequence:
+   the exponential of the mean of log p_t - log p_old,t over its trained tokens.
+5. *Clipping.* l_t = -min(r_t A, clip(r_t, 1 - epsilon, 1 + epsilon) A); epsilon is 0.2, for ``gspo`` 3e-4 below and
+   4e-4 above. ``cispo`` takes -min(r_t, 5) A log p_t with no gradient through the minimum; ``sapo`` and ``vespo``
+   replace the clip by smooth weights.
+6. *KL.* With q the starting policy (the SFT adapter, or the base model) and d_t = log q_t - log p_t,
+   l_t += beta r_t (exp(d_t) - d_t - 1), an estimate of KL(p, q) that is never negative; r_t, though 1 at first, makes
+   its gradient that of the KL. ``grpo.beta`` 0 leaves q out.
+7. *Mask.* m_t is 1 where the model wrote the token and 0 where it was retrieved (``env_mask``) or is padding. Retrieved
+   tokens are read, but they have no loss, no KL, no share in any mean below.
+8. *Normalisation.* The sums over t are of m_t l_t; a micro-batch adds its share of the step's loss::
+
+       dapo, cispo, vespo   sum over the step's tokens / their number: each token counts the same
+       grpo, gspo, sapo     mean over trajectories of (sum / its number of tokens): each trajectory counts the same
+       bnpo                 mean over micro-batches of (sum / the micro-batch's number of tokens)
+       dr_grpo              sum / (trajectories x rollout.max_length)
+       luspo                mean over trajectories of the sum, with r per sequence
+
+9. *Update.* The gradients of all micro-batches, clipped to ``train.max_grad_norm``, make one AdamW step of the adapter.
+   With ``grpo.iterations`` n the same rollouts serve n steps, and from the second on r_t differs from 1.
+
+Before the first step ``proof.py`` shows on the real batch that steps 4, 6 and 7 do what is said here.
 
 ::
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragr1_lite.config import GuardConfig, Recipe
+from ragr1_lite.config import GuardConfig
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 
 if TYPE_CHECKING:
@@ -29,27 +30,17 @@ _FRESH = "rollout/tokens"
 """Stands in the log of a step that rolled out; the others train on the rollouts of an earlier one."""
 
 
-def guard_callback(policy: Policy, recipe: Recipe, report: Report = ignore) -> Any:
-    """The guard as a callback of the trainer; one that does nothing where the recipe switches it off.
+class Guard:
+    """A callback that judges, warns, rolls back.
 
-    It is added before ``trainer.Progress``, which declares the checkpoint complete that this one
-    writes to.
+    It is added before :class:`~ragr1_lite.training.progress.Progress`, which declares the checkpoint complete that this
+    one writes to.
 
     Args:
         policy: The model in training.
-        recipe: What is watched, and the bounds.
+        config: What is watched, and the bounds.
         report: Receives a warning at the first breach in a row, and one when the adapter is rolled back.
     """
-    from transformers import TrainerCallback
-
-    class Callback(Guard, TrainerCallback):  # type: ignore[misc]
-        """The guard, as the trainer wants it."""
-
-    return Callback(policy, recipe.guard, report) if recipe.guard.enabled else TrainerCallback()
-
-
-class Guard:
-    """Judges, warns, rolls back. Mixed into transformers' TrainerCallback, whose events it takes."""
 
     def __init__(self, policy: Policy, config: GuardConfig, report: Report = ignore) -> None:
         self._policy, self._config, self._report = policy, config, report
@@ -60,7 +51,7 @@ class Guard:
         self._first: list[dict[str, float]] = []
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Takes the start for good, or what the checkpoint says."""
+        """Takes the start as good, or reads what the checkpoint knows."""
         if not state.global_step:
             self._good = self._weights()
             return
@@ -73,7 +64,7 @@ class Guard:
         self._good = load_file(folder / WEIGHTS)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Keeps the weights that the step's figures will be those of."""
+        """Keeps the weights that the step's figures will describe."""
         self._begun = self._weights()
 
     def on_log(
@@ -99,10 +90,10 @@ class Guard:
         if self._streak == 1:
             self._warn(state.global_step, breaches)
         if self._streak == self._config.patience and not self._rolled_back:
-            self._roll_back(optimizer, getattr(lr_scheduler, "scheduler", lr_scheduler))
+            self._roll_back(optimizer, lr_scheduler)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Writes what a resumed run has to know into the checkpoint."""
+        """Writes what a resumed run needs into the checkpoint."""
         if not state.is_world_process_zero:
             return
         from safetensors.torch import save_file
@@ -140,16 +131,12 @@ class Guard:
         for name, weight in self._trained():
             weight.data.copy_(self._good[name])
         optimizer.state.clear()
-        for group in optimizer.param_groups:
-            group["lr"] /= 2
-        # from which the scheduler computes the rates to come; both are in its part of a checkpoint
-        scheduler.base_lrs = [rate / 2 for rate in scheduler.base_lrs]
-        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+        rate = upstream.halve_learning_rate(optimizer, scheduler)
         self._rolled_back, self._streak = True, 0
         self._report(
             Notice(
                 f"Rolled back: the adapter is that of step {self._good_step} again, and the learning rate is halved to "
-                f"{scheduler._last_lr[0]:.3g}. This happens once a run.",
+                f"{rate:.3g}. This happens once a run.",
                 "warning",
             )
         )
@@ -158,7 +145,7 @@ class Guard:
         return ((name, weight) for name, weight in self._policy.model.named_parameters() if weight.requires_grad)
 
     def _weights(self) -> Weights:
-        """A copy of the adapter, in the main memory."""
+        """A copy of the adapter, in main memory."""
         return {name: weight.detach().to("cpu", copy=True) for name, weight in self._trained()}
 
 

@@ -1,16 +1,16 @@
 """What GRPO rests on, shown on the first micro-batch, before the first optimizer step.
 
-TRL, transformers and unsloth change from version to version, and a version that passes over a hook or a mask says
+TRL, transformers and unsloth change from version to version, and a version that ignores a hook or a mask says
 nothing: it trains retrieved text, or other tokens than were sampled. So the trainer's first ``compute_loss`` is
 preceded by calls of our own, which use nothing else of the trainer and hold for unsloth's as well:
 
 - with every token masked, the adapter's gradient is exactly zero;
 - with the rollouts' mask it is not, and nothing but the adapter has one;
-- with that mask turned round it is not either, where the environment wrote something: the mask is what decides.
+- with that mask inverted it is not either, where the environment wrote something: the mask is what decides.
 
-In the second call the sampler's log-probabilities stand in for the reference's, so that the KL which the trainer tells
-is the distance between sampler and trainer. For small differences d that estimate is d²/2, and the root of twice its
-mean is their root mean square. A masked token that took part would weigh tens of nats in it.
+In the second call the sampler's log-probabilities stand in for the reference's, so that the KL which the trainer
+reports is the distance between sampler and trainer. For small differences d that estimate is d²/2, and the root of
+twice its mean is their root mean square. A masked token that took part would weigh tens of nats in it.
 
 Measured with SmolLM2-135M on a CPU, one micro-batch each, in nats; the bounds below follow from it. "Sure" is a model
 with the shipped adapter, whose log-probabilities have a root mean square of about 0.5, "unsure" one without, about 4:
@@ -46,6 +46,7 @@ import torch
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.core.types import Trajectory
+from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.processes import anywhere
 from ragr1_lite.training.grpo.rollouts import Rollouts, to_trl
@@ -64,7 +65,7 @@ _UNLIKELY = -30.0
 def prove_first(trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, report: Report) -> None:
     """Lets a trainer prove itself before its first optimizer step; a resumed one does so again.
 
-    Under DeepSpeed and FSDP, where gradients are not where they are looked for, nothing is proved, and this is said.
+    Under DeepSpeed and FSDP, where gradients are not where they are looked for, nothing is proved, which is reported.
 
     Args:
         trainer: TRL's trainer, or unsloth's.
@@ -121,7 +122,7 @@ class _Proof:
         return self._compute_loss(model, inputs, *args, **options)
 
     def _prove(self, model: Any, inputs: dict[str, Any]) -> bool:
-        """Proves by this micro-batch; one in which the model wrote nothing moves nothing: the next one has to do."""
+        """Proves by this micro-batch; one in which the model wrote nothing moves nothing, and is left to the next."""
         sampled = self._match(inputs)
         mask = inputs["tool_mask"]
         written = int((inputs["completion_mask"] * mask).sum())
@@ -137,14 +138,14 @@ class _Proof:
             distance = self._distance(sampled)
             if not anywhere(not retrieved) and not self._gradient(model, inputs, 1 - mask):
                 raise self._error("the mask does not decide what is trained")
-        self._report(Notice(_told(written, retrieved, distance, len(moving))))
+        self._report(Notice(_summary(written, retrieved, distance, len(moving))))
         return True
 
     def _match(self, inputs: dict[str, Any]) -> torch.Tensor | None:
         """Finds every row among the rollouts, its mask theirs.
 
         Returns:
-            The sampler's log-probabilities, ``(rows, completion)``; None where it tells none.
+            The sampler's log-probabilities, ``(rows, completion)``; None where it gives none.
         """
         trajectories = self._rollouts.trajectories
         if not trajectories:
@@ -165,8 +166,8 @@ class _Proof:
             logprobs = handed[ids, mask]
             if logprobs is None:
                 return None
-            told = torch.tensor(logprobs).masked_fill(torch.tensor(mask) == 0, _UNLIKELY)
-            sampled[i, real] = told.to(sampled)
+            written = torch.tensor(logprobs).masked_fill(torch.tensor(mask) == 0, _UNLIKELY)
+            sampled[i, real] = written.to(sampled)
         return sampled
 
     def _gradient(
@@ -208,11 +209,10 @@ class _Proof:
         return moved
 
     def _distance(self, sampled: torch.Tensor | None) -> float | None:
-        """How far the sampler's log-probabilities are from the trainer's, in nats; told after a pass that compared."""
+        """How far the sampler's log-probabilities are from the trainer's, in nats, after a pass that compared them."""
         if sampled is None:
             return None
-        told = self._trainer._metrics["train"]["kl"][-1]
-        distance = math.sqrt(2 * max(told, 0.0))
+        distance = math.sqrt(2 * max(upstream.last_kl(self._trainer), 0.0))
         nats, share = self._bound
         allowed = nats + share * float(sampled[sampled != _UNLIKELY].square().mean().sqrt())
         if not distance <= allowed:
@@ -232,7 +232,7 @@ def _by_ids_and_mask(
     handed = to_trl(trajectories, eos_id)
     logprobs = handed["logprobs"] or [None] * len(trajectories)
     rows = zip(handed["prompt_ids"], handed["completion_ids"], handed["env_mask"], logprobs, strict=True)
-    return {((*prompt, *completion), tuple(mask)): told for prompt, completion, mask, told in rows}
+    return {((*prompt, *completion), tuple(mask)): given for prompt, completion, mask, given in rows}
 
 
 @contextmanager
@@ -242,27 +242,23 @@ def _left_as_it_was(trainer: Any, policy: Policy) -> Iterator[None]:
     Gradients are left at none: passes before this one, if any, trained nothing.
     """
     beta = trainer.beta
-    figures = {mode: {name: [*values] for name, values in found.items()} for mode, found in trainer._metrics.items()}
     dropouts = [(module, module.p) for module in policy.model.modules() if isinstance(module, torch.nn.Dropout)]
     try:
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if policy.device == "cuda" else []):
+        devices = [torch.cuda.current_device()] if policy.device == "cuda" else []
+        with torch.random.fork_rng(devices=devices), upstream.metrics_kept(trainer):
             policy.model.zero_grad()
             for module, _ in dropouts:
                 module.p = 0.0
             yield
     finally:
         trainer.beta = beta
-        for mode, found in figures.items():
-            trainer._metrics[mode].clear()
-            trainer._metrics[mode].update(found)
         for module, share in dropouts:
             module.p = share
 
 
-def _told(written: int, retrieved: int, distance: float | None, weights: int) -> str:
-    """What was shown, in one line."""
+def _summary(written: int, retrieved: int, distance: float | None, weights: int) -> str:
     masked = f"{retrieved} of the environment none" if retrieved else "none of the environment is among them"
-    compared = "the sampler told no log-probabilities to compare"
+    compared = "the sampler gave no log-probabilities to compare"
     if distance is not None:
         compared = f"sampler and trainer differ by {distance:.4f} nats a token"
     return (

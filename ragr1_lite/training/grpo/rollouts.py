@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 import time
@@ -9,22 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.core.events import (
-    Notice,
-    PhaseAdvanced,
-    PhaseFinished,
-    PhaseStarted,
-    Report,
-    RolloutFinished,
-    RolloutsFinished,
-    ignore,
-)
+from ragr1_lite.core.events import Notice, Report, RolloutFinished, RolloutsFinished, ignore, phase
 from ragr1_lite.core.rewards import score
 from ragr1_lite.core.rollout import run_rollouts
 from ragr1_lite.core.types import Example, Reward, Sampler, Searcher, Trajectory
+from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling
-from ragr1_lite.training.grpo.user_reward import own_reward
+from ragr1_lite.training.grpo.user_reward import load_user_reward
 
 PHASE = "rollouts"
 
@@ -60,9 +53,9 @@ class Rollouts:
         self._examples, self._recipe, self._report = examples, recipe, report
         self._protocol = recipe.rollout.protocol()
         self._limits = recipe.rollout.limits(recipe.retrieval.k)
-        self._own = own_reward(recipe.reward)
-        if self._own is not None:
-            self._own.rehearse(examples[0])
+        self._user_reward = load_user_reward(recipe.reward)
+        if self._user_reward is not None:
+            self._user_reward.rehearse(examples[0])
         self._metrics: dict[str, float] = {}
         self._sampled = 0
         self.trajectories: list[Trajectory] = []
@@ -76,18 +69,12 @@ class Rollouts:
 
         Returns:
             ``prompt_ids``, ``completion_ids`` and ``env_mask`` (1 where the model wrote), a list of ids a prompt;
-            ``logprobs`` of the completions' tokens where the sampler told them, else ``None``; ``total_reward``
+            ``logprobs`` of the completions' tokens where the sampler gave them, else ``None``; ``total_reward``
             reaches :meth:`reward`.
         """
-        from trl.trainer import grpo_trainer
-
         began, self._sampled = time.perf_counter(), 0
         numbers = [int(prompt) for prompt in prompts]
-        with (
-            # looked up at call time: unsloth replaces the attribute
-            grpo_trainer.unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator),
-            merged_for_sampling(self._policy),
-        ):
+        with upstream.lend_model(trainer), merged_for_sampling(self._policy):
             batch = self._roll(numbers)
             resampled = self._resample(numbers, batch, trainer)
         seconds = time.perf_counter() - began
@@ -106,39 +93,35 @@ class Rollouts:
         return total_reward
 
     def _roll(self, numbers: Sequence[int]) -> list[tuple[Trajectory, Reward]]:
-        """A trajectory of each question, and what it earned."""
-        began, done = time.perf_counter(), 0
-        self._report(PhaseStarted(PHASE, len(numbers), "rollouts"))
+        done = itertools.count(1)
 
         def count(event: object) -> None:
-            nonlocal done
             if isinstance(event, RolloutFinished):
-                done += 1
-                self._report(PhaseAdvanced(PHASE, done))
+                advance(next(done))
             elif isinstance(event, Notice):
                 self._report(event)
 
-        trajectories = run_rollouts(
-            [self._examples[number] for number in numbers],
-            self._sampler,
-            self._searcher,
-            protocol=self._protocol,
-            limits=self._limits,
-            report=count,
-        )
-        self._report(PhaseFinished(PHASE, time.perf_counter() - began))
+        with phase(self._report, PHASE, len(numbers), "rollouts") as advance:
+            trajectories = run_rollouts(
+                [self._examples[number] for number in numbers],
+                self._sampler,
+                self._searcher,
+                protocol=self._protocol,
+                limits=self._limits,
+                report=count,
+            )
         self._sampled += sum(trajectory.sampled_tokens for trajectory in trajectories)
         return [(trajectory, self._score(trajectory)) for trajectory in trajectories]
 
     def _score(self, trajectory: Trajectory) -> Reward:
         reward = score(trajectory, self._recipe.reward.weights)
-        return self._own.added_to(reward, trajectory) if self._own else reward
+        return self._user_reward.add_to(reward, trajectory) if self._user_reward else reward
 
     def _resample(self, numbers: Sequence[int], batch: list[tuple[Trajectory, Reward]], trainer: Any) -> int:
         """Puts other questions' groups in the place of those whose rewards are all equal; counts the places.
 
         Which questions is drawn from the seed and the step alone, so that a resumed run draws the same. Of several
-        processes each mends its own groups; one that is spread over two of them stays as it is.
+        processes each replaces its own groups; one that is spread over two of them stays as it is.
 
         Args:
             numbers: The batch's questions, each repeated for its group.
@@ -203,10 +186,10 @@ def _logprobs(trajectory: Trajectory) -> list[float] | None:
     """Those of the completion's tokens, 0.0 where the environment wrote; ``None`` where a sampled token has none."""
     found: list[float] = []
     for segment in trajectory.segments[1:]:
-        told = segment.logprobs if segment.source == "model" else (0.0,) * len(segment.token_ids)
-        if len(told) != len(segment.token_ids):
+        logprobs = segment.logprobs if segment.source == "model" else (0.0,) * len(segment.token_ids)
+        if len(logprobs) != len(segment.token_ids):
             return None
-        found += told
+        found += logprobs
     return found or [0.0]
 
 

@@ -6,15 +6,14 @@ from ragr1_lite.assistant import starting_point
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.sets import load_examples
-from ragr1_lite.models.loading import load_policy, model_spec
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
 from ragr1_lite.training.grpo.trainer import make_trainer
-from ragr1_lite.training.grpo.user_reward import own_reward
+from ragr1_lite.training.grpo.user_reward import load_user_reward
 from ragr1_lite.training.out_of_memory import fit_within_memory
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trackers import check_trackers
-from ragr1_lite.training.trainer import TrainResult, check_trainable, finished, import_in_order, seed
+from ragr1_lite.training.trainer import TrainResult, finished, import_in_order, load_trainable
 
 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
@@ -32,7 +31,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     """
     import_in_order(recipe)
     check_trackers(recipe)
-    own_reward(recipe.reward)  # what is wrong with it is told before the run's folder is made
+    load_user_reward(recipe.reward)  # what is wrong with it is reported before the run's folder is made
     start = starting_point(recipe)
     examples = load_examples(
         recipe.data.train,
@@ -43,13 +42,11 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         report=report,
     )
     questions = held_out.questions(recipe, report)
-    run = Run.start(recipe.output, recipe.dump(), resume=resume, overwrite=overwrite)
+    run = Run.start(recipe, resume=resume, overwrite=overwrite)
     if resume and (result := finished(run, recipe, report)):
         return result
     searcher = open_searcher(recipe.retrieval.index, report)
-    seed(recipe)
-    policy = load_policy(model_spec(start), lora=recipe.lora, report=report)
-    check_trainable(policy)
+    policy = load_trainable(start, run, report)
     if recipe.model.adapter is None:
         report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
     return fit_within_memory(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,14 +9,14 @@ from ragr1_lite.config import GrpoConfig, Recipe
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.curriculum import schedule
-from ragr1_lite.models import vllm_sampler
+from ragr1_lite.models import upstream, vllm_sampler
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
-from ragr1_lite.training.grpo.guard import guard_callback
+from ragr1_lite.training.grpo.guard import Guard
 from ragr1_lite.training.grpo.proof import BOUNDS, OTHER_KERNELS, prove_first, reward_of, version_error
 from ragr1_lite.training.grpo.rollouts import Rollouts
 from ragr1_lite.training.run_folder import Run
-from ragr1_lite.training.trainer import build_trainer, trainer_arguments
+from ragr1_lite.training.trainer import as_callback, build_trainer, trainer_arguments
 
 _OF_SEQUENCES = ("gspo", "luspo")
 """Losses whose importance weight is that of a whole sequence; the others weigh each token."""
@@ -40,7 +39,7 @@ def make_trainer(
         DataError: There is no question, or the recipe's curriculum needs what the questions do not say.
         RunError: The TRL that is installed knows none of this.
     """
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func warns that it may change
+    upstream.silence()
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -61,26 +60,16 @@ def make_trainer(
             raise
         raise version_error(policy.engine, f"its GRPO takes no {str(error).rpartition(' ')[-1]}") from error
     if policy.engine != "unsloth":  # which has its own way to the same end
-        _take_logits_in_chunks(trainer)
-    trainer.add_callback(guard_callback(policy, recipe, report))
+        upstream.take_logits_in_chunks(trainer)
+    if recipe.guard.enabled:
+        trainer.add_callback(as_callback(Guard, policy, recipe.guard, report))
     same_kernels = policy.engine == "transformers" and not isinstance(sampler, vllm_sampler.VllmSampler)
     prove_first(trainer, policy, rollouts, BOUNDS[policy.dtype] if same_kernels else OTHER_KERNELS, report)
     return trainer
 
 
-def _take_logits_in_chunks(trainer: Any) -> None:
-    """Has TRL never hold all logits at once, where it can, from 1.14 on.
-
-    It names the switch by a package, Liger, that this way does not need, and whose absence its configuration refuses.
-    """
-    from trl.models.utils import _ForwardRedirection
-
-    if hasattr(trainer, "_chunked_logps"):
-        trainer.use_liger_kernel, trainer._forward_redirection = True, _ForwardRedirection()
-
-
 def make_sampler(policy: Policy, recipe: Recipe, report: Report = ignore) -> Sampler:
-    """Who samples the rollouts, by ``rollout.engine``: from softmax alone, and telling log-probabilities.
+    """Who samples the rollouts, by ``rollout.engine``: from softmax alone, and with log-probabilities.
 
     Raises:
         ModelError: vLLM is asked for and cannot be had.
@@ -98,7 +87,6 @@ def make_sampler(policy: Policy, recipe: Recipe, report: Report = ignore) -> Sam
 
 
 def _arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
-    """What GRPOConfig is told."""
     shared, grpo = trainer_arguments(recipe, run, policy), recipe.grpo
     return shared | {
         "num_generations": grpo.group_size,
@@ -118,7 +106,7 @@ def _arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
 
 
 def _clipping(grpo: GrpoConfig) -> dict[str, float | None]:
-    """Where importance weights are clipped; None above means the same as below."""
+    """Where importance weights are clipped; None for ``epsilon_high`` is the same as below."""
     if grpo.loss_type == "gspo" and grpo.epsilon is None:
         below, above = _SEQUENCES_CLIPPED_BY
         return {"epsilon": below, "epsilon_high": above}

@@ -1,4 +1,8 @@
-"""A reward of the user's own: ``reward.function: module:function``, from a trajectory to a number."""
+"""A reward of the user's own: ``reward.function: module:function``, from a trajectory to a number.
+
+What the module and the function print goes to stderr: stdout is for results, and the command line discards what is
+printed there by others.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -26,7 +31,7 @@ _TAKEN = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class OwnReward:
+class UserReward:
     """A function that takes part in the reward.
 
     Attributes:
@@ -45,7 +50,7 @@ class OwnReward:
         name = self.spec.partition(":")[2]
         return "function" if name in _TAKEN else name
 
-    def added_to(self, reward: Reward, trajectory: Trajectory) -> Reward:
+    def add_to(self, reward: Reward, trajectory: Trajectory) -> Reward:
         """The reward with this part.
 
         Raises:
@@ -56,7 +61,7 @@ class OwnReward:
         except _NoNumber as problem:
             raise RunError(
                 f"reward.function {self.spec} {problem} on question {trajectory.example.id}",
-                "Mend the function and go on with --resume.",
+                "Correct the function and go on with --resume.",
             ) from problem.__cause__
         return Reward(reward.total + self.weight * value, reward.parts | {self.name: value})
 
@@ -76,19 +81,20 @@ class OwnReward:
             try:
                 self._call(trial)
             except _NoNumber as problem:
-                said = "with" if trial.answer else "without"
+                kind = "with" if trial.answer else "without"
                 raise ConfigError(
-                    f"reward.function {self.spec} {problem} when it is tried on a trajectory {said} an answer",
+                    f"reward.function {self.spec} {problem} when it is tried on a trajectory {kind} an answer",
                     "It gets every Trajectory, unanswered ones as well, and returns a number.",
                 ) from problem.__cause__
 
     def _call(self, trajectory: Trajectory) -> float:
         try:
-            value = self.function(trajectory)
+            with redirect_stdout(sys.stderr):
+                value = self.function(trajectory)
             number = float(value) if isinstance(value, SupportsFloat) else math.nan
         except Exception as error:  # whatever the user's code raises
-            told = " ".join(str(error).split())
-            raise _NoNumber(f"raises {type(error).__name__}" + (f" ({told[:200]})" if told else "")) from error
+            text = " ".join(str(error).split())
+            raise _NoNumber(f"raises {type(error).__name__}" + (f" ({text[:200]})" if text else "")) from error
         if not math.isfinite(number):
             raise _NoNumber(f"returns {value!r:.80}, no finite number,")
         return number
@@ -98,8 +104,8 @@ class _NoNumber(Exception):
     """What a function does in place of returning a number, as the middle of a sentence."""
 
 
-def own_reward(config: RewardConfig) -> OwnReward | None:
-    """Imports the function that a recipe names, from the working directory or from what is installed.
+def load_user_reward(config: RewardConfig) -> UserReward | None:
+    """Imports the function that a recipe names, from what is installed or else from the working directory.
 
     Raises:
         ConfigError: There is no such module or function, or the module cannot be imported.
@@ -117,15 +123,16 @@ def own_reward(config: RewardConfig) -> OwnReward | None:
     if not callable(function):
         found = "is no function" if hasattr(module, name) else f"is not in {getattr(module, '__file__', module_name)}"
         raise ConfigError(f"reward.function {config.function}: {name} {found}", "Name a function of the module.")
-    return OwnReward(config.function, config.function_weight, function)
+    return UserReward(config.function, config.function_weight, function)
 
 
 def _module(name: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:  # an installed command does not look there by itself
-        sys.path.insert(0, here)
+        sys.path.append(here)  # last, or a random.py there would replace Python's own for every package
     try:
-        return importlib.import_module(name)
+        with redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
     except Exception as error:  # whatever the user's code raises
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise ConfigError(
@@ -134,5 +141,5 @@ def _module(name: str) -> Any:
             ) from None
         raise ConfigError(
             f"reward.function: the module {name} cannot be imported: {type(error).__name__}: {error}",
-            "Mend it, or install what it needs.",
+            "Correct it, or install what it needs.",
         ) from error

@@ -9,9 +9,9 @@ from typing import Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.models import smollm2
-from ragr1_lite.training.planning import machine, memory, timing
-from ragr1_lite.training.planning.machine import GIB, Rate
-from ragr1_lite.training.planning.memory import Device, Setting
+from ragr1_lite.training.planning import machine, memory
+from ragr1_lite.training.planning.machine import GIB, Device
+from ragr1_lite.training.planning.memory import Setting
 from ragr1_lite.training.planning.shapes import find_shape
 from ragr1_lite.training.planning.suggest import suggest
 
@@ -33,9 +33,6 @@ class Correction:
     working: float = 1.0
 
 
-NONE = Correction()
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a recipe takes.
@@ -52,9 +49,9 @@ class Plan:
         moments: GB of each moment.
         gpu_gb: What there is; None where that is not known.
         fits: Whether the peak leaves some of it; None where that is not known.
-        seconds_per_step: Estimated, or by a probe; None for a device that is not here.
         suggestion: Recipe keys to change, with their values; empty where nothing is to be.
         notes: What to know about these figures, sentences.
+        seconds_per_step: Measured by a probe; None without one.
         probe: What a probe measured and what had been predicted, where there was one.
     """
 
@@ -69,10 +66,10 @@ class Plan:
     moments: Mapping[str, float]
     gpu_gb: float | None
     fits: bool | None
-    seconds_per_step: float | None
     suggestion: Mapping[str, int]
     notes: tuple[str, ...]
-    probe: Mapping[str, float] | None = None
+    seconds_per_step: float | None = None
+    probe: Mapping[str, float | None] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything, GB and seconds rounded."""
@@ -85,17 +82,15 @@ def plan(
     gpu_gb: float | None = None,
     length: int | None = None,
     device: Device | None = None,
-    rate: Rate | None = None,
-    correction: Correction = NONE,
+    correction: Correction | None = None,
 ) -> Plan:
-    """Predicts memory and time from the recipe and the model's sizes; nothing is loaded, nothing fetched.
+    """Predicts memory from the recipe and the model's sizes; nothing is loaded, nothing fetched.
 
     Args:
         recipe: For ``sft`` or ``grpo``.
         gpu_gb: The card's memory. None: that of the card or, on a CPU, of the machine.
         length: Tokens of the longest sequence. None: ``rollout.max_length``, the worst case.
         device: None: ``cuda`` where ``gpu_gb`` is given or a card is there, else ``cpu``.
-        rate: The device's speed, for the seconds.
         correction: What a probe found.
 
     Raises:
@@ -107,7 +102,7 @@ def plan(
     setting = to_setting(recipe, device, length)
 
     def moments(one: Recipe) -> dict[str, dict[str, float]]:
-        return _moments(one, to_setting(one, device, length), gpu_gb, correction)
+        return _moments(one, to_setting(one, device, length), gpu_gb, correction or Correction())
 
     found = moments(recipe)
     moment = memory.peak(found)
@@ -133,9 +128,8 @@ def plan(
         moments={name: sum(parts.values()) / GIB for name, parts in found.items()},
         gpu_gb=gpu_gb,
         fits=None if gpu_gb is None else highest <= ROOM * gpu_gb,
-        seconds_per_step=timing.estimate(recipe, setting, rate) if rate else None,
         suggestion=suggestion or {},
-        notes=_notes(recipe, setting, length, rate, suggestion, gpu_gb),
+        notes=_notes(recipe, setting, length, suggestion, gpu_gb),
     )
 
 
@@ -148,7 +142,7 @@ def to_setting(recipe: Recipe, device: Device, length: int | None = None) -> Set
 
         bf16 = prefers_bf16()
     if dtype == "auto":
-        on_card = "bf16" if recipe.model.name == smollm2.NAME else "nf4"  # 4 bits would spare it nothing
+        on_card = "bf16" if recipe.model.name == smollm2.NAME else "nf4"  # 4 bits would save it nothing
         dtype = on_card if device == "cuda" else "bf16" if bf16 else "fp32"
     return Setting(
         shape=find_shape(recipe.model.name),
@@ -174,29 +168,22 @@ def _moments(
         for part in memory.WORKING & parts.keys():
             parts[part] *= correction.working
         parts["allocator"] = ALLOCATOR[setting.device] * (sum(parts.values()) - parts["runtime"])
-        if uses_vllm(recipe, setting.device):
+        if _uses_vllm(recipe, setting.device):
             for part in memory.SAMPLING & parts.keys() if name == "sampling" else ():
                 parts[part] = 0.0
             parts["vllm"] = recipe.rollout.gpu_share * (gpu_gb or 0.0) * GIB
     return found
 
 
-def uses_vllm(recipe: Recipe, device: Device) -> bool:
-    """Whether vLLM samples: where it is asked for, or is installed beside a card."""
+def _uses_vllm(recipe: Recipe, device: Device) -> bool:
     if recipe.task == "sft" or device == "cpu" or recipe.rollout.engine == "transformers":
         return False
     return recipe.rollout.engine == "vllm" or (importlib.util.find_spec("vllm") is not None and machine.has_card())
 
 
 def _notes(
-    recipe: Recipe,
-    setting: Setting,
-    length: int | None,
-    rate: Rate | None,
-    suggestion: Mapping[str, int] | None,
-    gpu_gb: float | None,
+    recipe: Recipe, setting: Setting, length: int | None, suggestion: Mapping[str, int] | None, gpu_gb: float | None
 ) -> tuple[str, ...]:
-    """What to know about the figures."""
     longest = "--length" if length else "rollout.max_length, the worst case"
     notes = [f"For sequences of {setting.length} tokens ({longest}); shorter ones take less memory and time."]
     if setting.device == "cuda":
@@ -204,11 +191,9 @@ def _notes(
     else:
         notes.append(
             "Freed blocks that glibc keeps are not counted: up to half as much again was seen;"
-            " MALLOC_MMAP_THRESHOLD_=131072 has it give them back and costs a third of the speed."
+            " MALLOC_MMAP_THRESHOLD_=131072 makes it give them back and costs a third of the speed."
         )
-    if rate:
-        notes.append("Seconds are estimated from this machine's speed; --probe measures them.")
-    if uses_vllm(recipe, setting.device) and gpu_gb is None:
+    if _uses_vllm(recipe, setting.device) and gpu_gb is None:
         notes.append("What vLLM takes is not counted: give --gpu-gb.")
     if suggestion is None:
         notes.append("Nothing smaller fits either: choose a smaller model or, where it is not nf4, model.dtype=nf4.")

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragr1_lite.models.cpu_speed import FEW, PACKED_BYTES
+from ragr1_lite.training.planning.machine import Device
 from ragr1_lite.training.planning.shapes import Shape
-
-Device = Literal["cuda", "cpu"]
 
 MIB = 1 << 20
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -93,7 +92,7 @@ class Setting:
 
 
 def weights(s: Setting) -> float:
-    """4 or 2 bytes a weight; 4 bits are for the linear modules of the layers, bitsandbytes leaves the rest alone."""
+    """4 or 2 bytes a weight; 4 bits are for the linear modules of the layers, bitsandbytes leaves the rest as it is."""
     if s.dtype == "nf4":
         return s.shape.linear_parameters * NF4_BYTES + s.shape.other_parameters * s.stream
     return s.shape.parameters * (4 if s.dtype == "fp32" else 2)
@@ -188,7 +187,7 @@ def logits(s: Setting) -> float:
 
 
 def merged(s: Setting) -> float:
-    """While sampling: the adapted modules with their adapter added in, beside the originals; not for 4 bits."""
+    """While sampling: the adapted modules with their adapter added in, next to the originals; not for 4 bits."""
     if s.dtype == "nf4":
         return 0.0
     layer = sum(wide * high for wide, high in s.adapted.values())
@@ -212,7 +211,7 @@ def kv_cache(s: Setting) -> float:
 def sampling_working(s: Setting) -> float:
     """One forward of prefill through a layer, or the logits of all rows' next tokens, as they are and thrice in fp32.
 
-    On a card, prefill's attention has all its scores in fp32, twice: its fast kernels know no mask beside shared keys.
+    On a card, prefill's attention has all its scores in fp32, twice: its fast kernels take no mask with shared keys.
     """
     shape = s.shape
     whole = max(wide * high for wide, high in shape.linears.values()) * s.stream if s.dtype == "nf4" else 0

@@ -12,9 +12,9 @@ from dataclasses import replace
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
-from ragr1_lite.training.planning import memory, timing
-from ragr1_lite.training.planning.forecast import RUNTIME, Correction, Plan, plan, to_setting
-from ragr1_lite.training.planning.machine import GIB
+from ragr1_lite.training.planning.forecast import RUNTIME, Correction, Plan, plan
+from ragr1_lite.training.planning.machine import GIB, Device
+from ragr1_lite.training.planning.memory import WORKING
 from ragr1_lite.training.planning.steps import Steps
 
 PHASE = "probe"
@@ -33,15 +33,9 @@ def probe(recipe: Recipe, length: int | None = None, report: Report = ignore) ->
     """
     began = time.perf_counter()
     report(PhaseStarted(PHASE))
+    module = "ragr1_lite.training.planning.steps"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-m",
-            "ragr1_lite.training.planning.steps",
-            str(length or recipe.rollout.max_length),
-        ],
+        [sys.executable, "-W", "ignore", "-m", module, str(length or recipe.rollout.max_length)],
         input=recipe.model_dump_json(),
         capture_output=True,
         text=True,
@@ -60,34 +54,46 @@ def _failure(done: subprocess.CompletedProcess[str]) -> ModelError:
         return ModelError(**json.loads(done.stdout))
     words = done.stderr.strip().splitlines()
     why = words[-1][:300].rstrip(".") if words and done.returncode > 0 else "its process was killed"
-    mend = "If memory ran out, lower train.micro_batch, rollout.batch_size or --length."
-    return ModelError(f"The probe failed: {why}", mend)
+    fix = "If memory ran out, lower train.micro_batch, rollout.batch_size or --length."
+    return ModelError(f"The probe failed: {why}", fix)
 
 
 def corrected(recipe: Recipe, steps: Steps, *, gpu_gb: float | None = None, length: int | None = None) -> Plan:
-    """The plan after a probe: its peak is the measured one, its parts and its suggestion follow.
+    """The plan after a probe: its seconds and its peak are the measured ones, its parts and its suggestion follow.
 
-    The difference is laid to the parts that come and go, by at most half or double; what they cannot bear is the
-    runtime's. Weights, adapter and optimizer are known to the byte.
+    The difference is attributed to the parts that come and go, by at most half or double, and the rest to the runtime:
+    weights, adapter and optimizer are known to the byte. Where the system reports no peak, only the time is measured.
     """
-    device: memory.Device = "cuda" if steps.device == "cuda" else "cpu"
+    device: Device = "cuda" if steps.device == "cuda" else "cpu"
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"dtype": steps.dtype})})
-    predicted = plan(recipe, gpu_gb=gpu_gb, length=length, device=device)
-    measured = (steps.peak + (RUNTIME[device] if device == "cuda" else 0)) / GIB
-    working = sum(predicted.parts.get(part, 0.0) for part in memory.WORKING)
-    factor = min(max(1 + (measured - predicted.peak_gb) / working, 0.5), 2.0)
-    rest = (measured - predicted.peak_gb - (factor - 1) * working) * GIB
-    found = plan(recipe, gpu_gb=gpu_gb, length=length, device=device, correction=Correction(rest, factor))
+    found = predicted = plan(recipe, gpu_gb=gpu_gb, length=length, device=device)
+    measured, note = None, "This system reports no peak of memory, so the probe corrects none."
+    if steps.peak:
+        measured, note = (steps.peak + (RUNTIME[device] if device == "cuda" else 0)) / GIB, "Corrected by a probe."
+        working = sum(predicted.parts.get(part, 0.0) for part in WORKING)
+        factor = min(max(1 + (measured - predicted.peak_gb) / working, 0.5), 2.0)
+        rest = (measured - predicted.peak_gb - (factor - 1) * working) * GIB
+        found = plan(recipe, gpu_gb=gpu_gb, length=length, device=device, correction=Correction(rest, factor))
     return replace(
         found,
-        seconds_per_step=timing.by_probe(recipe, to_setting(recipe, device, length), steps),
-        notes=(*found.notes[:1], "Corrected by a probe of two steps."),
+        seconds_per_step=_seconds_per_step(recipe, steps, found.length),
+        notes=(*found.notes[:1], note),
         probe={
             "peak_gb": measured,
             "predicted_gb": predicted.peak_gb,
-            "ratio": predicted.peak_gb / measured,
+            "ratio": predicted.peak_gb / measured if measured else None,
             "sampling_gb": steps.sampling / GIB,
             "train_seconds": steps.train_seconds,
             "sample_seconds": steps.sample_seconds,
         },
     )
+
+
+def _seconds_per_step(recipe: Recipe, steps: Steps, length: int) -> float:
+    """Seconds of a step whose trajectories cost what the probe's did, token by token."""
+    train, rollout = recipe.train, recipe.rollout
+    seconds = steps.train_seconds * train.batch_size / steps.trained
+    if recipe.task == "grpo":
+        written = train.batch_size * min((rollout.max_rounds + 1) * rollout.max_new_tokens, length)
+        seconds += written * steps.sample_seconds / steps.sampled / recipe.grpo.iterations
+    return seconds

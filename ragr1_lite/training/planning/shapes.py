@@ -122,7 +122,7 @@ def _cached_config(name: str) -> Path | None:
 
 
 def read_shape(path: Path) -> Shape:
-    """The shape that a config.json tells.
+    """The shape that a config.json describes.
 
     Raises:
         ModelError: It is missing or broken, or lacks a size.
@@ -142,6 +142,6 @@ def read_shape(path: Path) -> Shape:
         raise ModelError(f"{path} does not exist, so there is no model in that folder", "Check the path.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"{path} does not tell the sizes of a decoder ({type(error).__name__}: {error})",
+            f"{path} does not give the sizes of a decoder ({type(error).__name__}: {error})",
             "Give the folder of a causal language model such as Qwen2.5.",
         ) from error

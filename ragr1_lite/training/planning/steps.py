@@ -1,6 +1,6 @@
 """Two real training steps on sequences of a given length, and the most memory they took.
 
-Run in a process of its own, since memory that a process held once stays in its books::
+Run in a process of its own, since a process keeps the peak of all it ever held::
 
     python -m ragr1_lite.training.planning.steps LENGTH < recipe.json
 
@@ -16,7 +16,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -27,7 +27,7 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import RagR1Error
 from ragr1_lite.core.events import StepFinished
 from ragr1_lite.core.rollout import session_of
-from ragr1_lite.core.types import Example, Passage, Sampler, SampleRequest, Segment, Source, Trajectory, Turn
+from ragr1_lite.core.types import Example, Passage, Sampler, SampleRequest, Segment, Trajectory, Turn
 from ragr1_lite.evaluation.resources import forget_peak, most_held
 from ragr1_lite.training.run_folder import Run
 
@@ -38,7 +38,6 @@ _M_MMAP_THRESHOLD = -3
 """Of glibc's malloc.h."""
 DRAWN = 16
 """Tokens that each row really samples; the cache is as large as the planned length whatever their number."""
-SOURCES: tuple[Source, ...] = ("model", "env", "model")
 QUESTION = Example("q", "Is 3 more than 2?", ("yes",))
 
 
@@ -50,7 +49,7 @@ class Steps:
         device: ``cuda`` or ``cpu``.
         dtype: That of the weights, ``auto`` resolved.
         sampling: The most while rollouts were sampled; 0 for SFT.
-        peak: The most of all.
+        peak: The most of all; 0 where the system does not report it.
         trained: Trajectories per step.
         train_seconds: Of the second step, sampling aside.
         sampled: Tokens drawn in a step.
@@ -65,35 +64,6 @@ class Steps:
     train_seconds: float
     sampled: int
     sample_seconds: float
-
-
-class Memory:
-    """What this process holds and held at most, on the device that trains."""
-
-    def __init__(self) -> None:
-        import torch
-
-        self.cuda = torch.cuda.is_available()
-        self._most = 0
-
-    def peak(self) -> int:
-        """Bytes held at most since the start."""
-        self._most = max(self._most, self._since())
-        return self._most
-
-    def phase(self, work: Callable[[], Any]) -> tuple[Any, int]:
-        """Does some work and returns its result and the most that was held during it, where the system tells."""
-        self.peak()
-        forget_peak("cuda" if self.cuda else "cpu")
-        result = work()
-        return result, self._since()
-
-    def _since(self) -> int:
-        if self.cuda:
-            import torch
-
-            return int(torch.cuda.max_memory_reserved())
-        return most_held("cpu")
 
 
 def small(recipe: Recipe, output: Path) -> Recipe:
@@ -118,7 +88,7 @@ def measure(recipe: Recipe, length: int) -> Steps:
     from ragr1_lite.training.trainer import fit, import_in_order
 
     import_in_order(recipe)
-    give_back_freed_memory()
+    _give_back_freed_memory()
     seconds: list[float] = []
 
     def listen(event: object) -> None:
@@ -126,16 +96,16 @@ def measure(recipe: Recipe, length: int) -> Steps:
             seconds.append(event.metrics["seconds"])
 
     with tempfile.TemporaryDirectory() as folder:
-        full = FullRollouts(length, min(recipe.rollout.batch_size, recipe.train.batch_size), Memory())
+        full = FullRollouts(length, min(recipe.rollout.batch_size, recipe.train.batch_size))
         recipe = small(recipe, Path(folder) / "run")
-        run = Run.start(recipe.output, recipe.dump())
-        policy, trainer = (_grpo if recipe.task == "grpo" else _sft)(recipe, run, full)
+        run = Run.start(recipe)
+        policy, trainer = _build(recipe, run, full)
         fit(trainer, policy, recipe, run, listen, resume=False)
     return Steps(
         device=policy.device,
         dtype=policy.dtype,
-        sampling=full.peak,
-        peak=full.memory.peak(),
+        sampling=full.sampling,
+        peak=max(full.peak, _most_held()),
         trained=recipe.train.batch_size,
         train_seconds=seconds[-1] - full.seconds,
         sampled=full.sampled,
@@ -143,7 +113,20 @@ def measure(recipe: Recipe, length: int) -> Steps:
     )
 
 
-def give_back_freed_memory() -> None:
+def _most_held() -> int:
+    """Bytes held at most since the peak was forgotten, on the device that trains; 0 where nothing reports it."""
+    import torch
+
+    return int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else most_held("cpu")
+
+
+def _forget_peak() -> None:
+    import torch
+
+    forget_peak("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _give_back_freed_memory() -> None:
     """Has glibc give freed blocks of 128 KiB and more back to the system from here on, and what is free now.
 
     Left to itself it keeps them as soon as the first large one was freed, and a training's many sizes of tensors do not
@@ -155,31 +138,24 @@ def give_back_freed_memory() -> None:
         libc.malloc_trim(0)
 
 
-def _sft(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
-    """A model, and a trainer of trajectories of the planned length."""
-    from ragr1_lite.models.loading import load_policy, model_spec
-    from ragr1_lite.training.sft import make_trainer
-
-    policy = load_policy(model_spec(recipe), lora=recipe.lora)
-    prompt = policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION.question))
-    trajectories = [full.trajectory(QUESTION, prompt, number) for number in range(2)]
-    return policy, make_trainer(policy, trajectories, recipe, run)
-
-
-def _grpo(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
-    """A model, and a trainer whose rollouts have the planned length."""
+def _build(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
+    """A model, and a trainer whose trajectories have the planned length."""
     from ragr1_lite.assistant import starting_point
     from ragr1_lite.models.loading import load_policy, model_spec
-    from ragr1_lite.training.grpo import make_trainer
+    from ragr1_lite.training import grpo, sft
 
-    rollouts: Any = import_module("ragr1_lite.training.grpo.rollouts")
-    rollouts.run_rollouts = full  # in this process alone
-    policy = load_policy(model_spec(starting_point(recipe)), lora=recipe.lora)
-    return policy, make_trainer(policy, [QUESTION] * recipe.groups_needed, NoPassages(), recipe, run)
+    start = starting_point(recipe) if recipe.task == "grpo" else recipe
+    policy = load_policy(model_spec(start), lora=recipe.lora)
+    if recipe.task == "grpo":
+        rollouts: Any = import_module("ragr1_lite.training.grpo.rollouts")
+        rollouts.run_rollouts = full  # in this process alone
+        return policy, grpo.make_trainer(policy, [QUESTION] * recipe.groups_needed, NoPassages(), recipe, run)
+    prompt = policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION.question))
+    return policy, sft.make_trainer(policy, [full.trajectory(QUESTION, prompt, n) for n in range(2)], recipe, run)
 
 
 class NoPassages:
-    """A searcher that knows nothing."""
+    """A searcher that finds nothing."""
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
         """Nothing, for each query."""
@@ -191,14 +167,19 @@ class FullRollouts:
 
     Args:
         length: Tokens of a whole trajectory.
-        rows: Rows sampled side by side.
-        memory: Asked what the sampling took.
+        rows: Rows sampled in one batch.
+
+    Attributes:
+        peak: Bytes held at most before and while rows were sampled.
+        sampling: Bytes held at most while they were.
+        seconds: Of the last sampling.
+        sampled: Tokens that it drew.
     """
 
-    def __init__(self, length: int, rows: int, memory: Memory) -> None:
-        self._length, self._rows, self.memory = length, rows, memory
+    def __init__(self, length: int, rows: int) -> None:
+        self._length, self._rows = length, rows
         self._numbers = itertools.count()
-        self.peak = self.sampled = 0
+        self.peak = self.sampling = self.sampled = 0
         self.seconds = 0.0
 
     def __call__(self, examples: Sequence[Example], sampler: Sampler, searcher: object, **options: Any) -> Any:
@@ -210,30 +191,32 @@ class FullRollouts:
         began = time.perf_counter()
         requests = [SampleRequest(row, ids) for row in range(self._rows)]
         with session_of(sampler):
-            completions, peak = self.memory.phase(
-                lambda: sampler.sample(requests, stop=(), max_new_tokens=drawn, report=lambda event: None)
-            )
+            before = _most_held()
+            _forget_peak()
+            completions = sampler.sample(requests, stop=(), max_new_tokens=drawn, report=lambda event: None)
         self.seconds = time.perf_counter() - began
-        self.peak = max(self.peak, peak)
+        self.sampling = max(self.sampling, _most_held())
+        self.peak = max(self.peak, before, self.sampling)
         self.sampled = sum(len(completion.token_ids) for completion in completions)
         return [self.trajectory(example, prompt, next(self._numbers)) for example in examples]
 
     def trajectory(self, example: Example, prompt: Sequence[int], number: int) -> Trajectory:
         """One of the planned length, every other a token shorter, so that there is padding as in a real batch."""
-        length = self._length - (number + 1) % 2
-        rest = length - len(prompt)
-        noise = random.Random(number).choices(prompt, k=rest)
+        rest = self._length - (number + 1) % 2 - len(prompt)
+        noise = tuple(random.Random(number).choices(prompt, k=rest))
         asked, found = rest // 8, rest * 3 // 4
-        cuts = (0, asked, found, rest)
-        parts = [tuple(noise[begin:end]) for begin, end in itertools.pairwise(cuts)]
-        segments = [Segment("prompt", tuple(prompt))]
-        segments += [Segment(source, part) for source, part in zip(SOURCES, parts, strict=True)]
+        segments = (
+            Segment("prompt", tuple(prompt)),
+            Segment("model", noise[:asked]),
+            Segment("env", noise[asked:found]),
+            Segment("model", noise[found:]),
+        )
         turns = (Turn("search", queries=("3",), passages=((),)), Turn("answer", answer="yes"))
-        return Trajectory(example, tuple(segments), turns, "answer")
+        return Trajectory(example, segments, turns, "answer")
 
 
 def main() -> None:
-    """Reads the recipe from standard input and prints what was measured, or the error that a user can mend."""
+    """Reads the recipe from standard input and prints what was measured, or the error that a user can fix."""
     recipe = Recipe.model_validate_json(sys.stdin.read())
     try:
         with redirect_stdout(sys.stderr):

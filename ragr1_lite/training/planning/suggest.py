@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ragr1_lite.config import Recipe
 
-KEYS = ("train.micro_batch", "rollout.batch_size", "rollout.max_length")
-"""What a suggestion may change. ``grpo.group_size`` is not among them: rows are sampled and trained in lots of the
-first two, so a group takes time but no memory of its own."""
 STEP = 64
 """Lengths are tried in multiples of it."""
 
@@ -18,6 +15,9 @@ def suggest(
     recipe: Recipe, room: float, peak: Callable[[Recipe], float], *, grow: bool, shorten: bool
 ) -> dict[str, int] | None:
     """The keys to change, and their values: fewer at once, then shorter; or, where there is room, more at once.
+
+    ``grpo.group_size`` is never changed: rows are sampled and trained in batches of other sizes, so a group takes time
+    but no memory of its own.
 
     Args:
         recipe: As it stands.
@@ -30,20 +30,26 @@ def suggest(
         Nothing to change is an empty mapping; None where nothing fits.
     """
     fitted, taken = recipe, peak(recipe)
-    for smaller in (_micro_batches, _rows, *([_lengths] if shorten else [])):
-        for candidate in smaller(fitted):
+    smaller = {"train.micro_batch": _divisors_below(recipe), "rollout.batch_size": _halves(recipe)}
+    if shorten:
+        smaller["rollout.max_length"] = _lengths(recipe)
+    for key, values in smaller.items():
+        for value in values:
             if taken <= room:
                 break
+            candidate = changed(fitted, key, value)
             if (less := peak(candidate)) < taken:
                 fitted, taken = candidate, less
     if taken > room:
         return None
-    for larger in (_more_micro, _more_rows) if grow else ():
-        for candidate in larger(fitted):
-            if peak(candidate) > room:
+    larger = {"train.micro_batch": _divisors_above(fitted), "rollout.batch_size": _doubles(fitted)} if grow else {}
+    for key, values in larger.items():
+        for value in values:
+            if peak(candidate := changed(fitted, key, value)) > room:
                 break
             fitted = candidate
-    return {key: value for key in KEYS if (value := _value(fitted, key)) != _value(recipe, key)}
+    keys = ("train.micro_batch", "rollout.batch_size", "rollout.max_length")
+    return {key: value for key in keys if (value := _value(fitted, key)) != _value(recipe, key)}
 
 
 def changed(recipe: Recipe, key: str, value: object) -> Recipe:
@@ -59,37 +65,31 @@ def _value(recipe: Recipe, key: str) -> Any:
     return getattr(getattr(recipe, section), name)
 
 
-def _micro_batches(recipe: Recipe) -> Iterator[Recipe]:
-    """Smaller and smaller divisors of the batch."""
-    for micro in range(recipe.train.micro_batch - 1, 0, -1):
-        if recipe.train.batch_size % micro == 0:
-            yield changed(recipe, "train.micro_batch", micro)
+def _divisors_below(recipe: Recipe) -> Iterable[int]:
+    micro, batch = recipe.train.micro_batch, recipe.train.batch_size
+    return [size for size in range(micro - 1, 0, -1) if batch % size == 0]
 
 
-def _more_micro(recipe: Recipe) -> Iterator[Recipe]:
-    for micro in range(recipe.train.micro_batch + 1, recipe.train.batch_size + 1):
-        if recipe.train.batch_size % micro == 0:
-            yield changed(recipe, "train.micro_batch", micro)
+def _divisors_above(recipe: Recipe) -> Iterable[int]:
+    micro, batch = recipe.train.micro_batch, recipe.train.batch_size
+    return [size for size in range(micro + 1, batch + 1) if batch % size == 0]
 
 
-def _rows(recipe: Recipe) -> Iterator[Recipe]:
-    """Half as many rows again and again, from those that there are."""
+def _halves(recipe: Recipe) -> Iterable[int]:
     rows = min(recipe.rollout.batch_size, recipe.train.batch_size)
     while recipe.task == "grpo" and rows > 1:
         rows //= 2
-        yield changed(recipe, "rollout.batch_size", rows)
+        yield rows
 
 
-def _more_rows(recipe: Recipe) -> Iterator[Recipe]:
-    """Twice as many, up to a step's whole batch."""
+def _doubles(recipe: Recipe) -> Iterable[int]:
     rows = recipe.rollout.batch_size
     while recipe.task == "grpo" and rows < recipe.train.batch_size:
         rows = min(2 * rows, recipe.train.batch_size)
-        yield changed(recipe, "rollout.batch_size", rows)
+        yield rows
 
 
-def _lengths(recipe: Recipe) -> Iterator[Recipe]:
+def _lengths(recipe: Recipe) -> Iterable[int]:
     """Shorter and shorter, as long as a prompt and one generation still have room."""
     least = recipe.rollout.max_new_tokens + 4 * STEP
-    for length in range((recipe.rollout.max_length - 1) // STEP * STEP, least - 1, -STEP):
-        yield changed(recipe, "rollout.max_length", length)
+    return range((recipe.rollout.max_length - 1) // STEP * STEP, least - 1, -STEP)

@@ -1,25 +1,19 @@
-"""Recipes: YAML files checked against one set of defaults. All problems of a recipe are reported at once.
-
-A field's default stands here and nowhere else; the resolved recipe is written into the run's folder. A recipe may take
-over another's keys and change some of them: ``extends: NAME``.
-"""
+"""What a recipe may say. A field's default stands here and nowhere else."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Mode
+from ragr1_lite.core.urls import refuse_password
 
 WORLD = "world"
 """The name of the embedded world, as a data set and as an index."""
@@ -31,7 +25,12 @@ Weights = Literal["even", "signal", "hops"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a password
+    )
 
 
 class ModelConfig(_Section):
@@ -75,20 +74,30 @@ class DataConfig(_Section):
     without which GRPO learns nothing; ``hops``, by their number."""
 
 
-_INDEX_NAMES = {"index", "url"}
-"""Two names of one key, of which a recipe gives one."""
+def name_index(section: Any) -> Any:
+    """A ``retrieval`` section with ``url`` under its first name, ``index``; both values where it has both."""
+    if not isinstance(section, dict) or "url" not in section:
+        return section
+    rest = {key: value for key, value in section.items() if key not in ("index", "url")}
+    given = [section[key] for key in ("index", "url") if section.get(key) is not None]
+    return rest | ({"index": given[0] if len(given) == 1 else tuple(given)} if given else {})
 
 
-def _one_name(index: Any) -> Any:
+def _checked_index(index: Any) -> Any:
     if isinstance(index, tuple):
-        raise ValueError("is given beside `url`, its other name: keep one of the two")
+        raise ValueError("is given next to `url`, its other name: keep one of the two")
+    if isinstance(index, str) and "://" in index:
+        try:
+            refuse_password(index)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
     return index
 
 
 class RetrievalConfig(_Section):
     """The index that answers searches."""
 
-    index: Annotated[str, BeforeValidator(_one_name)] = WORLD
+    index: Annotated[str, BeforeValidator(_checked_index)] = WORLD
     """``world``, an index folder, or the URL of a search server; a recipe may name it ``url`` as well."""
     k: int = Field(3, ge=1)
     """Passages per query."""
@@ -96,12 +105,7 @@ class RetrievalConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _url_names_the_index(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict) or "url" not in fields:
-            return fields
-        index, url = fields.get("index"), fields["url"]
-        rest = {key: value for key, value in fields.items() if key not in _INDEX_NAMES}
-        name = (index, url) if None not in (index, url) else url if index is None else index
-        return rest if name is None else {"index": name, **rest}
+        return name_index(fields)
 
     @property
     def url(self) -> str | None:
@@ -137,7 +141,9 @@ class RolloutConfig(_Section):
 
     def protocol(self) -> Protocol:
         """The protocol these settings describe; reads the template file."""
-        return Protocol(self.mode, self.max_queries, _read(self.template, "prompt template") if self.template else None)
+        return Protocol(
+            self.mode, self.max_queries, read_text(self.template, "prompt template") if self.template else None
+        )
 
     def limits(self, k: int) -> Limits:
         """The budgets these settings describe."""
@@ -170,7 +176,7 @@ class TrainConfig(_Section):
     keep: int = Field(2, ge=1)
     """Checkpoints kept."""
     report_to: tuple[str, ...] = ()
-    """Trackers beside ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'."""
+    """Trackers besides ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'."""
 
     @model_validator(mode="after")
     def _divides(self) -> TrainConfig:
@@ -294,191 +300,20 @@ class Recipe(_Section):
         return to_yaml(self.model_dump(mode="json"))
 
 
-def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft", "grpo"] | None = None) -> Recipe:
-    """Reads a recipe file or a shipped recipe by its name.
-
-    Args:
-        name: A path, or the name of a shipped recipe such as ``sft-smollm2-135m``.
-        overrides: ``section.key=value`` strings; values are YAML.
-        task: What the recipe must be for.
+def read_text(path: Path, what: str) -> str:
+    """The text of a file; ``what`` names it in errors.
 
     Raises:
-        ConfigError: The file is missing or no YAML, or fields are wrong; every problem is named.
+        ConfigError: It is missing or no UTF-8 text.
     """
-    path = find_recipe(name)
-    fields = recipe_fields(path)
-    for override in overrides:
-        _override(fields, override)
-    recipe = _check(fields, str(path))
-    if task is not None and recipe.task != task:
-        raise ConfigError(f"{path} is a recipe for `{recipe.task}`", f"Run: ragr1-lite {recipe.task} {name}")
-    return recipe
-
-
-def require_adapter(recipe: Recipe) -> None:
-    """Sees that the adapter which a recipe starts from is there.
-
-    Raises:
-        ModelError: It is not; the command that makes it is named where a shipped recipe leaves it.
-    """
-    if recipe.model.adapter in (None, SHIPPED):
-        return
-    adapter = Path(str(recipe.model.adapter))
-    if (adapter / "adapter_config.json").is_file():
-        return
-    mend = "Give the folder of a trained run."
-    if (name := adapter.parent.name) in shipped_recipes():
-        maker = load_recipe(name)
-        mend = f"Make it with: ragr1-lite {maker.task} {name}" if maker.output / "adapter" == adapter else mend
-    raise ModelError(f"There is no adapter in {adapter}, from which this recipe starts", mend)
-
-
-def to_yaml(fields: dict[str, Any]) -> str:
-    """A recipe's fields as a file has them, in their order."""
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
-
-
-def recipes_folder() -> Path:
-    """Where the shipped recipes are: inside the installed package, or at the top of a checkout."""
-    installed = Path(__file__).parent / "recipes"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "recipes"
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The files of the shipped recipes by their names."""
-    return {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a recipe given by path or by shipped name."""
-    if Path(name).is_file():
-        return Path(name)
-    shipped = shipped_recipes()
-    stem = Path(name).name.removesuffix(".yaml")
-    if stem in shipped and Path(name).parent in (Path(), Path("recipes")):
-        return shipped[stem]
-    (like, *_) = [*difflib.get_close_matches(stem, shipped, n=1), "sft-smollm2-135m"]
-    raise ConfigError(
-        f"There is no recipe {name!r}", f"Give a YAML file, or a name from `ragr1-lite recipes list`, such as {like}."
-    )
-
-
-def recipe_fields(path: Path) -> dict[str, Any]:
-    """What a recipe says, over what the recipes it extends say: sections by their keys, without defaults or `extends`.
-
-    Raises:
-        ConfigError: It or one that it extends is missing or no recipe, or it extends itself in the end.
-    """
-    family, seen = [], [path]
-    while True:
-        fields = _mapping(seen[-1])
-        base = fields.pop("extends", None)
-        family.append(fields)
-        if base is None:
-            return reduce(_extended, reversed(family))
-        found = _find_base(base, seen[-1])
-        if any(found.samefile(one) for one in seen):
-            way = " → ".join(one.name for one in (*seen, found))
-            raise ConfigError(f"{path} extends itself: {way}", "Take one `extends` of these out.")
-        seen.append(found)
-
-
-def extends(path: Path) -> bool:
-    """Whether a recipe takes over another's keys."""
-    return "extends" in _mapping(path)
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    fields = _yaml(_read(path, "recipe"), str(path)) or {}
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path} is not a recipe", "A recipe is a YAML mapping that begins with `task: sft`.")
-    # A section of which every line is commented out is null.
-    return {key: value for key, value in fields.items() if value is not None}
-
-
-def _find_base(name: object, path: Path) -> Path:
-    """The file that a recipe extends: beside it, or shipped."""
-    if not isinstance(name, str):
-        raise ConfigError(
-            f"{path} extends {name!r}, which is no name", "Name one recipe, such as `extends: mine.yaml`."
-        )
-    for file in (path.parent / name, recipes_folder() / f"{name}.yaml"):
-        if file.is_file():
-            return file
-    raise ConfigError(
-        f"{path} extends {name!r}, and there is no such recipe",
-        "Give a file's path from that recipe's folder, or a name from `ragr1-lite recipes list`.",
-    )
-
-
-def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's fields over its base's: whole values, but sections key by key."""
-    both = {name: (base[name], own[name]) for name in base.keys() & own.keys()}
-    sections = {
-        name: _over(*pair) for name, pair in both.items() if isinstance(pair[0], dict) and isinstance(pair[1], dict)
-    }
-    return base | own | sections
-
-
-def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A section's keys over its base's; an index by one of its names replaces one by the other."""
-    own = {key: value for key, value in own.items() if value is not None or key not in _INDEX_NAMES}
-    named = own.keys() & _INDEX_NAMES
-    return {key: value for key, value in base.items() if not (named and key in _INDEX_NAMES)} | own
-
-
-def _override(fields: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set {override!r} has no `=`", "Write --set section.key=value.")
-    *parents, leaf = key.strip().split(".")
-    for parent in parents:
-        fields = fields.setdefault(parent, {})
-        if not isinstance(fields, dict):
-            raise ConfigError(f"--set {key}: {parent} is not a section", "Write --set section.key=value.")
-    fields[leaf] = _yaml(value, f"The value of --set {key}")
-
-
-def _yaml(text: str, source: str) -> Any:
-    """The content of a YAML text; ``source`` names it in errors."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1})" if mark and "\n" in text else ""
-        reason = (getattr(error, "problem", None) or str(error)).partition("\n")[0]
-        message = f"{source} is not valid YAML{place}: {reason}"
-        raise ConfigError(message, "Mend it, or put the value in quotes.") from None
-
-
-def _check(fields: dict[str, Any], source: str) -> Recipe:
-    try:
-        return Recipe.model_validate(fields)
-    except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
-        noun = "problem" if len(problems) == 1 else "problems"
-        raise ConfigError(
-            f"{source} has {len(problems)} {noun}: {'; '.join(problems)}",
-            "Mend the recipe or the --set that names it.",
-        ) from None
-
-
-def _describe(problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        message = problem["msg"].removeprefix("Value error, ")
-        return f"{path}: {message[0].lower() + message[1:]}" if path else message
-    section: type[BaseModel] = Recipe
-    for part in problem["loc"][:-1]:
-        section = section.model_fields[part].annotation  # type: ignore[assignment]
-    close = difflib.get_close_matches(str(problem["loc"][-1]), list(section.model_fields), n=1)
-    return f"unknown key {path}" + (f" (did you mean {close[0]}?)" if close else "")
-
-
-def _read(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"The {what} {path} does not exist", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The {what} {path} cannot be read ({error})", "It must be a UTF-8 text file.") from None
+
+
+def to_yaml(fields: dict[str, Any]) -> str:
+    """A recipe's fields as the text of a file, in their order."""
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
