@@ -11,25 +11,6 @@ preceded by calls of our own, which use nothing else of the trainer and hold for
 In the second call the sampler's log-probabilities stand in for the reference's, so that the KL which the trainer
 reports is the distance between sampler and trainer. For small differences d that estimate is d²/2, and the root of
 twice its mean is their root mean square. A masked token that took part would weigh tens of nats in it.
-
-Measured with SmolLM2-135M on a CPU, one micro-batch each, in nats; the bounds below follow from it. "Sure" is a model
-with the shipped adapter, whose log-probabilities have a root mean square of about 0.5, "unsure" one without, about 4:
-
-================================  ======  ===========  ===========
-sampler and trainer                 fp32         bf16          nf4
-================================  ======  ===========  ===========
-as they should be, sure            0.000  0.004-0.008  0.028-0.046
-as they should be, unsure          0.000        0.066  0.050-0.053
-at most, sure                      0.002        0.030        0.090
-at most, unsure                    0.004        0.100        0.160
-temperature 0.9 for 1, sure        0.043        0.039        0.077
-temperature 0.9 for 1, unsure      0.157        0.232        0.173
-top-p 0.95, sure                   0.002        0.002        0.022
-top-p 0.95, unsure                 0.046        0.056        0.077
-the sampler without the adapter    above 1000 with each
-================================  ======  ===========  ===========
-
-So a small top-p hides behind the rounding of bf16 and nf4, and it changes a sure model next to nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +36,7 @@ from ragr1_lite.versions import pip_line
 Bound = tuple[float, float]
 BOUNDS: dict[str, Bound] = {"fp32": (0.002, 0.0005), "bf16": (0.02, 0.02), "nf4": (0.08, 0.02)}
 """How far sampler and trainer may be apart, by precision: nats, and a share of how unlikely the sampled tokens were,
-both as root mean squares. Rounded logits weigh little where a model is sure of its tokens, and more where it is not."""
+both as root mean squares. They follow from what was measured, see docs/training.md."""
 OTHER_KERNELS: Bound = (0.1, 0.05)
 """The same where others sample than train: vLLM, or unsloth's own forward."""
 _UNLIKELY = -30.0
