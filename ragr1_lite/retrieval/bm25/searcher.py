@@ -1,7 +1,7 @@
 """BM25 over bm25s' own arrays, behind ``core.types.Searcher``: a turn's queries are answered in one call.
 
-Large indexes are searched by compiled code, small ones by NumPy, which starts sooner; so are large ones where numba is
-missing. What they find is equal.
+Large indexes are searched by compiled code, or by bm25s itself where numba is missing; small ones by NumPy, which
+starts sooner. What they find is equal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, broken
-from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, best_by_numpy, load_postings
+from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, best_by_bm25s, best_by_numpy, load_postings
 from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
@@ -186,7 +186,7 @@ def _best_for(postings: Postings, report: Report) -> Best:
         except Exception as error:  # numba is missing, does not fit this NumPy or processor, or cannot keep its code.
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
             report(Notice(f"Search is slow: its compiled form cannot be started ({why})", "warning"))
-            return best_by_numpy
+            return best_by_bm25s
         return kernel.best
 
 
