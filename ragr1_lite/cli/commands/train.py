@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from typer import Context, Option
 
@@ -16,15 +16,30 @@ from ragr1_lite.models.processes import is_main
 
 app = opt.group()
 
+_JSON = """\
+JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
+run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
+{"gpu"}, "not_measurable": {NAME: why}}."""
+
 
 @app.command(
+    "grpo",
+    help=f"Train an adapter by reinforcement on its own searches (stage 2).\n\n{_JSON}",
+    epilog=opt.examples(
+        "ragr1-lite grpo grpo-smollm2-135m --set model.adapter=runs/sft/adapter",
+        "ragr1-lite grpo grpo-smollm2-135m --resume",
+    ),
+)
+@app.command(
+    "sft",
+    help=f"Train an adapter on gold trajectories (stage 1).\n\n{_JSON}",
     epilog=opt.examples(
         "ragr1-lite sft sft-smollm2-135m",
         "ragr1-lite sft sft-smollm2-135m --set train.steps=50 --set output=runs/short",
         "ragr1-lite sft sft-smollm2-135m --resume",
-    )
+    ),
 )
-def sft(
+def train(
     context: Context,
     recipe: opt.RecipeName,
     overrides: opt.Overrides = None,
@@ -32,57 +47,17 @@ def sft(
     overwrite: opt.Overwrite = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Train an adapter on gold trajectories (stage 1).
-
-    JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
-    run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
-    {"gpu", "cpu"}, "not_measurable": {NAME: why}}.
-    """
-    _train(context, "sft", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
-
-
-@app.command(
-    epilog=opt.examples(
-        "ragr1-lite grpo grpo-smollm2-135m --set model.adapter=runs/sft/adapter",
-        "ragr1-lite grpo grpo-smollm2-135m --resume",
-    )
-)
-def grpo(
-    context: Context,
-    recipe: opt.RecipeName,
-    overrides: opt.Overrides = None,
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Train an adapter by reinforcement on its own searches (stage 2).
-
-    JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
-    run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
-    {"gpu", "cpu"}, "not_measurable": {NAME: why}}.
-    """
-    _train(context, "grpo", recipe, overrides, resume=resume, overwrite=overwrite, as_json=as_json)
-
-
-def _train(
-    context: Context,
-    task: Literal["sft", "grpo"],
-    recipe: str,
-    overrides: list[str] | None,
-    *,
-    resume: bool,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
+    """Trains by the command's name."""
     with session(context, as_json=as_json) as display:
         from ragr1_lite.config import load_recipe, require_adapter
 
+        task: Any = context.command.name
         settings = load_recipe(recipe, overrides or (), task=task)  # before torch is imported
         require_adapter(settings)
         report: Report = display if is_main() else ignore
         with phase(report, "Loading"):  # torch and TRL take seconds
-            train = import_module(f"ragr1_lite.training.{task}").train
-        result = train(settings, resume=resume, overwrite=overwrite, report=report)
+            trainer = import_module(f"ragr1_lite.training.{task}")
+        result = trainer.train(settings, resume=resume, overwrite=overwrite, report=report)
         if not is_main():
             return
         fields = {
@@ -106,7 +81,7 @@ def _train(
 )
 def start(
     context: Context,
-    seed: Annotated[int, Option(metavar="N", help="Of everything random.")] = 0,
+    seed: opt.Seed = 0,
     folder: Annotated[Path, Option(metavar="FOLDER", help="For both runs.")] = Path("runs/quickstart"),
     as_json: opt.AsJson = False,
 ) -> None:
