@@ -284,7 +284,7 @@ def test_what_retrieved_texts_say_earns_nothing() -> None:
     assert well_formed_turns(silent) == 0.5
 
 
-def test_parts_that_weigh_something_are_told_beside_the_usual_ones() -> None:
+def test_parts_that_weigh_something_are_reported_next_to_the_usual_ones() -> None:
     asked = replace(example(), titles=("Chad", "Mali"))
     trajectory = rolled(SEARCH, "<think>t</think><answer>Lake Chad</answer>", asked=asked, chad=[passage("chad")])
     assert list(score(trajectory, {"length": 0.0}).parts) == ["em", "f1", "format"]

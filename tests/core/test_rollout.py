@@ -1,4 +1,4 @@
-"""Questions on their way to trajectories, with a model and an index that do as they are told."""
+"""Questions on their way to trajectories, with a model and an index that follow a script."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_passages_of_a_query_are_at_most_k() -> None:
     assert [len(found) for found in trajectory.turns[0].passages] == [4, 4]
 
 
-def test_finding_nothing_is_told_and_counts_as_a_round() -> None:
+def test_finding_nothing_is_shown_and_counts_as_a_round() -> None:
     [trajectory] = run(ScriptedSampler([SEARCH, ANSWER]), ScriptedSearcher(default=[]))
     assert documents(trajectory) == [["No documents found.", "No documents found."]]
     assert (trajectory.stop_reason, trajectory.rounds, trajectory.queries) == ("answer", 1, 2)
@@ -355,10 +355,10 @@ def test_trap_4_every_budget_holds_and_nothing_said_is_cut(
     assert len(searcher.calls) == (1 if mode == "rag" else trajectory.rounds + without_room)
 
 
-# What is told, and what is earned
+# What is reported, and what is rewarded
 
 
-def test_events_tell_each_search_and_each_end_once() -> None:
+def test_events_report_each_search_and_each_end_once() -> None:
     lines = {0: [SEARCH, ANSWER], 1: ["nonsense"], 2: [SEARCH]}
     events: list[object] = []
     limits = replace(LIMITS, max_rounds=1)
@@ -373,7 +373,7 @@ def test_events_tell_each_search_and_each_end_once() -> None:
     ]
 
 
-def test_rows_that_never_begin_are_told_too() -> None:
+def test_rows_that_never_begin_are_reported_too() -> None:
     events: list[object] = []
     [trajectory] = run(ScriptedSampler([ANSWER]), limits=replace(LIMITS, max_length=101), events=events)
     assert events == [RolloutFinished(0, trajectory)]

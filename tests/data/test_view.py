@@ -80,9 +80,9 @@ def test_segments_are_those_that_are_trained(tmp_path: Path, mode: Mode, plan: G
     [one] = view(saved(tmp_path, trained), mode=mode)
     text = ByteTokenizer()
     assert [part.source for part in one.trajectory.segments] == [part.source for part in trained.segments]
-    for ours, theirs, told in zip(one.trajectory.segments, trained.segments, one.texts, strict=True):
-        assert told == text.decode([token for token in ours.token_ids if token < 256])
-        assert told == text.decode(theirs.token_ids)
+    for ours, theirs, shown_text in zip(one.trajectory.segments, trained.segments, one.texts, strict=True):
+        assert shown_text == text.decode([token for token in ours.token_ids if token < 256])
+        assert shown_text == text.decode(theirs.token_ids)
     assert one.trajectory.segments[-1].token_ids[-1] == 256, "the end token is trained"
     assert one.trajectory.turns == trained.turns
 
@@ -205,7 +205,7 @@ def test_trained_and_masked_have_different_colours(tmp_path: Path) -> None:
     assert ANSI.sub("", "\n".join(lines)).split() == plain.split()
 
 
-def test_tokens_are_told_where_they_are_asked_for(tmp_path: Path) -> None:
+def test_tokens_are_counted_on_demand(tmp_path: Path) -> None:
     viewed = view(saved(tmp_path, gold()))
     prompt, model, env, *_ = (len(part.token_ids) for part in viewed[0].trajectory.segments)
     text = shown(viewed, 100, tokens=True)

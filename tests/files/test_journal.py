@@ -77,12 +77,12 @@ def test_a_broken_journal_is_named(tmp_path: Path, line: str) -> None:
 
 
 def test_work_that_breaks_off_says_how_to_go_on(tmp_path: Path) -> None:
-    told: list[object] = []
+    events: list[object] = []
     for finished in ([], [{"id": "1"}]):
         journal = start(tmp_path / "out.jsonl")
         if finished:
             journal.add(finished)
-        with pytest.raises(KeyboardInterrupt), journal.working(told.append):
+        with pytest.raises(KeyboardInterrupt), journal.working(events.append):
             raise KeyboardInterrupt
         assert path_of(tmp_path / "out.jsonl").exists() == bool(finished)
-    assert told == [Notice("What is finished is kept: go on with --resume.", "warning")]
+    assert events == [Notice("What is finished is kept: go on with --resume.", "warning")]

@@ -1,4 +1,4 @@
-"""Corpora as people have them, good and bad; and the words they are cut into."""
+"""Corpora of every form, good and bad; and the words they are cut into."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def read(*sources: str | Path) -> list[Passage]:
     return list(read_corpus(sources))
 
 
-def read_telling(source: Path) -> tuple[list[Passage], list[str]]:
+def read_with_notices(source: Path) -> tuple[list[Passage], list[str]]:
     events: list[object] = []
     passages = list(read_corpus([source], events.append))
     assert all(isinstance(event, Notice) for event in events)
@@ -204,7 +204,7 @@ class TestTables:
 
     def test_bad_rows_do_not_take_good_ones_with_them(self, tmp_path: Path) -> None:
         bad = b'id\ttext\ttitle\n1\tx\tT\n2\t"open\tT\n3\tx\n4\t"open\n\xff\n5\tx\tT\n'
-        passages, [notice] = read_telling(put(tmp_path / "c.tsv", bad))
+        passages, [notice] = read_with_notices(put(tmp_path / "c.tsv", bad))
         assert [one.id for one in passages] == ["1", "2", "5"]
         assert "c.tsv:4 has 2 columns, not 3" in notice
         assert "c.tsv:6 is not UTF-8" in notice
@@ -417,7 +417,7 @@ class TestDocuments:
             return str(extract(page))
 
         monkeypatch.setattr(pypdf.PageObject, "extract_text", fail_on_the_second)
-        passages, [notice] = read_telling(put(tmp_path / "a.pdf", pdf("Chad.", "Niger.")))
+        passages, [notice] = read_with_notices(put(tmp_path / "a.pdf", pdf("Chad.", "Niger.")))
         assert [one.text for one in passages] == ["Chad."]
         assert notice == (
             f"1 of 1 documents could not be read whole: {tmp_path / 'a.pdf'} has 1 of 2 pages that cannot be read"
@@ -471,7 +471,7 @@ class TestFolders:
         put(tmp_path / "photo.png", b"\x89PNG\0")
         put(tmp_path / "package.json", "{}")
         put(tmp_path / "c.txt", b"\0binary")
-        passages, [left_out, broken] = read_telling(tmp_path)
+        passages, [left_out, broken] = read_with_notices(tmp_path)
         assert [one.id for one in passages] == ["b.txt#1", "1", "2", "a/ä.md#1"]
         assert left_out == f"Left out of {tmp_path}: 2 hidden, 2 of another kind (.json, .png)"
         assert broken == f"1 of 3 documents could not be read whole: {tmp_path / 'c.txt'} is binary, not text"
@@ -480,7 +480,7 @@ class TestFolders:
         for number in range(30):
             put(tmp_path / f"{number}.txt", b"\xff")
         put(tmp_path / "good.txt", "Good.")
-        passages, [notice] = read_telling(tmp_path)
+        passages, [notice] = read_with_notices(tmp_path)
         assert [one.text for one in passages] == ["Good."]
         assert notice.startswith("30 of 31 documents could not be read whole: ")
         assert notice.endswith("; and 27 more")
@@ -504,7 +504,7 @@ class TestFolders:
         put(tmp_path / "a" / "a.txt", "Text.")
         (tmp_path / "a" / "again").symlink_to(tmp_path)
         (tmp_path / "a" / "lost.txt").symlink_to(tmp_path / "none")
-        passages, [notice] = read_telling(tmp_path)
+        passages, [notice] = read_with_notices(tmp_path)
         assert len(passages) == 1
         assert "1 unreadable" in notice
 
@@ -512,7 +512,7 @@ class TestFolders:
     def test_unreadable(self, tmp_path: Path) -> None:
         put(tmp_path / "good.txt", "Good.")
         put(tmp_path / "bad.txt", "Bad.").chmod(0)
-        passages, [notice] = read_telling(tmp_path)
+        passages, [notice] = read_with_notices(tmp_path)
         assert len(passages) == 1
         assert "cannot be read (Permission denied)" in notice
 

@@ -1,4 +1,4 @@
-"""A model, a tokenizer and an index that do as they are told, without torch: what unit tests run rollouts with."""
+"""A model, a tokenizer and an index that follow a script, without torch: what unit tests run rollouts with."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ScriptedSampler:
 
     Args:
         lines: For all rows alike, or by row. A text ends with ``stop``, at the end token where it has no closing tag;
-            a :class:`Completion` is said as it is.
+            a :class:`Completion` is returned as it is.
         tokenizer: Encodes the lines.
 
     Attributes:
@@ -102,7 +102,7 @@ class ScriptedSampler:
 
 
 class ScriptedSearcher:
-    """Finds what it was told to find, else ``default``, and keeps every call."""
+    """Finds what the test gives it, else ``default``, and keeps every call."""
 
     def __init__(
         self, found: Mapping[str, Sequence[Passage]] | None = None, default: Sequence[Passage] | None = None
