@@ -19,6 +19,9 @@ COSTS = ("sampled_tokens", "retrieved_tokens", "seconds")
 """Shown, not tested: seconds depend on the machine, and tokens follow from rounds and queries."""
 
 
+_SAME = "Compare two evaluations of the same questions."
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two evaluation files, A and B, by the questions that both have.
@@ -84,23 +87,17 @@ def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Re
     ours, theirs = (_by_question(path, report) for path in (a, b))
     common = [id for id in ours if id in theirs]
     if not common:
-        raise DataError(f"{a} and {b} have no question in common", "Compare two evaluations of the same questions.")
+        raise DataError(f"{a} and {b} have no question in common", _SAME)
     for id in common:
         if ours[id][0]["question"] != theirs[id][0]["question"]:
-            raise DataError(
-                f"Question {id} differs between {a} and {b}", "Compare two evaluations of the same questions."
-            )
+            raise DataError(f"Question {id} differs between {a} and {b}", _SAME)
     scorer = SCORERS[normalizer]
     values = tuple([_figures(rows[id], scorer) for id in common] for rows in (ours, theirs))
     first, second = ({name: statistics.fmean(one[name] for one in run) for name in run[0]} for run in values)
     pairs = {name: tuple([one[name] for one in run] for run in values) for name in COMPARED}
-    return Comparison(
-        (a, b),
-        (first, second),
-        {name: paired(one, other) for name, (one, other) in pairs.items()},
-        len(common),
-        (len(ours) - len(common), len(theirs) - len(common)),
-    )
+    differences = {name: paired(one, other) for name, (one, other) in pairs.items()}
+    alone = (len(ours) - len(common), len(theirs) - len(common))
+    return Comparison((a, b), (first, second), differences, len(common), alone)
 
 
 def _by_question(path: Path, report: Report) -> dict[str, list[dict[str, Any]]]:
@@ -130,7 +127,7 @@ def _figures(rows: Sequence[Mapping[str, Any]], scorer: Scorer) -> dict[str, flo
 
 
 def _short(value: float) -> str:
-    """Two places, without a leading nought.
+    """Two places, without a leading zero.
 
     >>> _short(0.072), _short(-0.05), _short(1.0), _short(-0.001)
     ('.07', '−.05', '1.00', '.00')

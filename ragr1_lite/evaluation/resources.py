@@ -35,7 +35,7 @@ class Resources:
         peak_vram_gb: The most that PyTorch held on its card.
         energy_wh: Watt hours by part: ``gpu`` is the whole card, with whatever else ran on it. A part that could not be
             measured is not there.
-        missing: Why what is not there could not be measured, by name.
+        not_measurable: Why what is not there could not be measured, by name.
     """
 
     seconds: float
@@ -43,24 +43,21 @@ class Resources:
     peak_rss_gb: float
     peak_vram_gb: float | None
     energy_wh: Mapping[str, float]
-    missing: Mapping[str, str]
+    not_measurable: Mapping[str, str]
 
     def after(self, earlier: Resources) -> Resources:
         """This part of a work and the one before it as one; what either lacks, both lack."""
         seconds = self.seconds + earlier.seconds
         busy = self.cpu_load * self.seconds + earlier.cpu_load * earlier.seconds
         cards = [part.peak_vram_gb for part in (self, earlier) if part.peak_vram_gb is not None]
+        both = [part for part in self.energy_wh if part in earlier.energy_wh]
         return Resources(
             seconds=seconds,
             cpu_load=busy / max(seconds, 1e-9),
             peak_rss_gb=max(self.peak_rss_gb, earlier.peak_rss_gb),
             peak_vram_gb=max(cards) if len(cards) == 2 else None,
-            energy_wh={
-                part: used + earlier.energy_wh[part]
-                for part, used in self.energy_wh.items()
-                if part in earlier.energy_wh
-            },
-            missing={**earlier.missing, **self.missing},
+            energy_wh={part: self.energy_wh[part] + earlier.energy_wh[part] for part in both},
+            not_measurable={**earlier.not_measurable, **self.not_measurable},
         )
 
     def each(self, count: int) -> dict[str, Any]:
@@ -68,27 +65,15 @@ class Resources:
         return {"seconds": round(self.seconds / count, 4), "energy_wh": self._energy(count)}
 
     def to_json(self) -> dict[str, Any]:
-        """For JSON; null is what could not be measured, and ``not_measurable`` says why."""
-        return {
-            "seconds": round(self.seconds, 3),
-            "cpu_load": round(self.cpu_load, 2),
-            "peak_rss_gb": round(self.peak_rss_gb, 3),
-            "peak_vram_gb": None if self.peak_vram_gb is None else round(self.peak_vram_gb, 3),
-            "energy_wh": self._energy(1),
-            "not_measurable": dict(self.missing),
-        }
+        """Its fields, rounded; null is what could not be measured."""
+        values = {name: getattr(self, name) for name in _DIGITS}
+        rounded = {name: None if one is None else round(one, _DIGITS[name]) for name, one in values.items()}
+        return {**rounded, "energy_wh": self._energy(1), "not_measurable": dict(self.not_measurable)}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Resources:
         """What :meth:`to_json` gave."""
-        return cls(
-            seconds=row["seconds"],
-            cpu_load=row["cpu_load"],
-            peak_rss_gb=row["peak_rss_gb"],
-            peak_vram_gb=row["peak_vram_gb"],
-            energy_wh=row["energy_wh"] or {},
-            missing=row["not_measurable"],
-        )
+        return cls(**{**row, "energy_wh": row["energy_wh"] or {}})
 
     def __str__(self) -> str:
         """One line for people."""
@@ -102,15 +87,11 @@ class Resources:
         return {part: round(used / count, 6) for part, used in self.energy_wh.items()} or None
 
 
+_DIGITS = {"seconds": 3, "cpu_load": 2, "peak_rss_gb": 3, "peak_vram_gb": 3}
+
+
 class Meter:
-    """Measures what the block takes. Meters may be nested, each sees all of its block.
-
-    ::
-
-        with Meter() as meter:
-            work()
-        meter.resources.cpu_load
-    """
+    """Measures what the block ``with Meter() as meter`` takes. Meters may be nested, each sees all of its block."""
 
     def __init__(self) -> None:
         self._resident = self._on_card = 0
@@ -150,7 +131,7 @@ class Meter:
             peak_rss_gb=self._resident / _GB,
             peak_vram_gb=self._on_card / _GB if has_card else None,
             energy_wh={} if energy is None else {"gpu": energy},
-            missing=missing,
+            not_measurable=missing,
         )
 
     def keep_peaks(self) -> None:

@@ -116,11 +116,7 @@ def evaluate_variants(
 
 
 def cut(examples: Sequence[Example], batch_size: int | None, samples: int = 1) -> list[list[int]]:
-    """The questions' numbers in batches of at most ``batch_size`` answers, those of like length together.
-
-    >>> cut([Example(str(n), "?" * n, ("x",)) for n in (3, 1, 2)], 2)
-    [[1, 2], [0]]
-    """
+    """The questions' numbers in batches of at most ``batch_size`` answers, those of like length together."""
     if batch_size is None:
         return [list(range(len(examples)))] if examples else []
     size = max(1, batch_size // samples)

@@ -48,7 +48,7 @@ class Account:
     def spent(self) -> Resources:
         """What the run took so far."""
         part = self._meter.resources
-        part = replace(part, missing={**part.missing, **self._unseen})
+        part = replace(part, not_measurable={**part.not_measurable, **self._unseen})
         return part.after(self._earlier) if self._earlier else part
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

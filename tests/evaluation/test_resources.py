@@ -99,7 +99,7 @@ def test_the_energy_of_a_card(nvml: Nvml) -> None:
         assert meter.resources.energy_wh == {"gpu": 1.0}, "it can be asked in between"
         nvml.millijoules += 3_600_000
     assert meter.resources.to_json()["energy_wh"] == {"gpu": 2.0}
-    assert set(meter.resources.missing) == {"energy_wh.cpu"}
+    assert set(meter.resources.not_measurable) == {"energy_wh.cpu"}
     assert nvml.asked == "GPU-12345678-aaaa", "the card in use, whatever its number on this machine"
     assert nvml.open == 0
     assert str(meter.resources).endswith("energy: gpu 2 Wh")
@@ -110,7 +110,7 @@ def test_the_counters_of_processors_stay_closed() -> None:
     """Linux closed them to all but root since they leak what other programs calculate; nothing here opens them."""
     with Meter() as meter:
         pass
-    why = meter.resources.missing["energy_wh.cpu"]
+    why = meter.resources.not_measurable["energy_wh.cpu"]
     assert why == energy_meters()["cpu"] and "CVE-2020-8694" in why
     root = Path(__file__).parents[2]
     texts = [*(root / "ragr1_lite").rglob("*.py"), *(root / "docs").rglob("*.md"), root / "README.md"]
@@ -121,20 +121,20 @@ def test_a_card_without_a_counter(nvml: Nvml) -> None:
     nvml.refused = "Not Supported"
     with Meter() as meter:
         pass
-    assert meter.resources.missing["energy_wh.gpu"] == "NVIDIA's driver gives no figure: Not Supported"
+    assert meter.resources.not_measurable["energy_wh.gpu"] == "NVIDIA's driver gives no figure: Not Supported"
     assert nvml.open == 0
 
 
 def test_a_driver_that_is_loaded_anew(nvml: Nvml) -> None:
     with Meter() as meter:
         nvml.millijoules = 10
-    assert "reloaded" in meter.resources.missing["energy_wh.gpu"] and meter.resources.energy_wh == {}
+    assert "reloaded" in meter.resources.not_measurable["energy_wh.gpu"] and meter.resources.energy_wh == {}
 
 
 def test_a_counter_that_is_lost_leaves_no_figure(nvml: Nvml) -> None:
     with Meter() as meter:
         nvml.refused = "GPU is lost"
-    assert "GPU is lost" in meter.resources.missing["energy_wh.gpu"] and meter.resources.energy_wh == {}
+    assert "GPU is lost" in meter.resources.not_measurable["energy_wh.gpu"] and meter.resources.energy_wh == {}
 
 
 def test_a_card_without_the_extra(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,13 +254,13 @@ def part(**changed: Any) -> Resources:
 
 
 def test_parts_of_a_work() -> None:
-    first = part(seconds=30.0, cpu_load=2.0, peak_vram_gb=3.0, energy_wh={"gpu": 2.0, "cpu": 1.0}, missing={})
+    first = part(seconds=30.0, cpu_load=2.0, peak_vram_gb=3.0, energy_wh={"gpu": 2.0, "cpu": 1.0}, not_measurable={})
     second = part(peak_rss_gb=4.0, peak_vram_gb=1.0, energy_wh={"gpu": 0.5})
     whole = second.after(first)
     assert (whole.seconds, whole.cpu_load, whole.peak_rss_gb, whole.peak_vram_gb) == (40.0, 1.75, 4.0, 3.0)
     assert whole.energy_wh == {"gpu": 2.5}, "half of the processors' energy would be no figure"
     assert first.after(second).energy_wh == {"gpu": 2.5}
-    assert whole.missing == {"energy_wh.cpu": "root"}
+    assert whole.not_measurable == {"energy_wh.cpu": "root"}
     assert part().after(first).peak_vram_gb is None
     assert Resources.from_json(whole.to_json()) == whole and Resources.from_json(part().to_json()) == part()
 

@@ -22,12 +22,7 @@ Format = Literal["html", "md"]
 
 
 def write_report(
-    runs: Sequence[Path],
-    out: Path,
-    *,
-    format: Format = "html",
-    title: str | None = None,
-    report: Report = ignore,
+    runs: Sequence[Path], out: Path, *, format: Format = "html", title: str | None = None, report: Report = ignore
 ) -> dict[str, Any]:
     """Writes the report of training runs and evaluations.
 
@@ -36,8 +31,8 @@ def write_report(
             evaluations of the same questions the second is compared with the first.
         out: The file to write.
         format: A page with everything, or Markdown with the tables.
-        title: Of the page; by default the runs' names.
-        report: Gets notices of lines that were skipped.
+        title: By default the runs' names.
+        report: Receives notices of lines that were skipped.
 
     Returns:
         ``file``, ``bytes``, and the numbers of ``trainings``, ``evaluations`` and ``trajectories`` in it.

@@ -46,7 +46,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything that was named, in this order."""
+    """Everything that a report shows."""
 
     trainings: tuple[Training, ...]
     evaluations: tuple[Evaluated, ...]

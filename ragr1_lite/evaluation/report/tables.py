@@ -124,7 +124,7 @@ def _metered(spent: Resources) -> dict[str, str]:
         rows[_CARD] = f"{spent.peak_vram_gb:.1f} GB"
     rows |= {_ENERGY.format(part=part): f"{used:.3g} Wh" for part, used in spent.energy_wh.items()}
     names = {"peak_vram_gb": _CARD} | {f"energy_wh.{part}": _ENERGY.format(part=part) for part in ("gpu", "cpu")}
-    missing = {names.get(name, name.capitalize()): why for name, why in spent.missing.items()}
+    missing = {names.get(name, name.capitalize()): why for name, why in spent.not_measurable.items()}
     return rows | {name: f"not measurable here ({why})" for name, why in missing.items()}
 
 
