@@ -26,10 +26,7 @@ Result = TypeVar("Result")
 
 
 class ChatSampler:
-    """A :class:`ragr1_lite.core.types.Sampler` that asks an endpoint for all rows of a turn at once.
-
-    Each request's own seed follows from the seed, the row and the turn.
-    """
+    """A Sampler that asks an endpoint for all rows of a turn at once, each with a seed from ``seed``, row and turn."""
 
     def __init__(self, endpoint: Endpoint, *, seed: int, temperature: float) -> None:
         self.tokenizer = ByteTokenizer()
@@ -44,11 +41,7 @@ class ChatSampler:
         max_new_tokens: int,
         report: Callable[[object], None] = ignore,
     ) -> list[Completion]:
-        """Continues each row by one message of the assistant.
-
-        Raises:
-            ModelError: One of the rows cannot be continued.
-        """
+        """Continues each row by one message of the assistant; raises ModelError where one cannot be continued."""
 
         def ask(request: SampleRequest) -> tuple[str, Finish]:
             turn = len(self._written.get(request.row, ()))
@@ -84,12 +77,9 @@ class ChatSampler:
 
 
 def side_by_side(call: Callable[[Item], Result], items: Sequence[Item], at_once: int) -> list[Result]:
-    """Calls for each item, at most ``at_once`` at a time, and returns the results in order.
+    """Calls for each item, at most ``at_once`` at a time, and returns the results in order or raises a call's error.
 
     The threads are daemons, unlike a pool's: an interrupted program need not wait for requests under way.
-
-    Raises:
-        Exception: One that a call raised; no further call begins then.
     """
     results: list[Future[Result]] = [Future() for _ in items]
     waiting = deque(zip(results, items, strict=True))

@@ -31,8 +31,7 @@ class Connection:
         model: Its name there; by default the only one that the endpoint lists.
         concurrency: Requests under way at a time, at most.
         timeout: Seconds until an answer must be there.
-        retries: How often a request is sent again after a lost connection, a 429 or a 5xx. Pauses grow, unless the
-            server says how long to wait.
+        retries: How often the client sends a request again after a lost connection, a 429 or a 5xx.
         price_in: Price of a million prompt tokens.
         price_out: Price of a million completion tokens.
     """
@@ -70,12 +69,8 @@ class Usage:
 class Endpoint:
     """A chat model at a URL, mostly one ending in ``/v1``.
 
-    The key is OPENAI_API_KEY's; where that is not set a placeholder is sent, since local servers need none.
-
-    Attributes:
-        url: Where it is.
-        model: Its name there.
-        usage: Of all its requests so far.
+    The key is OPENAI_API_KEY's; where that is not set a placeholder is sent, since local servers need none. ``usage``
+    counts all requests so far.
 
     Raises:
         ConfigError: The URL or the key cannot be one, or it is not clear which of several models is meant.
@@ -161,11 +156,7 @@ class Endpoint:
 
     @contextmanager
     def _errors_explained(self) -> Iterator[None]:
-        """Turns the client's errors into one sentence and its fix.
-
-        Raises:
-            ModelError: For any of them.
-        """
+        """Turns the client's errors into a ModelError: one sentence and its fix."""
         openai = _openai()
         try:
             yield
@@ -208,12 +199,9 @@ class Endpoint:
 
 
 def _read(answer: Any) -> tuple[str, str, Usage]:
-    """Text, reason of its end and usage of an answer; a refusal of the model's is an empty text.
+    """Text, reason of its end and usage of an answer; raises ValueError where it is not of the documented form.
 
-    A thought that the server keeps apart is put back before the rest.
-
-    Raises:
-        ValueError: The answer is not of the documented form.
+    A refusal of the model's is an empty text. A thought that the server keeps apart is put back before the rest.
     """
     try:
         choice = answer.choices[0]

@@ -42,13 +42,7 @@ _Work = Callable[[Sequence[Question], int], Rows]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a model is sampled.
-
-    Attributes:
-        seed: Every batch's and every try's own seed follows from it.
-        tries: How often a question is asked until a trajectory is kept, at most.
-        temperature: By default 0 for one try and 1 for several.
-    """
+    """How often a question is asked, at most, until a trajectory is kept; at which temperature and from which seed."""
 
     seed: int = 0
     tries: int = 1
@@ -56,11 +50,11 @@ class Sampling:
 
     @property
     def resolved_temperature(self) -> float:
-        """The temperature, by default too."""
+        """By default 0 for one try and 1 for several."""
         return float(self.tries > 1) if self.temperature is None else self.temperature
 
     def seed_of(self, batch: int, attempt: int) -> int:
-        """The seed of a batch's try."""
+        """A batch's try has a seed of its own."""
         return random.Random(f"{self.seed}:{batch}:{attempt}").getrandbits(31)
 
 
@@ -80,19 +74,9 @@ def generate(
 ) -> dict[str, Any]:
     """Writes the trajectories that are worth imitating, at most one per question.
 
-    Args:
-        questions: Question sets.
-        setup: The teacher: a model, the URL of an endpoint, or ``gold``, which composes trajectories from what the sets
-            say about their questions. As many questions as its ``batch_size`` are worked on together.
-        out: The trajectory file to write.
-        connection: How an endpoint is asked.
-        limit: At most this many questions, drawn by the seed.
-        sampling: Seed, tries and temperature.
-        criteria: Which answers are kept.
-        rejected: A file for the other trajectories, each with its ``reason``.
-        resume: Continue an interrupted run.
-        overwrite: Replace the files and any interrupted run.
-        report: Receives notices and progress.
+    The setup's model is a name, the URL of an endpoint, or ``gold``, which composes trajectories from what the sets say
+    about their questions; its ``batch_size`` questions are worked on together. At most ``limit`` questions are drawn by
+    the seed. ``rejected`` is a file for the other trajectories, each with its ``reason``.
 
     Returns:
         ``{"questions", "kept", "rejected": {reason: n}, "rounds", "queries", "by_kind": {kind: kept}}``, rounds and

@@ -52,11 +52,8 @@ def why_rejected(
 ) -> str | None:
     """The first reason why a trajectory should not be imitated; None where it should.
 
-    Args:
-        trajectory: Its turns lack what the protocol drops, such as queries beyond the allowed number.
-        written: What the model wrote in each of its turns.
-        protocol: The rules it had to keep.
-        criteria: When an answer is right.
+    ``written`` is what the model wrote in each of its turns: the turns themselves lack what the protocol drops, such as
+    queries beyond the allowed number.
     """
     if trajectory.stop_reason != "answer":
         return NO_ANSWER[trajectory.stop_reason]

@@ -25,16 +25,10 @@ _BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A model, the index it searches, and its rules.
+    """A model, the index it searches, its prompt and grammar, and its budgets in its samplers' tokens.
 
-    Attributes:
-        name: Its trajectories are signed with it.
-        searcher: Answers its searches.
-        protocol: Its prompt and grammar.
-        limits: Its budgets, in its samplers' tokens.
-        sampler: Makes a fresh sampler from a seed and a temperature, from which all that it writes follows; an
-            endpoint may or may not go by seeds.
-        endpoint: Where the model is, if not on this machine.
+    ``sampler`` makes a fresh sampler from a seed and a temperature, from which all that it writes follows; an
+    ``endpoint`` may or may not go by seeds.
     """
 
     name: str
@@ -56,19 +50,13 @@ class Teacher:
 
 
 def open_teacher(recipe: Recipe, *, connection: Connection | None = None, report: Report = ignore) -> Teacher:
-    """Opens a teacher with the index it searches.
-
-    Args:
-        recipe: What :meth:`~ragr1_lite.assistant.Setup.recipe` returns; ``model.name`` may be the URL of an
-            OpenAI-compatible endpoint.
-        connection: How an endpoint is asked.
-        report: Receives notices and progress.
+    """Opens the recipe's model, which may be the URL of an OpenAI-compatible endpoint, with the index it searches.
 
     Raises:
         RagR1Error: Model, adapter, endpoint or index cannot be opened.
     """
     name = recipe.model.name
-    if is_url(name):
+    if name.startswith(("http://", "https://")):
         searcher = open_searcher(recipe.retrieval.index, report)
         endpoint = Endpoint(name, connection or Connection(), report)
         report(Notice(f"Asking {endpoint.model} at {endpoint.url}"))
@@ -87,11 +75,6 @@ def local_teacher(name: str, assistant: Assistant) -> Teacher:
     """A model on this machine, asked the way it was trained."""
     drawing = cast("TransformersSampler", assistant.sampler).drawing
     return Teacher(name, assistant.searcher, assistant.protocol, assistant.limits, drawing)
-
-
-def is_url(name: str) -> bool:
-    """Whether a teacher's name is that of an endpoint."""
-    return name.startswith(("http://", "https://"))
 
 
 def _in_bytes(k: int) -> Limits:

@@ -37,17 +37,8 @@ def compose_plans(
 
     Facts that do not rest on each other are searched at once in ``multi`` mode, one after the other in ``single``; a
     fact that rests on another follows a round later. A plan is kept only where each fact stands in a gold passage that
-    its searches retrieved, and where every query could be known from the question and the passages found before.
-
-    Args:
-        questions: With hops, triples or titles.
-        searcher: Answers the queries; each round of all questions is one call.
-        protocol: Whether a search may hold several queries, and how many.
-        k: Passages per query.
-        report: Receives the phase and its progress.
-
-    Returns:
-        One entry per question, in order.
+    its searches of ``k`` passages retrieved, and where every query could be known from the question and the passages
+    found before. Each round of all questions is one call of the searcher.
     """
     width = protocol.max_queries if protocol.mode == "multi" else 1
     composed = [Composed(question) for question in questions]
@@ -72,11 +63,7 @@ def compose_plans(
 
 
 def _plan(question: Question, width: int, protocol: Protocol) -> Generator[list[str], _Results, GoldPlan]:
-    """A question's plan, if the protocol reads each of its turns back unchanged; yields queries, receives passages.
-
-    Raises:
-        Rejected: There is none.
-    """
+    """A question's plan, if the protocol reads its turns back unchanged; yields queries, receives their passages."""
     growth = Growth(question, required_facts(question), width)
     yield from growth.grow()
     plan = write_plan(question, growth.facts, growth.rounds)

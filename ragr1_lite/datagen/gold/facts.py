@@ -94,20 +94,14 @@ class Fact:
 
     def value_in(self, sentence: str) -> str | None:
         """The form in which the value stands in a sentence."""
-        return next((value for value in self.values if _stands(value, sentence)), None)
-
-
-def _stands(value: str, sentence: str) -> bool:
-    day = date(value)
-    return stands_in(value, sentence) or (day is not None and dated(day, sentence))
+        for value in self.values:
+            if stands_in(value, sentence) or ((day := date(value)) and dated(day, sentence)):
+                return value
+        return None
 
 
 def required_facts(question: Question) -> tuple[Fact, ...]:
-    """The facts from the most informative form that the set gives.
-
-    Raises:
-        Rejected: The set gives none, or one that cannot be used.
-    """
+    """The facts from the most informative form that the set gives; raises Rejected where none can be used."""
     titles = question.example.titles
     if question.hops:
         last = len(question.hops) - 1

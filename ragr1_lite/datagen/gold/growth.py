@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ragr1_lite.core.types import Passage
 from ragr1_lite.data.questions import Question
-from ragr1_lite.datagen.gold.facts import NOT_FOUND, NOT_SUPPORTED, UNKNOWN, Fact, Query, Rejected
+from ragr1_lite.datagen.gold.facts import NOT_FOUND, NOT_SUPPORTED, UNKNOWN, Fact, Rejected
 from ragr1_lite.datagen.gold.text import clean, keywords, plain, same, stands_in, whole, words
 
 _Passages = Iterable[Passage]
@@ -43,13 +43,10 @@ class Growth:
     _gold: dict[str, Passage] = field(default_factory=dict)
 
     def grow(self) -> Generator[list[str], Sequence[_Passages], None]:
-        """Searches until every fact is found.
+        """Searches until every fact is found; raises Rejected where nothing can be asked, or no way found a fact.
 
         A round yields all ways to ask for each of its facts, and receives what they retrieved; of a fact's ways, the
         first that found it is kept.
-
-        Raises:
-            Rejected: Nothing can be asked, or no way found a fact.
         """
         while len(self._found) < len(self.facts):
             asking = self._asking()
@@ -78,18 +75,17 @@ class Growth:
         asking: list[tuple[Fact | None, list[str]]] = [
             (fact, texts)
             for fact in ready
-            if (texts := [way.text for way in fact.queries if self._may_ask(way, known)])
+            if (texts := [way.text for way in fact.queries if self._may_ask(way.text, way.names, known)])
         ]
         return asking[: self.width] or [(None, self._opening())]
 
     def _ready(self, fact: Fact) -> bool:
         return all(one in self._found for one in fact.after)
 
-    def _may_ask(self, way: Query, known: str) -> bool:
-        return self._is_new(way.text) and all(stands_in(name, known) for name in way.names)
-
-    def _is_new(self, text: str) -> bool:
-        return bool(words(text)) and text.casefold() not in {q.casefold() for one in self.rounds for q in one.queries}
+    def _may_ask(self, text: str, names: Iterable[str] = (), known: str = "") -> bool:
+        """Whether a query has words, is new, and has only names that are known."""
+        asked = {query.casefold() for one in self.rounds for query in one.queries}
+        return bool(words(text)) and text.casefold() not in asked and all(stands_in(name, known) for name in names)
 
     def _opening(self) -> list[str]:
         """The question as queries, where no gold passage is known by name: once at first, once after a first find."""
@@ -98,7 +94,7 @@ class Growth:
             raise Rejected(UNKNOWN)
         asked = self.question.example.question
         texts = [keywords(asked), clean(asked).rstrip(" ?")] if not begun else [self._rest(asked)]
-        if not all(map(self._is_new, texts)):
+        if not all(map(self._may_ask, texts)):
             raise Rejected(UNKNOWN)
         return list(dict.fromkeys(texts))
 
@@ -126,12 +122,9 @@ class Growth:
         for text, passages in retrieved.items():
             if any(_find(fact, self._free(passages)) for fact in pending):
                 return text
-        there = any(_about(fact, passages) for fact in pending for passages in retrieved.values())
+        titles = [passage.title for passages in retrieved.values() for passage in passages]
+        there = any(not fact.title or same(title, fact.title) for fact in pending for title in titles)
         raise Rejected(NOT_SUPPORTED if there else NOT_FOUND)
-
-
-def _about(fact: Fact, passages: _Passages) -> bool:
-    return any(same(one.title, fact.title) for one in passages) if fact.title else any(passages)
 
 
 def _find(fact: Fact, passages: _Passages) -> Found | None:

@@ -45,13 +45,9 @@ _FORMS = {words(form): tuple(forms) for forms in _ALIKE for form in forms}
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """The words for a relation; ``{s}`` stands for its subject, ``{o}`` for its object.
+    """What is searched, what is looked for and what was found, in words; ``{s}`` is the subject, ``{o}`` the object.
 
-    Attributes:
-        query: What is searched.
-        asks: What is looked for, as a noun phrase or an indirect question.
-        says: What was found, as a clause.
-        place: ``country`` or ``nationality`` where the object is one, which passages write as noun or adjective.
+    ``place`` is ``country`` or ``nationality`` where the object is one, which passages write as noun or adjective.
     """
 
     query: str

@@ -135,10 +135,11 @@ def closest(passage: Passage, about: str, wanted: Callable[[str], bool]) -> str:
     """The wanted sentence of a passage; of several, the one closest in words to a question."""
     asked = {word[:_STEM] for word in content(about)} - {word[:_STEM] for word in content(passage.title)}
 
-    def closeness(sentence: str) -> tuple[bool, int]:
-        return wanted(sentence), len(asked & {word[:_STEM] for word in content(sentence)})
-
-    return max(sentences(passage.text), key=closeness, default="")
+    return max(
+        sentences(passage.text),
+        key=lambda sentence: (wanted(sentence), len(asked & {word[:_STEM] for word in content(sentence)})),
+        default="",
+    )
 
 
 def keywords(question: str) -> str:

@@ -30,7 +30,7 @@ _ENDS: dict[str, Callable[[Sequence[Any]], Any]] = {"earlier": min, "later": max
 
 
 def write_plan(question: Question, facts: Sequence[Fact], rounds: Sequence[Round]) -> GoldPlan:
-    """The plan of a grown question: each thought reports the round before it and says what is needed now.
+    """The plan: each thought reports the round before it and says what is needed now.
 
     Raises:
         Rejected: The answer does not follow from what was found.

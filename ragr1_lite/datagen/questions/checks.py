@@ -18,11 +18,8 @@ from ragr1_lite.files.journal import Rows
 def judge(made: Sequence[Made | str], searcher: Searcher, k: int, asker: Asker | None) -> Rows:
     """A row per question, in order: ``{"question": …}`` as question files have it, or ``{"rejected": reason}``.
 
-    Args:
-        made: The questions, or the reasons why there are none.
-        searcher: Has to find their passages.
-        k: Among so many per query.
-        asker: A teacher that must not know the answers, and must find them in the passages; if there is one.
+    The searcher has to find each question's passages among ``k`` per query. A teacher, if there is one, must not know
+    the answers, and must find them in the passages.
     """
     questions = [one for one in made if isinstance(one, Made)]
     results = iter(searcher.search([sought.query for one in questions for sought in one.sought], k))
@@ -40,12 +37,11 @@ def judge(made: Sequence[Made | str], searcher: Searcher, k: int, asker: Asker |
         replies = asker.answer_read([_text(questions[one]) for one in left], documents)
         for number, reply in zip(left, replies, strict=True):
             reasons[number] = "" if _answers(questions[number], reply) else "not answered from what is found"
-    judged = iter(reasons)
-    return [_row(one, one if isinstance(one, str) else next(judged)) for one in made]
-
-
-def _row(made: Made | str, reason: str) -> dict[str, Any]:
-    return {"rejected": reason} if reason or isinstance(made, str) else {"question": to_row(made.question)}
+    rows = iter(
+        {"rejected": reason} if reason else {"question": to_row(one.question)}
+        for one, reason in zip(questions, reasons, strict=True)
+    )
+    return [{"rejected": one} if isinstance(one, str) else next(rows) for one in made]
 
 
 def _is_among(sought: Sought, found: Sequence[Passage]) -> bool:

@@ -39,14 +39,10 @@ _LONGEST_NAME = 12
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """The ``relation`` of ``subject`` is ``object``.
+    """The ``relation``, a noun, of ``subject`` is ``object``.
 
-    Attributes:
-        subject: As a question names it.
-        relation: A noun.
-        object: The answer.
-        title: The passage with the fact, where it is known.
-        key: The subject as its source names it: another fact's object leads to it by this name alone.
+    ``title`` is that of the passage with the fact, where it is known. ``key`` is the subject as its source names it:
+    another fact's object leads to it by this name alone.
     """
 
     subject: str
@@ -100,10 +96,6 @@ def _fact(triple: Sequence[object]) -> Fact:
 
 def ground(facts: Iterable[Fact], searcher: Searcher) -> tuple[list[Fact], Counter[str]]:
     """Finds the passage of each fact and a name for its subject that means one thing; drops facts with two objects.
-
-    Args:
-        facts: As they were read; those without a title are looked for in the index.
-        searcher: The index.
 
     Returns:
         The facts that questions can be made of, in order, with their passage's title and the subject's name; and how
@@ -166,9 +158,6 @@ def _titles_with(fact: Fact, passages: Iterable[Passage], own: set[str]) -> list
     having = [passage for passage in passages if holds(passage.text, wanted)]
     about = [passage.title for passage in having if passage.title in own]
     others = (passage for passage in having if holds(passage.text, name))
-    both = [one.title for one in others if any(holds(part, name) and holds(part, wanted) for part in _parts(one))]
+    parts = [(one.title, part) for one in others for line in one.text.splitlines() for part in sentences(line)]
+    both = (title for title, part in parts if holds(part, name) and holds(part, wanted))
     return list(dict.fromkeys(about or both))
-
-
-def _parts(passage: Passage) -> list[str]:
-    return [sentence for line in passage.text.splitlines() for sentence in sentences(line)]

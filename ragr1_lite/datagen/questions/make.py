@@ -58,20 +58,9 @@ def make_questions(
     Without a teacher they are made by rule from facts: those of a file, else those that the passages hold in a form
     that cannot be misread. With a teacher and no facts the teacher writes them; with both it only judges them.
 
-    Args:
-        index: ``world``, an index folder or, where facts are given, a URL.
-        out: The question file to write.
-        facts: Triples: JSON lines, CSV or TSV.
-        teacher: A name, as in :func:`~ragr1_lite.datagen.teachers.open_teacher`, or an open teacher.
-        adapter: A local teacher's.
-        connection: How a teacher behind a URL is asked.
-        kinds: Of ``one-hop``, ``bridge`` and ``comparison``; they take turns.
-        limit: At most this many questions.
-        seed: Of every draw.
-        k: A passage has to be found again among so many; by default as many as recipes take.
-        resume: Continue an interrupted run.
-        overwrite: Replace the file and any interrupted run.
-        report: Receives notices and progress.
+    ``index`` is ``world``, an index folder or, with facts, a URL; ``facts`` a file of triples; ``teacher`` a model's
+    name, an endpoint's URL, or an open teacher. The ``kinds`` take turns. A question is kept where its passages are
+    found again among ``k`` per query, by default as many as recipes take.
 
     Returns:
         ``{"passages": read, "facts": read, "questions": made, "kept", "rejected": {reason: n}, "by_kind": {kind: n}}``.
@@ -104,7 +93,7 @@ def make_questions(
             _run(work.batches(facts), journal, tally, report)
         if not tally.kept:
             journal.remove()
-            raise DataError(f"No question about {index} could be kept ({_listed(tally)})", _hint(facts, teacher))
+            raise _nothing_kept(index, tally, facts, teacher)
         write_rows(out, tally.kept)
         journal.remove()
         if teacher is None:
@@ -206,11 +195,9 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _listed(tally: Tally) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in tally.rejected.most_common(5)) or "no fact was found"
-
-
-def _hint(facts: Path | None, teacher: Teacher | None) -> str:
+def _nothing_kept(index: str, tally: Tally, facts: Path | None, teacher: Teacher | None) -> DataError:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejected.most_common(5))
+    hint = "Raise -k, or take another teacher." if teacher else "Give facts with --facts, or a --teacher."
     if facts:
-        return "Check that the facts are about the index's documents, or raise -k."
-    return "Raise -k, or take another teacher." if teacher else "Give facts with --facts, or a --teacher."
+        hint = "Check that the facts are about the index's documents, or raise -k."
+    return DataError(f"No question about {index} could be kept ({reasons or 'no fact was found'})", hint)

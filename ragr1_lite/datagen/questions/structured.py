@@ -136,7 +136,8 @@ def _sentences(passage: Passage) -> Iterator[Fact]:
             yield Fact(found[2], found[1], found[3], passage.title)
     for found in _IS_THE.finditer(text):
         named = _about(title, found[1]) or _about(title, found[3])
-        if named and _begins_sentence(text, found.start()) and found[2] in _ONE:
+        begins = found.start() == 0 or text[found.start() - 2 : found.start()] in (". ", "! ", "? ")
+        if named and begins and found[2] in _ONE:
             yield Fact(found[3], found[2], found[1], passage.title)
 
 
@@ -148,10 +149,6 @@ def _is_sure(relation: str) -> bool:
     """Whether ``the RELATION of X is Y`` says what X's relation is, and not something about it."""
     words = relation.split()
     return not _VAGUE & {*words} and words[-1] != "s" and not words[-1].endswith("ed")
-
-
-def _begins_sentence(text: str, position: int) -> bool:
-    return position == 0 or text[position - 2 : position] in (". ", "! ", "? ")
 
 
 def _is_key(text: str) -> bool:

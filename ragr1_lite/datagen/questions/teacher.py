@@ -52,12 +52,9 @@ _WRITTEN_TOKENS, _ANSWER_TOKENS = 512, 256
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks a teacher, whose replies follow from the seed and the ``place`` in the work.
+    """Asks the model of which ``samplers`` makes a sampler from a seed and a temperature.
 
-    Attributes:
-        samplers: Makes a sampler from a seed and a temperature, as a teacher does.
-        seed: Of every reply.
-        place: Which part of the work it is asked for.
+    Its replies follow from the seed and the ``place`` in the work.
     """
 
     samplers: Callable[[int, float], Sampler]
@@ -187,9 +184,5 @@ def _sought(task: _Task, question: str, answers: tuple[str, ...]) -> Iterator[So
 
 
 def _prompt(task: _Task) -> str:
-    fields = {
-        "passages": render_documents(task.passages),
-        "first": disarm(task.names[0]),
-        "second": disarm(task.names[-1]),
-    }
-    return re.sub(r"\{(passages|first|second)\}", lambda field: fields[field[1]], _WRITE[task.kind])
+    first, second = disarm(task.names[0]), disarm(task.names[-1])
+    return _WRITE[task.kind].format(passages=render_documents(task.passages), first=first, second=second)

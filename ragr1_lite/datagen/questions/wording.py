@@ -115,13 +115,10 @@ def value_of(relation: str, text: str) -> Date | Quantity | None:
 
 
 def ask(relation: str, subject: str, answer: str) -> str:
-    """The question for one fact.
+    """The question for one fact; raises NoWording where the relation or the answer is of another form.
 
     >>> ask("director", "Get Low", "Dillon Francis"), ask("rooms", "Gull House", "12")
     ('Who is the director of Get Low?', 'How many rooms does Gull House have?')
-
-    Raises:
-        NoWording: The relation or the answer is of another form.
     """
     value = value_of(relation, answer)
     if is_dated(relation) and not isinstance(value, tuple):
@@ -134,15 +131,12 @@ def ask(relation: str, subject: str, answer: str) -> str:
         if isinstance(value, Quantity) and not value.unit:
             return f"How many {relation} does {subject} have?"
         raise NoWording
-    return f"{'Who' if _is_person(relation) else 'What'} is the {_noun(relation)} of {subject}?"
+    person = _head(relation) in _PERSONS or _head(relation).endswith(_PERSON_ENDS)
+    return f"{'Who' if person else 'What'} is the {_noun(relation)} of {subject}?"
 
 
 def phrase(relation: str, subject: str) -> str:
-    """What a fact is about, without saying it: ``the director of Get Low``.
-
-    Raises:
-        NoWording: The relation is no singular noun.
-    """
+    """An object by its fact: ``the director of Get Low``; raises NoWording where the relation is no singular noun."""
     if relation in _PHRASE:
         return _PHRASE[relation].format(subject)
     if _is_plural(relation):
@@ -151,13 +145,10 @@ def phrase(relation: str, subject: str) -> str:
 
 
 def compare(relation: str, value: Date | Quantity, more: bool, one: str, other: str) -> str:
-    """The question which of two has more of something, or less; which of two dates is later, or earlier.
+    """The question which of two has more or less, or the later or earlier date; raises NoWording as :func:`ask`.
 
     >>> compare("population", Quantity(3210), True, "Oakvale", "Ashby")
     'Which has the greater population, Oakvale or Ashby?'
-
-    Raises:
-        NoWording: The relation is no noun.
     """
     if isinstance(value, tuple):
         when = "later" if more else "earlier"
@@ -181,10 +172,6 @@ def _noun(relation: str) -> str:
     if {_head(relation), words[0]} & _MANY or {words[0], words[-1]} & _SMALL or words[-1] in _NOT_NOUNS:
         raise NoWording
     return relation
-
-
-def _is_person(relation: str) -> bool:
-    return _head(relation) in _PERSONS or _head(relation).endswith(_PERSON_ENDS)
 
 
 def _is_plural(relation: str) -> bool:

@@ -38,11 +38,9 @@ class Rule:
     """How questions are measured and which are kept. Defaults are the paper's.
 
     Attributes:
-        by: ``first-right``: a greedy rollout, then others until one is right. ``pass-rate``: the same number of every
-            question.
+        by: ``first-right``: a greedy rollout, then others until one is right; ``pass-rate``: equally many of each.
         tries: Rollouts of a question at most, without the greedy one.
-        temperature: Of these rollouts; by default 1.2 for ``first-right`` and, for ``pass-rate``, that of recipes for
-            GRPO.
+        temperature: Of these rollouts; by default 1.2 for ``first-right``, that of GRPO recipes for ``pass-rate``.
         rounds: Retrieval rounds of a rollout, at most.
         seed: Of rollouts and draws.
         easy_share: Share that is kept of the questions that are right at first; ``first-right`` only.
@@ -77,7 +75,7 @@ class Rule:
 
     @property
     def resolved_temperature(self) -> float:
-        """The temperature, by default too."""
+        """The temperature, or its default."""
         if self.temperature is not None:
             return self.temperature
         return 1.2 if self.by == "first-right" else GrpoConfig().temperature
@@ -111,11 +109,7 @@ def _draw(numbers: Sequence[int], share: float, seed: str) -> list[int]:
 
 
 def histogram(outcomes: Sequence[Outcome], rule: Rule) -> dict[str, int]:
-    """How many questions had which outcome.
-
-    By ``first-right``: right at first, in the first try after it, in the second, …, never. By ``pass-rate``: right in
-    none of the rollouts, in one, …, in all.
-    """
+    """How many questions were right at first, in try 1, 2, …, never; by ``pass-rate``, in 0, 1, … of the rollouts."""
     if rule.by == "first-right":
         names = ["at first", *(f"in try {attempt}" for attempt in range(1, rule.tries + 1)), "never"]
         places = Counter(outcome.tries - 1 if outcome.right else rule.tries + 1 for outcome in outcomes)

@@ -99,8 +99,7 @@ def select(
 
     Raises:
         DataError: A file exists already, or no question is kept.
-        RunError: See :meth:`~ragr1_lite.files.journal.Journal.start`.
-        StorageError: The disk is full or not writable.
+        RunError, StorageError: See :meth:`~ragr1_lite.files.journal.Journal.start`.
     """
     began = time.perf_counter()
     validation_file = out.with_name(f"{out.name.removesuffix('.jsonl')}.validation.jsonl")
