@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 class ChatSampler:
     """A Sampler that asks an endpoint for all rows of a turn at once, each with a seed from ``seed``, row and turn."""
 
-    def __init__(self, endpoint: Endpoint, *, seed: int, temperature: float) -> None:
+    def __init__(self, endpoint: Endpoint, seed: int, temperature: float) -> None:
         self.tokenizer = ByteTokenizer()
         self._endpoint, self._seed, self._temperature = endpoint, seed, temperature
         self._written: dict[int, list[tuple[int, int]]] = {}

@@ -50,6 +50,12 @@ class Connection:
         prompt, completion = usage.prompt_tokens * (self.price_in or 0), usage.completion_tokens * (self.price_out or 0)
         return (prompt + completion) / 1e6
 
+    def describe(self, usage: Usage) -> str:
+        """The usage in words, with its cost where prices are known."""
+        tokens = f"{usage.prompt_tokens:,} tokens read and {usage.completion_tokens:,} written"
+        cost = self.cost(usage)
+        return f"{tokens} in {usage.requests:,} requests" + ("" if cost is None else f", which cost {cost:.4g}")
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -105,7 +111,7 @@ class Endpoint:
         values = {"max_tokens": max_new_tokens, "stop": list(stop), "temperature": temperature, "seed": seed}
         with self._errors_explained():
             while True:
-                names = dict(self._names)
+                names = self._names
                 options = {name: values[option] for option, name in names.items()}
                 try:
                     answer = self._client.chat.completions.create(model=self.model, messages=list(messages), **options)
@@ -145,11 +151,10 @@ class Endpoint:
         for option, name in names.items():
             if error.param == name or f"'{name}'" in text or f'"{name}"' in text:
                 with self._lock:
-                    if self._names.get(option) == name:
-                        del self._names[option]
-                        if name in _OTHER_NAMES:
-                            self._names[option] = _OTHER_NAMES[name]
-                        else:
+                    if self._names.get(option) == name:  # no other thread was first
+                        other = {option: _OTHER_NAMES[name]} if name in _OTHER_NAMES else {}
+                        self._names = {key: value for key, value in self._names.items() if key != option} | other
+                        if not other:
                             self._report(Notice(f"{self.model} takes no `{name}`: it is left out.", "warning"))
                 return True
         return False

@@ -63,10 +63,10 @@ def generate(
     setup: Setup,
     *,
     out: Path,
-    connection: Connection | None = None,
+    connection: Connection = Connection(),
     limit: int | None = None,
-    sampling: Sampling | None = None,
-    criteria: Criteria | None = None,
+    sampling: Sampling = Sampling(),
+    criteria: Criteria = Criteria(),
     rejected: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -95,7 +95,6 @@ def generate(
     rollout, k, gold = recipe.rollout, recipe.retrieval.k, recipe.model.name == GOLD
     if rollout.mode not in ("multi", "single"):
         raise ConfigError(f"Trajectories cannot be generated in mode {rollout.mode}", "Add --mode multi or single.")
-    connection, sampling, criteria = connection or Connection(), sampling or Sampling(), criteria or Criteria()
     asked = read_questions(questions, limit=limit, seed=sampling.seed, report=report)
     settings = {
         "questions": digest(asked),
@@ -216,7 +215,8 @@ def _finish(
     if rejected is not None:
         write_rows(rejected, others)
     used = [Usage(**row["usage"]) for piece in journal.pieces for row in piece if "usage" in row]
-    usage = {"usage": _cost(sum(used, Usage()), connection, report)} if used else {}
+    if used:
+        report(Notice(connection.describe(sum(used, Usage()))))
     if not kept:
         raise _nothing_kept(journal, rejected, reasons)
     write_rows(out, kept)
@@ -229,7 +229,7 @@ def _finish(
         "rounds": round(statistics.fmean(map(len, searches)), 3),
         "queries": round(statistics.fmean(map(sum, searches)), 3),
         "by_kind": dict(Counter(record["kind"] for record in kept)),
-        **usage,
+        **({"usage": _cost(sum(used, Usage()), connection)} if used else {}),
     }
 
 
@@ -247,9 +247,6 @@ def _nothing_kept(journal: Journal, rejected: Path | None, reasons: Counter[str]
     )
 
 
-def _cost(usage: Usage, connection: Connection, report: Report) -> dict[str, Any]:
-    """The counted tokens, and their price where prices were given; reported too."""
+def _cost(usage: Usage, connection: Connection) -> dict[str, Any]:
     cost = connection.cost(usage)
-    text = f"{usage.prompt_tokens:,} tokens read and {usage.completion_tokens:,} written in {usage.requests:,} requests"
-    report(Notice(text if cost is None else f"{text}, which cost {cost:.4g}"))
     return asdict(usage) | ({} if cost is None else {"cost": round(cost, 6)})

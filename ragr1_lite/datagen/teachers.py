@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import Any, cast
 
+from ragr1_lite.assistant import Assistant
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
@@ -14,10 +16,6 @@ from ragr1_lite.core.types import Sampler, Searcher
 from ragr1_lite.datagen.chat import ChatSampler
 from ragr1_lite.datagen.endpoint import Connection, Endpoint, Usage
 from ragr1_lite.retrieval import open_searcher
-
-if TYPE_CHECKING:
-    from ragr1_lite.assistant import Assistant
-    from ragr1_lite.models.sampler import TransformersSampler
 
 _BYTES = 4
 """Bytes of a token, about: an endpoint's budgets are counted in bytes."""
@@ -49,7 +47,7 @@ class Teacher:
             self.endpoint.close()
 
 
-def open_teacher(recipe: Recipe, *, connection: Connection | None = None, report: Report = ignore) -> Teacher:
+def open_teacher(recipe: Recipe, *, connection: Connection = Connection(), report: Report = ignore) -> Teacher:
     """Opens the recipe's model, which may be the URL of an OpenAI-compatible endpoint, with the index it searches.
 
     Raises:
@@ -58,22 +56,16 @@ def open_teacher(recipe: Recipe, *, connection: Connection | None = None, report
     name = recipe.model.name
     if name.startswith(("http://", "https://")):
         searcher = open_searcher(recipe.retrieval.index, report)
-        endpoint = Endpoint(name, connection or Connection(), report)
+        endpoint = Endpoint(name, connection, report)
         report(Notice(f"Asking {endpoint.model} at {endpoint.url}"))
-
-        def sampler(seed: int, temperature: float) -> Sampler:
-            return ChatSampler(endpoint, seed=seed, temperature=temperature)
-
-        limits = _in_bytes(recipe.retrieval.k)
-        return Teacher(endpoint.model, searcher, recipe.rollout.protocol(), limits, sampler, endpoint)
-    from ragr1_lite.assistant import Assistant
-
+        protocol, limits = recipe.rollout.protocol(), _in_bytes(recipe.retrieval.k)
+        return Teacher(endpoint.model, searcher, protocol, limits, partial(ChatSampler, endpoint), endpoint)
     return local_teacher(name, Assistant.open_recipe(recipe, report=report))
 
 
 def local_teacher(name: str, assistant: Assistant) -> Teacher:
     """A model on this machine, asked the way it was trained."""
-    drawing = cast("TransformersSampler", assistant.sampler).drawing
+    drawing = cast(Any, assistant.sampler).drawing
     return Teacher(name, assistant.searcher, assistant.protocol, assistant.limits, drawing)
 
 

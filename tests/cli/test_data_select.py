@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from ragr1_lite.assistant import Setup
 from ragr1_lite.cli.main import app
 from ragr1_lite.data.questions import to_row
-from ragr1_lite.datagen.selection import Rule, run, selecting
+from ragr1_lite.datagen import selection
+from ragr1_lite.datagen.selection import Rule, run
 from tests.support.selecting import ScriptedTeacher, questions
 
 URL = "http://127.0.0.1:1/v1"
@@ -22,7 +23,7 @@ URL = "http://127.0.0.1:1/v1"
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Forty questions, and a teacher for them behind any URL."""
-    monkeypatch.setattr(selecting, "open_teacher", lambda recipe, **options: ScriptedTeacher())
+    monkeypatch.setattr(selection, "open_teacher", lambda recipe, **options: ScriptedTeacher())
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(to_row(question)) + "\n" for question in questions(40)))
     return path
@@ -95,7 +96,7 @@ def test_wrong_files(file: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_kept_is_told_with_its_histogram(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selecting, "open_teacher", lambda recipe, **_: ScriptedTeacher(lambda *_: False))
+    monkeypatch.setattr(selection, "open_teacher", lambda recipe, **_: ScriptedTeacher(lambda *_: False))
     result = call(file, "--teacher", URL, "--tries", "2", "--out", tmp_path / "rl.jsonl")
     assert result.exit_code == 1
     assert "None of 40 questions is kept; they were right never 40" in result.stderr

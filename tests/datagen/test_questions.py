@@ -20,8 +20,8 @@ from ragr1_lite.data.questions import Question, read_questions
 from ragr1_lite.datagen.gold.text import stands_in
 from ragr1_lite.datagen.gold.values import Quantity
 from ragr1_lite.datagen.questions import make, make_questions
-from ragr1_lite.datagen.questions.checks import Tally
 from ragr1_lite.datagen.questions.facts import Fact
+from ragr1_lite.datagen.questions.make import Tally
 from ragr1_lite.datagen.questions.rules import RULES, Made
 from ragr1_lite.datagen.questions.teacher import draw_positions
 from ragr1_lite.datagen.questions.wording import NoWording, ask, compare, phrase, relation_name, value_of

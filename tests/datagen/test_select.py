@@ -283,7 +283,7 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         opened.append(recipe)
         return ScriptedTeacher(lambda *_: True)
 
-    monkeypatch.setattr("ragr1_lite.datagen.selection.selecting.open_teacher", open_teacher)
+    monkeypatch.setattr("ragr1_lite.datagen.selection.open_teacher", open_teacher)
     file = tmp_path / "q.jsonl"
     file.write_text("".join(f'{{"question": "What is item-{n}?", "answers": ["item-{n}"]}}\n' for n in range(9)))
     rule = Rule(easy_share=1)

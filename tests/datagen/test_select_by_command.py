@@ -69,7 +69,7 @@ def test_a_try_is_sampled_by_its_own_seed(tmp_path: Path, monkeypatch: pytest.Mo
         tries.append([one.token_ids for one in trajectories])
         return trajectories
 
-    monkeypatch.setattr("ragr1_lite.datagen.selection.selecting.run_rollouts", watched)
+    monkeypatch.setattr("ragr1_lite.datagen.selection.run_rollouts", watched)
     rule = Rule(by="pass-rate", tries=2)
     for batch in (0, 1, 0):
         measure(tiny.EXAMPLES[:3], teacher, rule=rule, batch=batch)

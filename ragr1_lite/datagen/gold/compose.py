@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.types import GoldPlan, Passage, Searcher
 from ragr1_lite.data.questions import Question
@@ -25,14 +24,7 @@ class Composed:
     reason: str | None = None
 
 
-def compose_plans(
-    questions: Sequence[Question],
-    searcher: Searcher,
-    protocol: Protocol,
-    *,
-    k: int,
-    report: Report = ignore,
-) -> list[Composed]:
+def compose_plans(questions: Sequence[Question], searcher: Searcher, protocol: Protocol, *, k: int) -> list[Composed]:
     """Composes plans from what the questions' sets say, without a model, with real retrieval results.
 
     Facts that do not rest on each other are searched at once in ``multi`` mode, one after the other in ``single``; a
@@ -44,21 +36,19 @@ def compose_plans(
     composed = [Composed(question) for question in questions]
     live = [(one, _plan(one.question, width, protocol)) for one in composed]
     results: list[_Results | None] = [None] * len(live)
-    with phase(report, "Composing", len(questions), "questions") as advance:
-        while live:
-            asked = []
-            for (one, planning), retrieved in zip(live, results, strict=True):
-                try:
-                    asked.append((one, planning, planning.send(retrieved)))  # type: ignore[arg-type]  # None begins
-                except Rejected as rejected:
-                    one.reason = str(rejected)
-                except StopIteration as finished:
-                    one.plan = finished.value
-            texts = [text for _, _, queries in asked for text in queries]
-            found = iter(searcher.search(texts, k) if texts else ())
-            results = [[next(found) for _ in queries] for _, _, queries in asked]
-            live = [(one, planning) for one, planning, _ in asked]
-            advance(len(composed) - len(live))
+    while live:
+        asked = []
+        for (one, planning), retrieved in zip(live, results, strict=True):
+            try:
+                asked.append((one, planning, planning.send(retrieved)))  # type: ignore[arg-type]  # None begins
+            except Rejected as rejected:
+                one.reason = str(rejected)
+            except StopIteration as finished:
+                one.plan = finished.value
+        texts = [text for _, _, queries in asked for text in queries]
+        found = iter(searcher.search(texts, k) if texts else ())
+        results = [[next(found) for _ in queries] for _, _, queries in asked]
+        live = [(one, planning) for one, planning, _ in asked]
     return composed
 
 

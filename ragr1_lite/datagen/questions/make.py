@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -17,11 +18,11 @@ from ragr1_lite.config import RetrievalConfig
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage, Searcher
+from ragr1_lite.data.questions import to_row
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.endpoint import Connection
-from ragr1_lite.datagen.questions.checks import Tally, judge
-from ragr1_lite.datagen.questions.facts import Fact, ground, read_facts
-from ragr1_lite.datagen.questions.rules import RULES
+from ragr1_lite.datagen.questions.facts import Fact, ground, holds, read_facts
+from ragr1_lite.datagen.questions.rules import RULES, Made, Sought
 from ragr1_lite.datagen.questions.structured import facts_of
 from ragr1_lite.datagen.questions.teacher import Asker, draw_positions, write_questions
 from ragr1_lite.datagen.teachers import Teacher, open_teacher
@@ -44,7 +45,7 @@ def make_questions(
     facts: Path | None = None,
     teacher: str | Teacher | None = None,
     adapter: str | None = None,
-    connection: Connection | None = None,
+    connection: Connection = Connection(),
     kinds: Sequence[str] = KINDS,
     limit: int | None = None,
     seed: int = 0,
@@ -118,6 +119,48 @@ class _Listed(Searcher, Protocol):
     def passage(self, position: int) -> Passage: ...
 
 
+@dataclass(slots=True)
+class Tally:
+    """What became of passages, facts and questions; no more than ``limit`` questions are kept."""
+
+    limit: int | None = None
+    passages: int = 0
+    facts: int = 0
+    questions: int = 0
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    _ids: set[str] = field(default_factory=set)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are enough questions."""
+        return self.limit is not None and len(self.kept) >= self.limit
+
+    def take(self, rows: Rows) -> None:
+        """Counts judged rows until there are enough; a question that was kept already is a duplicate."""
+        for row in rows:
+            if self.full:
+                return
+            self.questions += 1
+            question = row.get("question")
+            if question is None or question["id"] in self._ids:
+                self.rejected[row.get("rejected", "duplicate")] += 1
+                continue
+            self._ids.add(question["id"])
+            self.kept.append(question)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts."""
+        return {
+            "passages": self.passages,
+            "facts": self.facts,
+            "questions": self.questions,
+            "kept": len(self.kept),
+            "rejected": dict(self.rejected.most_common()),
+            "by_kind": dict(Counter(row["kind"] for row in self.kept)),
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """The batches of the work, each of which follows from the seed and its number alone."""
@@ -143,7 +186,7 @@ class _Work:
         by_kind = [RULES[kind](facts, random.Random(f"{self.seed}:{kind}")) for kind in self.kinds]
         made = (one for turn in zip_longest(*by_kind) for one in turn if one is not None)
         for number, batch in enumerate(_batches(made, _BATCH)):
-            yield partial(judge, batch, self.searcher, self.k, self._asker(number))
+            yield partial(_judge, batch, self.searcher, self.k, self._asker(number))
 
     def _by_teacher(self) -> Iterator[Callable[[], Rows]]:
         """The teacher writes, passage by passage in a drawn order, and judges itself."""
@@ -156,7 +199,7 @@ class _Work:
         assert asker is not None
         passages = [self.searcher.passage(position) for position in positions]
         made = write_questions(passages, self.kinds, self.searcher, asker)
-        return judge(made, self.searcher, self.k, asker)
+        return _judge(made, self.searcher, self.k, asker)
 
     def _asker(self, number: int) -> Asker | None:
         return Asker(self.teacher.sampler, self.seed, str(number)) if self.teacher else None
@@ -187,6 +230,48 @@ def _run(batches: Iterable[Callable[[], Rows]], journal: Journal, tally: Tally, 
             advance(len(tally.kept), f"of {tally.questions:,} tried")
             if tally.full:
                 break
+
+
+def _judge(made: Sequence[Made | str], searcher: Searcher, k: int, asker: Asker | None) -> Rows:
+    """A row per question, in order: ``{"question": …}`` as question files have it, or ``{"rejected": reason}``.
+
+    The searcher has to find each question's passages among ``k`` per query. A teacher, if there is one, must not know
+    the answers, and must find them in the passages.
+    """
+    questions = [one for one in made if isinstance(one, Made)]
+    results = iter(searcher.search([sought.query for one in questions for sought in one.sought], k))
+    found = [[next(results) for _ in one.sought] for one in questions]
+    reasons = [
+        "" if all(map(_is_among, one.sought, passages)) else "passage not found again"
+        for one, passages in zip(questions, found, strict=True)
+    ]
+    if asker is not None:
+        left = [number for number, reason in enumerate(reasons) if not reason]
+        for number, reply in zip(left, asker.answer_unread([_text(questions[one]) for one in left]), strict=True):
+            reasons[number] = "known without reading" if _answers(questions[number], reply) else ""
+        left = [number for number in left if not reasons[number]]
+        documents = [[*dict.fromkeys(passage for each in found[one] for passage in each)] for one in left]
+        replies = asker.answer_read([_text(questions[one]) for one in left], documents)
+        for number, reply in zip(left, replies, strict=True):
+            reasons[number] = "" if _answers(questions[number], reply) else "not answered from what is found"
+    rows = iter(
+        {"rejected": reason} if reason else {"question": to_row(one.question)}
+        for one, reason in zip(questions, reasons, strict=True)
+    )
+    return [{"rejected": one} if isinstance(one, str) else next(rows) for one in made]
+
+
+def _is_among(sought: Sought, found: Sequence[Passage]) -> bool:
+    titled = [passage for passage in found if passage.title == sought.title]
+    return any(not sought.forms or holds(passage.text, sought.forms) for passage in titled)
+
+
+def _text(made: Made) -> str:
+    return made.question.example.question
+
+
+def _answers(made: Made, reply: str) -> bool:
+    return holds(reply, made.question.example.answers)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
