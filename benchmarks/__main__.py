@@ -16,7 +16,7 @@ app = group("Measure this machine: both ways in one run, medians, ratios.")
 @app.callback()
 def _root(
     context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what other libraries say.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and other libraries' messages.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress: only results, warnings and errors.")] = False,
 ) -> None:
     context.obj = Options(debug, quiet)
@@ -43,16 +43,13 @@ def bench_retrieval(
     {PASSAGES: {MIX: {ENGINE: its time over ours, "floor": ours over the memory's}}}}, with --build {"build":
     {"seconds_ratio", "memory_ratio", ...}}.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         import benchmarks
         from ragr1_lite.ui.tables import counts_table
 
         sizes = benchmarks.sizes(passages)
         result = benchmarks.retrieval(index, passages=sizes, build=max(sizes) if build else None, report=display)
-        if as_json:
-            display.show_json(result)
-        else:
-            display.show(counts_table(benchmarks.figures(result)))
+        display.show(counts_table(benchmarks.figures(result)), json=result)
 
 
 @app.command("sampling")
@@ -61,16 +58,15 @@ def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson 
 
     JSON: {"machine", "rows": [{"engine", "tokens_per_second"}], "ratio", "equal_outputs"}
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         import benchmarks
         from ragr1_lite.ui.tables import counts_table
 
         result = benchmarks.sampling(model, report=display)
-        if as_json:
-            display.show_json(result)
-            return
         speeds = {f"{row['engine']} (tokens per second)": row["tokens_per_second"] for row in result["rows"]}
-        display.show(counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}))
+        display.show(
+            counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}), json=result
+        )
 
 
 @app.command("startup")
@@ -91,7 +87,7 @@ def bench_startup(context: typer.Context, as_json: AsJson = False) -> None:
 def bench_rollout(
     context: typer.Context,
     model: Model = None,
-    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rollouts side by side.")] = 8,
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rollouts at once.")] = 8,
     as_json: AsJson = False,
 ) -> None:
     """Our rollouts against TRL's way, which prefills everything anew in each turn: three turns, greedy.
@@ -100,17 +96,15 @@ def bench_rollout(
     {"prefill", "decode", "retrieval", "other"}, "equal_outputs", "distinct": {"ratio", "tokens_per_second", "shares",
     "equal_outputs"}}: a group of one question, and as many distinct questions. Shares are those of our time.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from benchmarks.rollout import rollout
         from ragr1_lite.ui.tables import counts_table
 
         result = rollout(model, rows=rows, report=display)
-        if as_json:
-            display.show_json(result)
-            return
         cases = {f"a group of {rows}": result, f"{rows} distinct questions": result["distinct"]}
         keys = ("ratio", "tokens_per_second", "shares", "equal_outputs")
-        display.show(counts_table({f"{name}: {key}": case[key] for name, case in cases.items() for key in keys}))
+        shown = {f"{name}: {key}": case[key] for name, case in cases.items() for key in keys}
+        display.show(counts_table(shown), json=result)
 
 
 @app.command("eval", epilog=examples("python -m benchmarks eval --questions 32 --batch-size 16 --json"))
@@ -118,7 +112,7 @@ def bench_eval(
     context: typer.Context,
     model: Model = None,
     questions: Annotated[int, typer.Option(min=1, metavar="N", help="Of the embedded world.")] = 16,
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered side by side.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Questions answered together.")] = 16,
     as_json: AsJson = False,
 ) -> None:
     """Evaluating in batches against one question after the other: greedy, the same answers.
@@ -126,15 +120,12 @@ def bench_eval(
     JSON: {"machine", "model", "questions", "batch_size", "ratio", "seconds": {"batched", "one_by_one"},
     "equal_answers", "em"}.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from benchmarks.evaluation import evaluation
         from ragr1_lite.ui.tables import counts_table
 
         result = evaluation(model, questions=questions, batch_size=batch_size, report=display)
-        if as_json:
-            display.show_json(result)
-        else:
-            display.show(counts_table({key: result[key] for key in result if key != "machine"}))
+        display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
 
 
 @app.command("segments", epilog=examples("python -m benchmarks segments gold.jsonl --limit 8"))
@@ -151,16 +142,14 @@ def bench_segments(
     "seconds_separate", "seconds_ratio", "loss_difference", "gradient_difference"}; ratios are whole over separate,
     differences relative.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from benchmarks.segments import segments
         from ragr1_lite.ui.tables import counts_table
 
         result = segments(trajectories, model, limit=limit, report=display)
-        if as_json:
-            display.show_json(result)
-            return
         differences = {key: f"{result[key]:.1e}" for key in ("loss_difference", "gradient_difference")}
-        display.show(counts_table({key: result[key] for key in result if key != "machine"} | differences))
+        shown = {key: result[key] for key in result if key != "machine"} | differences
+        display.show(counts_table(shown), json=result)
 
 
 if __name__ == "__main__":

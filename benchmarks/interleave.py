@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Report, ignore, phase
 
 Clock = Callable[[], float]
 
@@ -31,19 +31,17 @@ def interleave(
         least: Seconds that one measurement takes at least: a way that is done sooner is run several times for it.
         name: The phase's.
     """
-    began = time.perf_counter()
-    report(PhaseStarted(name, rounds + 1, "rounds"))
-    times = {way: _times(run, clock, least) for way, run in ways.items()}
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    report(PhaseAdvanced(name, 1))
-    for done in range(2, rounds + 2):
-        for way, run in ways.items():
-            start = clock()
-            for _ in range(times[way]):
-                run()
-            seconds[way].append((clock() - start) / times[way])
-        report(PhaseAdvanced(name, done))
-    report(PhaseFinished(name, time.perf_counter() - began))
+    with phase(report, name, rounds + 1, "rounds") as advance:
+        times = {way: _times(run, clock, least) for way, run in ways.items()}
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        advance(1)
+        for done in range(2, rounds + 2):
+            for way, run in ways.items():
+                start = clock()
+                for _ in range(times[way]):
+                    run()
+                seconds[way].append((clock() - start) / times[way])
+            advance(done)
     return {way: statistics.median(measured) for way, measured in seconds.items()}
 
 

@@ -84,7 +84,7 @@ def _retriever(postings: Postings, k: int, backend: str) -> Engine:
     k = min(k, postings.passages)
 
     def retrieve(queries: Sequence[Query]) -> object:
-        # Without "numpy" said, it would take JAX where that is installed.
+        # Without "numpy" it would take JAX where that is installed.
         lists = [list(query) for query in queries]
         return model.retrieve(lists, k=k, show_progress=False, backend_selection=backend)
 

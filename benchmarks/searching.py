@@ -81,7 +81,7 @@ def retrieval(
     Returns:
         ``{"machine", "rows": [{"passages", "queries", "mix", "engine", "us_per_query"}], "ratios": {passages: {mix:
         {engine: its time over ours, "floor": ours over the floor}}}}``; with ``build``, also
-        :func:`benchmarks.building.build`'s. A row scaled from fewer queries says so: ``measured_queries``.
+        :func:`benchmarks.building.build`'s. A row scaled from fewer queries has ``measured_queries``.
 
     Raises:
         ConfigError: A number of passages is not positive.

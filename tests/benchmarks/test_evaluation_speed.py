@@ -13,6 +13,6 @@ from tests.support.counting import count_instead
 @pytest.mark.slow
 def test_sixteen_side_by_side_take_a_third_of_the_passes(smollm2: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     count_instead(monkeypatch, benchmarks.evaluation, "passes")
-    told = evaluation(questions=16, batch_size=16, rounds=1)
-    assert told["equal_answers"] is True and told["em"] > 0.5
-    assert told["ratio"] >= 3
+    found = evaluation(questions=16, batch_size=16, rounds=1)
+    assert found["equal_answers"] is True and found["em"] > 0.5
+    assert found["ratio"] >= 3

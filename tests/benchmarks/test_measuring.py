@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: a corpus like English, equal work for all, ratios the right way round."""
+"""The benchmark measures what it claims: a corpus like English, equal work for all, ratios the right way round."""
 
 from __future__ import annotations
 
@@ -235,9 +235,9 @@ def test_a_build_that_is_killed_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_help_is_measured_against_python_alone() -> None:
-    told = startup(rounds=1)
-    assert told["ratio"] == pytest.approx(told["seconds"]["help"] / told["seconds"]["python"], rel=0.05)
-    assert told["ratio"] > 1
+    found = startup(rounds=1)
+    assert found["ratio"] == pytest.approx(found["seconds"]["help"] / found["seconds"]["python"], rel=0.05)
+    assert found["ratio"] > 1
 
 
 class Work:
@@ -250,7 +250,7 @@ class Work:
 
 
 class Worker:
-    """Searches twice and answers, or answers at once where the question says so; each turn takes a while."""
+    """Searches twice and answers, or answers at once where the question asks for it; each turn takes a while."""
 
     def __init__(self, work: Work, seconds: float = 0.0, answer: str = "Chad") -> None:
         self.tokenizer = ByteTokenizer()

@@ -74,18 +74,18 @@ def test_the_last_question_is_asked_again_in_another_mode_and_index(opened: list
     ],
 )
 @pytest.mark.usefixtures("opened")
-def test_what_cannot_be_obeyed_is_one_sentence_and_the_prompt_goes_on(line: str, words: str) -> None:
+def test_a_command_that_fails_is_one_sentence_and_the_prompt_goes_on(line: str, words: str) -> None:
     result = run("--json", given=f"{line}\n{NIAMEY}\n")
     assert result.exit_code == 0 and result.stderr.count("Error: ") == 1 == len(answers(result))
-    (error,) = (said for said in result.stderr.splitlines() if said.startswith("Error: "))
+    (error,) = (text for text in result.stderr.splitlines() if text.startswith("Error: "))
     assert words in error
 
 
 @pytest.mark.usefixtures("opened")
 def test_help_names_every_command_and_what_is_set() -> None:
-    said = run(given="/mode single\n/help\n").stderr
-    assert all(f"\n/{name} " in said for name in ("index", "mode", "again", "help"))
-    assert "Now: mode single, index books." in said
+    shown = run(given="/mode single\n/help\n").stderr
+    assert all(f"\n/{name} " in shown for name in ("index", "mode", "again", "help"))
+    assert "Now: mode single, index books." in shown
 
 
 @pytest.mark.usefixtures("opened")
@@ -95,7 +95,7 @@ def test_a_piped_question_asked_again_is_shown_again() -> None:
 
 
 @pytest.mark.usefixtures("opened")
-def test_json_tells_the_phases() -> None:
+def test_json_has_the_phases() -> None:
     (answer,) = answers(run(NIAMEY, "--mode", "rag", "--json"))
     assert list(answer) == ["question", "answer", "turns", "rounds", "queries", "seconds", "phases"]
     assert list(answer["phases"]) == ["generate", "search"]
@@ -121,7 +121,7 @@ def test_the_page_asks_itself(given: list[str], opened: list[Assistant]) -> None
     assert result.exit_code == 2 and "do not go together" in result.stderr and not opened
 
 
-def test_a_port_in_use_is_told_before_the_model_is_loaded(opened: list[Assistant]) -> None:
+def test_a_port_in_use_is_reported_before_the_model_is_loaded(opened: list[Assistant]) -> None:
     pytest.importorskip("fastapi")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = run("--web", "--port", str(taken.getsockname()[1]))

@@ -1,4 +1,4 @@
-"""The shipped recipes: each is right, fits the card it is made for, and says so itself."""
+"""The shipped recipes: each is right, fits the card it is made for, and its comment agrees."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_model_has_its_whole_family() -> None:
 
 
 @pytest.mark.parametrize("entry", CARD, ids=lambda entry: entry.name)
-def test_a_recipe_fits_its_card_and_tells_the_plan(entry: catalog.Entry) -> None:
+def test_a_recipe_fits_its_card_and_names_the_plan(entry: catalog.Entry) -> None:
     (model,) = (model for model in MODELS if entry.name in {form.format(model) for form in FAMILY})
     assert (entry.model, entry.card_gb) == MODELS[model]
     planned = plan(load_recipe(entry.name, ["rollout.engine=transformers"]), gpu_gb=entry.card_gb, device="cuda")
@@ -42,13 +42,13 @@ def test_a_recipe_fits_its_card_and_tells_the_plan(entry: catalog.Entry) -> None
 
 
 @pytest.mark.parametrize("entry", CPU, ids=lambda entry: entry.name)
-def test_a_recipe_for_a_cpu_tells_the_plan(entry: catalog.Entry) -> None:
+def test_a_recipe_for_a_cpu_names_the_plan(entry: catalog.Entry) -> None:
     assert entry.model == "smollm2-135m"
     assert entry.memory_gb == round(plan(load_recipe(entry.name, ["model.dtype=fp32"]), device="cpu").peak_gb, 1)
 
 
 @pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.name)
-def test_a_recipe_tells_its_memory_and_its_trade_offs(entry: catalog.Entry) -> None:
+def test_a_recipe_names_its_memory_and_its_trade_offs(entry: catalog.Entry) -> None:
     comment = catalog.opening(shipped_recipes()[entry.name].read_text("utf-8"))
     assert re.search(r"^# Memory: \d+\.\d GB planned\b", comment, re.MULTILINE)
     assert re.search(r"^# Trade-offs?: \w", comment, re.MULTILINE)

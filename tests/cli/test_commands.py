@@ -191,7 +191,7 @@ def test_every_problem_of_a_recipe_is_in_one_sentence() -> None:
 # --- index --------------------------------------------------------------------------------------------------------
 
 
-def test_index_build_says_what_was_built(corpus: Path, tmp_path: Path) -> None:
+def test_index_build_reports_what_was_built(corpus: Path, tmp_path: Path) -> None:
     result = run("index", "build", corpus, "--out", tmp_path / "index")
     assert result.exit_code == 0 and result.stdout.startswith("3 passages (")
     again = run("index", "build", corpus, "--out", tmp_path / "index")
@@ -318,7 +318,7 @@ class Bytes:
 
 
 class Script:
-    """A sampler that says what it is told to, turn by turn; an exception in the script is raised."""
+    """A sampler that writes a script, turn by turn; an exception in the script is raised."""
 
     tokenizer = Bytes()
 
@@ -458,13 +458,13 @@ def test_training_json_and_silence_of_libraries(
     assert wrong.exit_code == 2 and f"recipe for `{task}`" in wrong.stderr
 
 
-def test_debug_lets_libraries_speak_but_not_on_stdout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_debug_shows_libraries_messages_but_not_on_stdout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "warnoptions", ["ignore"])
     library(monkeypatch, "training.sft", train=lambda *_, **__: (print("a library prints"), trained_quietly())[1])
 
     def trained_quietly() -> Any:
-        told = SimpleNamespace(folder="r")
-        return SimpleNamespace(run=told, adapter="r/adapter", seconds=1.0, steps=1, resources=None)
+        run = SimpleNamespace(folder="r")
+        return SimpleNamespace(run=run, adapter="r/adapter", seconds=1.0, steps=1, resources=None)
 
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("task: sft\n", encoding="utf-8")

@@ -40,8 +40,8 @@ def test_help() -> None:
 def test_every_form_is_in_the_help() -> None:
     from ragr1_lite.data.questions.forms import FORMS, OWN
 
-    told = " ".join(run("--help").output.split())
-    assert [form.name for form in FORMS if form is not OWN and form.name not in told] == []
+    shown = " ".join(run("--help").output.split())
+    assert [form.name for form in FORMS if form is not OWN and form.name not in shown] == []
 
 
 def test_json(questions: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_file_that_is_there_is_not_replaced_unasked(index: Path, tmp_path: Pat
         (["--kinds", "bridge"], 1, "No question about"),
     ],
 )
-def test_errors_are_one_sentence_with_a_mend(
+def test_errors_are_one_sentence_with_a_fix(
     index: Path, tmp_path: Path, options: list[str], code: int, sentence: str
 ) -> None:
     result = run(index, "--out", tmp_path / "q.jsonl", *options)

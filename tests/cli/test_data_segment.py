@@ -44,9 +44,9 @@ def test_counts_as_a_table_and_as_json(file: Path) -> None:
     result = run(file)
     assert result.exit_code == 0, result.output
     assert "(4) information → search  1" in result.stdout
-    told = json.loads(run(file, "--json").stdout)
-    assert told["categories"] == {"1": 0, "2": 3, "3": 3, "4": 1}
-    assert told.keys() == {
+    found = json.loads(run(file, "--json").stdout)
+    assert found["categories"] == {"1": 0, "2": 3, "3": 3, "4": 1}
+    assert found.keys() == {
         "trajectories", "categories", "tokens_whole", "tokens_separate", "ratio", "dropped", "written"
     }  # fmt: skip
 
@@ -57,8 +57,8 @@ def test_samples_are_written(file: Path, form: str, key: str) -> None:
     result = run(file, "--out", out, "--form", form, "--balance", "--seed", "2", "--json")
     assert result.exit_code == 0, result.output
     assert "Balanced without question → answer" in result.stderr
-    told = json.loads(result.stdout)
-    assert (told["dropped"], told["written"]) == (4, 3)
+    found = json.loads(result.stdout)
+    assert (found["dropped"], found["written"]) == (4, 3)
     rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert sorted(row["category"] for row in rows) == [2, 3, 4]
     assert all(key in row for row in rows)

@@ -59,8 +59,8 @@ def test_one_is_shown_without_colours(file: Path, option: str) -> None:
 
 def test_json_is_the_chosen_lines(file: Path) -> None:
     result = run(file, "--limit", "2", "--json")
-    told = {"right": True, "categories": [2, 3]}
-    assert json.loads(result.stdout) == [ROW | {"id": id} | told for id in ("q0", "q1")]
+    added = {"right": True, "categories": [2, 3]}
+    assert json.loads(result.stdout) == [ROW | {"id": id} | added for id in ("q0", "q1")]
     assert "\x1b" not in result.stdout
 
 

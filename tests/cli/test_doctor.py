@@ -54,8 +54,8 @@ def test_what_is_broken_comes_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(doctor, "examine", lambda *, online: [*WELL, ILL])
     result = run()
     assert result.exit_code == 1 and "\x1b" not in result.stdout
-    *_, said, fix = result.stdout.splitlines()
-    assert said.split() == ["BAD", "trl", "1.15.0,", "[red]wrong[/red]"]
+    *_, line, fix = result.stdout.splitlines()
+    assert line.split() == ["BAD", "trl", "1.15.0,", "[red]wrong[/red]"]
     assert fix.strip() == '→ pip install "trl==1.14.2"'
 
 

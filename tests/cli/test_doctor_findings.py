@@ -102,8 +102,8 @@ def one(found: Finding | list[Finding]) -> Finding:
 
 
 def driver(monkeypatch: pytest.MonkeyPatch, *cards: str) -> None:
-    said = SimpleNamespace(stdout="".join(f"GPU {number}: {card}\n" for number, card in enumerate(cards)))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
+    listed = SimpleNamespace(stdout="".join(f"GPU {number}: {card}\n" for number, card in enumerate(cards)))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: listed)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -235,14 +235,14 @@ def test_torch_missing_or_broken(loads: Callable[..., None], versions: Callable[
     assert not found.ok and "undefined symbol" in found.detail and "--force-reinstall" in found.fix
 
 
-@pytest.mark.parametrize(("cuda", "says"), [(None, "although there is an NVIDIA card"), ("13.0", "NVIDIA driver")])
+@pytest.mark.parametrize(("cuda", "words"), [(None, "although there is an NVIDIA card"), ("13.0", "NVIDIA driver")])
 def test_torch_that_does_not_see_the_card(
-    loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch, cuda: str | None, says: str
+    loads: Callable[..., None], monkeypatch: pytest.MonkeyPatch, cuda: str | None, words: str
 ) -> None:
     driver(monkeypatch, "NVIDIA GeForce RTX 4070")
     loads(torch=torch(cuda=cuda))
     found = one(packages.torch())
-    assert not found.ok and says in found.detail
+    assert not found.ok and words in found.detail
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "hidden by CUDA_VISIBLE_DEVICES" in one(packages.torch()).detail
 
@@ -263,7 +263,7 @@ def test_a_driver_that_does_not_answer(
 
 
 @pytest.mark.parametrize(
-    ("cards", "library", "ok", "says"),
+    ("cards", "library", "ok", "words"),
     [
         ([], Library(cuda=False), True, "its library for the CPU loads"),
         ([], MockLibrary(cuda=False), True, "4-bit weights are slow here"),
@@ -272,10 +272,10 @@ def test_a_driver_that_does_not_answer(
         ([A100], MockLibrary(cuda=False), False, "its library for this CUDA does not load"),
     ],
 )
-def test_bitsandbytes(loads: Callable[..., None], cards: Any, library: Library, ok: bool, says: str) -> None:
+def test_bitsandbytes(loads: Callable[..., None], cards: Any, library: Library, ok: bool, words: str) -> None:
     loads(torch=torch(*cards), bitsandbytes=SimpleNamespace(lib=library))
     found = one(packages.bitsandbytes())
-    assert found.ok == ok and says in found.detail
+    assert found.ok == ok and words in found.detail
     assert ok or "python -m bitsandbytes" in found.fix
 
 
@@ -325,7 +325,7 @@ def test_no_card(loads: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("capability", "architectures", "ok", "says"),
+    ("capability", "architectures", "ok", "words"),
     [
         ((8, 0), ("sm_80",), True, "4 bits and bf16"),
         ((8, 9), ("sm_80", "sm_90"), True, "4 bits and bf16"),
@@ -339,16 +339,16 @@ def test_no_card(loads: Callable[..., None]) -> None:
     ],
 )
 def test_what_a_card_can_calculate(
-    loads: Callable[..., None], capability: tuple[int, int], architectures: tuple[str, ...], ok: bool, says: str
+    loads: Callable[..., None], capability: tuple[int, int], architectures: tuple[str, ...], ok: bool, words: str
 ) -> None:
     loads(torch=torch(A100 | {"capability": capability}, architectures=architectures))
     found = one(machine.gpus())
-    assert found.ok == ok and says in found.detail
+    assert found.ok == ok and words in found.detail
     assert "NVIDIA A100, 38.0 GB free of 42.4" in found.detail
 
 
 @pytest.mark.parametrize(
-    ("asked", "ok", "says"),
+    ("asked", "ok", "words"),
     [
         (None, True, "not set"),
         ("2", True, "OMP_NUM_THREADS is 2"),
@@ -357,23 +357,23 @@ def test_what_a_card_can_calculate(
         ("all", False, "no number of threads"),
     ],
 )
-def test_threads(monkeypatch: pytest.MonkeyPatch, asked: str | None, ok: bool, says: str) -> None:
+def test_threads(monkeypatch: pytest.MonkeyPatch, asked: str | None, ok: bool, words: str) -> None:
     monkeypatch.setattr(machine, "_cores", lambda: 4)
     if asked is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     found = one(machine.threads())
-    assert found.ok == ok and says in found.detail and "4 cores" in found.detail
+    assert found.ok == ok and words in found.detail and "4 cores" in found.detail
 
 
 @pytest.mark.parametrize(
-    ("free", "ok", "says"), [(9, True, "9.0 GB free of 16.0"), (1, False, "1.0 GB free"), (0, False, "0.0 GB free")]
+    ("free", "ok", "words"), [(9, True, "9.0 GB free of 16.0"), (1, False, "1.0 GB free"), (0, False, "0.0 GB free")]
 )
-def test_memory(monkeypatch: pytest.MonkeyPatch, free: float, ok: bool, says: str) -> None:
+def test_memory(monkeypatch: pytest.MonkeyPatch, free: float, ok: bool, words: str) -> None:
     monkeypatch.setattr(machine, "_memory", lambda: (free * GIB, 16 * GIB))
     found = one(machine.memory())
-    assert found.ok == ok and says in found.detail
+    assert found.ok == ok and words in found.detail
 
 
 def test_memory_is_what_a_container_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,7 +468,7 @@ def test_a_hub_that_answers_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         hub_cache(monkeypatch, ENDPOINT=f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setattr(storage, "TIMEOUT", 0.3)
-        found = one(storage.hub(online=True))  # it takes the connection and says nothing
+        found = one(storage.hub(online=True))  # it takes the connection and stays silent
         assert not found.ok and "does not answer" in found.detail
     monkeypatch.setattr(storage, "TIMEOUT", 3.0)
     found = one(storage.hub(online=True))
@@ -492,7 +492,7 @@ def test_any_answer_of_a_hub_is_an_answer(monkeypatch: pytest.MonkeyPatch, statu
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Hub) as server:
         Thread(target=server.handle_request, daemon=True).start()

@@ -122,7 +122,7 @@ def test_a_right_recipe() -> None:
     assert " GB of memory planned" in result.stdout
 
 
-def test_wrong_recipes_are_all_told_and_the_right_ones_too() -> None:
+def test_wrong_recipes_are_all_reported_and_the_right_ones_too() -> None:
     Path("a.yaml").write_text("task: sft\ntrain: {stepz: 3, seed: x}\n")
     Path("b.yaml").write_text("extends: none.yaml\n")
     result = run("check", "a.yaml", "sft-smollm2-135m", "b.yaml")

@@ -107,7 +107,7 @@ def test_modes_are_those_of_the_question() -> None:
     assert "search" not in [name for name, _ in asked(assistant(Talking([ANSWER])), mode="direct")]
 
 
-def test_no_answer_says_why_and_errors_are_sentences() -> None:
+def test_no_answer_has_its_reason_and_errors_are_sentences() -> None:
     name, data = asked(assistant(Talking(["<think>hm</think>"])))[-1]
     assert (name, data["answer"]) == ("answer", None) and "neither" in data["reason"]
     assert asked(assistant(Failing(ModelError("It broke", "Fix it.")))) == [("error", {"detail": "It broke. Fix it."})]
@@ -159,7 +159,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_may_have_nothing() -> None:
     assert re.findall(r'<option value="([-\w]+)"', sent(app, "GET", "/").text) == list(get_args(Mode))
 
 
-def test_the_page_says_what_answers() -> None:
+def test_the_page_names_what_answers() -> None:
     about = sent(page.make_app(assistant()), "GET", "/about").json()
     assert (about["model"], about["index"], about["mode"], about["passages"]) == ("a-model", "world", "multi", None)
     assert about["examples"] and sent(page.make_app(assistant(index="books")), "GET", "/about").json()["examples"] == []

@@ -31,7 +31,7 @@ ANSWER = "<think>Chad is larger.</think><answer>Chad</answer>"
 
 
 class Held(ScriptedSampler):
-    """Says its lines in pieces, and waits in the middle of each until it is let on."""
+    """Writes its lines in parts, and waits in the middle of each until it may go on."""
 
     def __init__(self) -> None:
         super().__init__([SEARCH, ANSWER])

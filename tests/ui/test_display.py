@@ -240,7 +240,7 @@ def test_what_was_not_reported_is_shown_at_the_end() -> None:
     ("stop", "words"),
     [("invalid", "neither a search"), ("length", "longer"), ("budget", "rounds"), ("context", "no room")],
 )
-def test_no_answer_says_why(stop: StopReason, words: str) -> None:
+def test_no_answer_has_its_reason(stop: StopReason, words: str) -> None:
     for terminal in (True, False):
         display = Display(out=recorder(terminal=terminal), err=recorder())
         view = Conversation.on(display)
@@ -284,7 +284,7 @@ def test_plain_view(terminal: bool) -> None:
     )
 
 
-def test_a_search_that_found_nothing_says_so() -> None:
+def test_a_search_that_found_nothing_is_shown_as_such() -> None:
     display = Display(out=recorder(terminal=False), err=recorder())
     view = Conversation.on(display)
     view(Searched(0, ("nowhere",), ((),)))
@@ -361,7 +361,7 @@ def test_training_lines_and_their_end() -> None:
     assert len(shown) == 23
 
 
-def test_a_second_training_begins_anew_and_a_resumed_one_tells_time_from_its_own_steps() -> None:
+def test_a_second_training_begins_anew_and_a_resumed_one_estimates_time_from_its_own_steps() -> None:
     display, clock = piped()
     display(StepFinished(50, 100, {"loss": 1.0, "seconds": 1.0}))
     assert display._training is not None
@@ -382,7 +382,7 @@ def test_the_display_remembers_the_last_checkpoint() -> None:
     assert display.checkpoint is not None and display.checkpoint.step == 5
 
 
-def test_time_left_is_told_by_the_share_where_the_total_is_unknown_and_the_rate_where_it_is_high() -> None:
+def test_time_left_follows_the_share_where_the_total_is_unknown_and_a_high_rate_is_shown() -> None:
     clock = Clock()
     display = Display(out=recorder(), err=recorder(terminal=False), clock=clock)
     display(PhaseStarted("Reading passages", None, "passages"))

@@ -195,7 +195,7 @@ def test_before_the_first_step_time_passes_and_nothing_is_known() -> None:
     assert re.search(r"Update +[━╸╺ ]+ 23\.0 s │", "\n".join(frame(view)))
 
 
-def test_a_run_that_is_resumed_tells_what_is_left_from_its_own_steps() -> None:
+def test_a_resumed_run_estimates_what_is_left_from_its_own_steps() -> None:
     clock = Clock()
     view = TrainingView(clock)
     view.take(PhaseStarted(TRAINING, 20, "steps"))
@@ -294,10 +294,10 @@ def test_the_frame_does_not_shrink_with_a_shorter_sample() -> None:
     assert len(frame(view)) == tall
 
 
-def test_a_failed_rollout_says_why_and_what_would_have_been_right() -> None:
-    told = [line.plain for line in Sample(UNANSWERED, Reward(-0.1, {"em": 0.0})).lines(99)]
-    assert told[0] == "✗ -0.10  Which is higher?"
-    assert told[-1] == "  No answer (budget) · accepted: Chad"
+def test_a_failed_rollout_shows_why_and_the_right_answer() -> None:
+    shown = [line.plain for line in Sample(UNANSWERED, Reward(-0.1, {"em": 0.0})).lines(99)]
+    assert shown[0] == "✗ -0.10  Which is higher?"
+    assert shown[-1] == "  No answer (budget) · accepted: Chad"
     wrong = Sample(trajectory(Turn("answer", "", answer="Niger")), Reward(0.0, {"em": 0.0}))
     assert [line.plain for line in wrong.lines(99)][1:] == ["  Answer: Niger · accepted: Chad"]
     nothing = Sample(trajectory(Turn("search", "", ("x",), passages=((),))), Reward(0.0))
@@ -393,7 +393,7 @@ def test_a_measured_step_always_leaves_its_line() -> None:
     assert shown[1].endswith("loss 1.000 · eval_em .50")
 
 
-def test_quiet_says_nothing() -> None:
+def test_quiet_prints_nothing() -> None:
     for terminal in (True, False):
         display, err, clock = display_on(terminal=terminal, quiet=True)
         play(display, clock, steps=3, total=3)
@@ -439,18 +439,18 @@ def test_a_signal_in_the_middle_of_a_line_waits_for_its_end() -> None:
     class Interrupted(io.StringIO):
         def write(self, text: str) -> int:
             done = super().write(text)
-            if "Checkpoint" in text and not told:
-                told.append(text)
+            if "Checkpoint" in text and not shown:
+                shown.append(text)
                 display(Notice("Stopping after this step.", "warning"))
             return done
 
-    told: list[str] = []
+    shown: list[str] = []
     display, err, _ = display_on(terminal=True)
     err.file = Interrupted()
     display(StepFinished(1, 9, {"loss": 1.0}))
     display(CheckpointSaved("runs/a", 1))
     display.close()
-    assert told
+    assert shown
     shown = plain(written(err))
     assert shown.count("✓ Checkpoint of step 1: runs/a") == 1
     assert shown.index("Checkpoint of step 1") < shown.index("Warning: Stopping after this step.")
@@ -481,6 +481,6 @@ def plain(line: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)
 
 
-def test_lines_name_no_signal_beside_the_dead() -> None:
+def test_lines_name_no_signal_next_to_the_dead() -> None:
     assert step_line({"signal": 0.75, "dead": 0.25}) == "dead .25"
     assert step_line({"signal": 0.75}) == "signal .75"
