@@ -89,17 +89,24 @@ def read_rows(
         raise DataError(f"{path} {what}", "Name a JSON-lines file (.jsonl or .jsonl.gz).")
     with reading(path), path.open("rb") as raw:
         lines = ((f"{path}:{number}", line) for number, line in lines_of(decompressed(raw, path), path, form))
-        yield from parsed(lines, lambda line, number: parse(to_row(line), number), BadLines(form), path, report)
+        nothing = f"There is nothing in {path}"
+        yield from parsed(lines, lambda line, good: parse(to_row(line), good), BadLines(form), nothing, report)
 
 
 def parsed(
-    rows: Iterable[tuple[str, Raw]], parse: Callable[[Raw, int], Item], bad: BadLines, path: Path, report: Report
+    rows: Iterable[tuple[str, Raw | BadLine]],
+    parse: Callable[[Raw, int], Item],
+    bad: BadLines,
+    nothing: str,
+    report: Report,
 ) -> Iterator[Item]:
-    """Parses rows, given with their places, and counts the bad ones; see :func:`read_rows`."""
+    """Parses rows, given with their places, and counts the bad ones; raises ``nothing`` where none is good."""
     good = 0
     for place, row in rows:
         bad.read += 1
         try:
+            if isinstance(row, BadLine):
+                raise row
             item = parse(row, good)
         except BadLine as problem:
             bad.add(place, str(problem))
@@ -107,7 +114,7 @@ def parsed(
         good += 1
         yield item
     if not good:
-        raise DataError(f"There is nothing in {path}{bad.first}", bad.form)
+        raise DataError(f"{nothing}{bad.first}", bad.form)
     bad.notify(report)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.questions.forms import KEYS, parse_question
 from ragr1_lite.data.questions.question import Question
-from ragr1_lite.files.json_lines import BadLine, BadLines
-from ragr1_lite.files.rows import Wanted
-from ragr1_lite.files.sources import File, Source, find_rows, rows_of
+from ragr1_lite.files.json_lines import BadLines, parsed
+from ragr1_lite.files.rows import Row, Wanted
+from ragr1_lite.files.sources import File, find_rows, rows_of
 
 
 def _columns_of(first: list[str]) -> list[str] | None:
@@ -79,36 +79,29 @@ def read_set(sources: Sequence[str | Path] | str | Path, *, report: Report = ign
     names = [sources] if isinstance(sources, str | Path) else sources
     result, ids = QuestionSet([], Counter()), Counter[str]()
     for source in [find_rows(name, QUESTIONS) for name in names]:
-        before = len(result.questions)
-        bad = BadLines(QUESTIONS.table if _is_table(source) else QUESTIONS.line, "rows")
-        for question in _questions(source, before, result, bad):
-            result.questions.append(_with_own_id(question, ids))
+        before, nothing = len(result.questions), f"There is no question in {source}"
+        table = isinstance(source, File) and source.form in ("tsv", "csv")
+        bad = BadLines(QUESTIONS.table if table else QUESTIONS.line, "rows")
+        rows = ((source.place(number), row) for number, row in rows_of(source, QUESTIONS))
+        for question in parsed(rows, lambda row, _: _parse(row, result), bad, nothing, report):
+            if question:
+                result.questions.append(_with_own_id(question, ids))
         if len(result.questions) == before:
-            raise DataError(f"There is no question in {source}{bad.first}", bad.form)
-        bad.notify(report)
+            raise DataError(f"{nothing}{bad.first}", bad.form)
         result.bad += bad.count
     if result.unanswerable:
         report(Notice(f"Left out {result.unanswerable} questions that their set says cannot be answered"))
     return result
 
 
-def _questions(source: Source, number: int, result: QuestionSet, bad: BadLines) -> Iterator[Question]:
-    """The questions of a source; the rest is counted."""
-    for place, row in rows_of(source, QUESTIONS):
-        bad.read += 1
-        try:
-            if isinstance(row, BadLine):
-                raise row
-            if row.get("answerable") is False:
-                result.unanswerable += 1
-                continue
-            form, question = parse_question(row, number)
-        except BadLine as problem:
-            bad.add(source.place(place), str(problem))
-            continue
-        result.forms[form.name] += 1
-        number += 1
-        yield question
+def _parse(row: Row, result: QuestionSet) -> Question | None:
+    """The question of a row; none where it cannot be answered."""
+    if row.get("answerable") is False:
+        result.unanswerable += 1
+        return None
+    form, question = parse_question(row, len(result.questions))
+    result.forms[form.name] += 1
+    return question
 
 
 def _with_own_id(question: Question, ids: Counter[str]) -> Question:
@@ -121,7 +114,3 @@ def _with_own_id(question: Question, ids: Counter[str]) -> Question:
         ids[id] += 1
     ids[own] = 1
     return replace(question, example=replace(question.example, id=own))
-
-
-def _is_table(source: Source) -> bool:
-    return isinstance(source, File) and source.form in ("tsv", "csv")

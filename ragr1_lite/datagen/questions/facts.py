@@ -70,13 +70,11 @@ def read_facts(path: Path, report: Report = ignore) -> Iterator[Fact]:
     """
     source = find_rows(path, _WANTED)
     rows = ((source.place(place), row) for place, row in rows_of(source, _WANTED))
-    for facts in parsed(rows, _parse, BadLines(_FORM, "rows"), path, report):
+    for facts in parsed(rows, _parse, BadLines(_FORM, "rows"), f"There is nothing in {path}", report):
         yield from facts
 
 
-def _parse(row: Row | BadLine, number: int) -> list[Fact]:
-    if isinstance(row, BadLine):
-        raise row
+def _parse(row: Row, number: int) -> list[Fact]:
     triples = row.get("evidences")
     if triples is None:
         return [_fact([next((row[key] for key in keys if key in row), None) for keys in _KEYS])]
