@@ -184,23 +184,18 @@ class Endpoint:
             ) from None
 
     def _refusal(self, status: int, reason: str) -> ModelError:
-        given = f"(status {status}{': ' if reason else ''}{reason})"
-        if status in (401, 403):
-            return ModelError(f"{self.url} refuses the key {given}", "Set OPENAI_API_KEY to a key for this endpoint.")
-        if status == 404:
-            what = f"no model {one_line(self.model)} at {self.url}" if self.model else f"nothing at {self.url}"
-            return ModelError(
-                f"There is {what} {given}",
-                "Check --teacher-model, and that the URL ends where the API begins, as in /v1.",
-            )
-        if status == 429:
-            return ModelError(
-                f"{self.url} still limits the rate after {self.connection.retries} retries {given}",
-                "Lower --concurrency, or wait until its limit is over.",
-            )
-        if status >= 500:
-            return ModelError(f"{self.url} fails {given}", "See the server's log.")
-        return ModelError(f"{self.url} refuses the request {given}", "Follow its reason, or see the server's log.")
+        key = ("refuses the key", "Set OPENAI_API_KEY to a key for this endpoint.")
+        missing = f"has no model {one_line(self.model)}" if self.model else "has no API"
+        limited = f"still limits the rate after {self.connection.retries} retries"
+        known = {
+            401: key,
+            403: key,
+            404: (missing, "Check --teacher-model, and that the URL ends where the API begins, as in /v1."),
+            429: (limited, "Lower --concurrency, or wait until its limit is over."),
+        }
+        other = "fails" if status >= 500 else "refuses the request"
+        problem, hint = known.get(status, (other, "Follow its reason, or see the server's log."))
+        return ModelError(f"{self.url} {problem} (status {status}{': ' if reason else ''}{reason})", hint)
 
 
 def _read(answer: Any) -> tuple[str, str, Usage]:

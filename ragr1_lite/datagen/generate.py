@@ -28,7 +28,7 @@ from ragr1_lite.data.trajectories import no_record, to_record, write_rows
 from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import Criteria, why_rejected
-from ragr1_lite.datagen.teachers import Teacher, open_teacher
+from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
 from ragr1_lite.files.journal import Journal, Rows
 from ragr1_lite.retrieval import open_searcher
 
@@ -91,37 +91,25 @@ def generate(
         raise ConfigError("--rejected and --out are the same file", "Choose two.")
     if rejected is not None and rejected.exists() and not (resume or overwrite):
         raise DataError(f"{rejected} exists", "Add --overwrite, or choose another --rejected.")
-    recipe, batch_size = setup.recipe(report), setup.batch_size
-    rollout, k, gold = recipe.rollout, recipe.retrieval.k, recipe.model.name == GOLD
+    recipe = setup.recipe(report)
+    rollout, retrieval, gold = recipe.rollout, recipe.retrieval, recipe.model.name == GOLD
     if rollout.mode not in ("multi", "single"):
         raise ConfigError(f"Trajectories cannot be generated in mode {rollout.mode}", "Add --mode multi or single.")
     asked = read_questions(questions, limit=limit, seed=sampling.seed, report=report)
-    settings = {
-        "questions": digest(asked),
-        "teacher": recipe.model.name,
-        "teacher_model": connection.model,
-        "adapter": recipe.model.adapter,
-        "index": recipe.retrieval.index,
-        "mode": rollout.mode,
-        "k": k,
-        "max_queries": rollout.max_queries,
-        "batch_size": batch_size,
-        **asdict(sampling),
-        **asdict(criteria),
-    }
+    settings = {"questions": digest(asked), **settings_of(recipe, connection), **asdict(sampling), **asdict(criteria)}
 
     @contextmanager
     def opened() -> Iterator[_Work]:
         if gold:
-            searcher = open_searcher(recipe.retrieval.index, report)
-            yield _Judged(searcher, rollout.protocol(), replace(_PLENTY, k=k), sampling, criteria).compose
+            searcher = open_searcher(retrieval.index, report)
+            yield _Judged(searcher, rollout.protocol(), replace(_PLENTY, k=retrieval.k), sampling, criteria).compose
             return
         with closing(open_teacher(recipe, connection=connection, report=report)) as teacher:
             judged = _Judged(teacher.searcher, teacher.protocol, teacher.limits, sampling, criteria)
             yield partial(judged.ask, teacher)
 
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite)
-    batches = [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
+    batches = [asked[start : start + setup.batch_size] for start in range(0, len(asked), setup.batch_size)]
     _work(opened, batches, journal, report)
     return _finish(journal, out, rejected, connection, report)
 
@@ -188,15 +176,11 @@ def _work(
     kept: Counter[bool] = Counter()
     total = sum(map(len, batches))
     with journal.working(report), opened() as work, phase(report, "Generating", total, "questions") as advance:
-
-        def count(pieces: Sequence[Rows]) -> None:
-            kept.update(row["reason"] is None for row in _rows(pieces))
+        for number, batch in enumerate(batches):
+            if number == len(journal.pieces):
+                journal.add(work(batch, number))
+            kept.update(row["reason"] is None for row in _rows(journal.pieces[number : number + 1]))
             advance(kept.total(), f"kept {kept[True]:,}, rejected {kept[False]:,}")
-
-        count(journal.pieces)
-        for number in range(len(journal.pieces), len(batches)):
-            journal.add(work(batches[number], number))
-            count(journal.pieces[-1:])
 
 
 def _rows(pieces: Sequence[Rows]) -> Rows:

@@ -26,7 +26,7 @@ from ragr1_lite.core.types import Example
 from ragr1_lite.data.questions import Question, digest, read_questions, to_row
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.endpoint import Connection
-from ragr1_lite.datagen.teachers import Teacher, open_teacher
+from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
 from ragr1_lite.files.journal import Journal
 from ragr1_lite.files.writing import writing
 
@@ -183,22 +183,13 @@ def run(
     """
     questions = _read(sources, split, limit, rule.seed, report)
     recipe = setup.recipe(report)
-    settings = {
-        "index": recipe.retrieval.index,
-        "mode": recipe.rollout.mode,
-        "k": recipe.retrieval.k,
-        "max_queries": recipe.rollout.max_queries,
-        "adapter": recipe.model.adapter,
-        "teacher": recipe.model.name,
-        "model": connection.model,
-    }
     return select(
         questions,
         out,
         lambda: open_teacher(recipe, connection=connection, report=report),
         rule=rule,
         batch_size=setup.batch_size,
-        settings=settings,
+        settings=settings_of(recipe, connection),
         resume=resume,
         overwrite=overwrite,
         report=report,

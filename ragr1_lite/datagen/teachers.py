@@ -63,6 +63,20 @@ def open_teacher(recipe: Recipe, *, connection: Connection = Connection(), repor
     return local_teacher(name, Assistant.open_recipe(recipe, report=report))
 
 
+def settings_of(recipe: Recipe, connection: Connection) -> dict[str, Any]:
+    """All that decides a teacher's rollouts, as JSON."""
+    return {
+        "teacher": recipe.model.name,
+        "teacher_model": connection.model,
+        "adapter": recipe.model.adapter,
+        "index": recipe.retrieval.index,
+        "mode": recipe.rollout.mode,
+        "k": recipe.retrieval.k,
+        "max_queries": recipe.rollout.max_queries,
+        "batch_size": recipe.rollout.batch_size,
+    }
+
+
 def local_teacher(name: str, assistant: Assistant) -> Teacher:
     """A model on this machine, asked the way it was trained."""
     drawing = cast(Any, assistant.sampler).drawing

@@ -312,7 +312,11 @@ def test_a_rate_limit_and_a_failure_pass() -> None:
     [
         (refusal(401, "Bad key sk-1"), "refuses the key (status 401: Bad key sk-1)", "OPENAI_API_KEY"),
         (refusal(403, "No"), "refuses the key (status 403: No)", "OPENAI_API_KEY"),
-        (refusal(404, "The model `tiny` does not exist"), "There is no model tiny at ", "--teacher-model"),
+        (
+            refusal(404, "The model `tiny` does not exist"),
+            " has no model tiny (status 404: The model `tiny` does not exist)",
+            "--teacher-model",
+        ),
         (
             refusal(429, "Quota", **AT_ONCE),
             "still limits the rate after 2 retries (status 429: Quota)",
@@ -347,7 +351,10 @@ def test_a_server_that_is_none() -> None:
 
 
 def test_an_endpoint_that_lists_no_models() -> None:
-    with pytest.raises(ModelError, match="There is nothing at "), serving_raw(lambda _: Reply(status=404), model=None):
+    with (
+        pytest.raises(ModelError, match=r"has no API \(status 404\)"),
+        serving_raw(lambda _: Reply(status=404), model=None),
+    ):
         pass
     with (
         pytest.raises(ModelError, match="it has no list of models"),

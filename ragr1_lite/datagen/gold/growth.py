@@ -93,17 +93,15 @@ class Growth:
         if any(fact.values for fact in self.facts) or any(not one.wanted for one in self.rounds[begun:]):
             raise Rejected(UNKNOWN)
         asked = self.question.example.question
-        texts = [keywords(asked), clean(asked).rstrip(" ?")] if not begun else [self._rest(asked)]
+        texts = [keywords(asked), clean(asked).rstrip(" ?")]
+        if begun:  # the last passage's name, and the question's words that no found passage holds
+            found = [one.passage for one in self._found.values()]
+            held = set(words(" ".join(map(whole, found))).split())
+            rest = [word for word in keywords(asked).split() if not set(words(word).split()) & held]
+            texts = [clean(" ".join([plain(found[-1].title), *rest]))]
         if not all(map(self._may_ask, texts)):
             raise Rejected(UNKNOWN)
         return list(dict.fromkeys(texts))
-
-    def _rest(self, asked: str) -> str:
-        """The question's words that the found passages do not hold, after the last passage's name."""
-        found = [one.passage for one in self._found.values()]
-        there = set(words(" ".join(map(whole, found))).split())
-        rest = [word for word in keywords(asked).split() if not set(words(word).split()) & there]
-        return clean(" ".join([plain(found[-1].title), *rest]))
 
     def _golden(self, passages: _Passages) -> list[Passage]:
         """The gold passages among some; all of them where the set names none."""
