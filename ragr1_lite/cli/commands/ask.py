@@ -39,7 +39,7 @@ def ask(
     as_json: opt.AsJson = False,
     plain: opt.Plain = False,
     web: Annotated[bool, Option("--web", help="Ask on a web page that only this machine sees.")] = False,
-    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Of the page; 0 takes a free one.")] = 8123,
+    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Port of the page; 0 takes a free one.")] = 8123,
 ) -> None:
     """Answer a question, showing thoughts, searches and documents.
 

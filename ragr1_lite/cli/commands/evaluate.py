@@ -14,7 +14,7 @@ from ragr1_lite.core.types import Mode
 app = opt.group()
 
 _DATA = "The embedded world, a name of `data benchmarks`, a question file, or hub:OWNER/NAME."
-_TEMPERATURE = "Of the answers. [default: 0, greedy; 1 with several samples]"
+_TEMPERATURE = "Sampling temperature. [default: 0, greedy; 1 with several samples]"
 _NORMALIZER = "How answers are normalised: this package's way, or as published."
 Normalizer = Annotated[Literal["ours", "squad", "hotpotqa"], Option(help=_NORMALIZER)]
 
@@ -42,10 +42,12 @@ def evaluate(
     max_queries: opt.MaxQueries = None,
     batch_size: opt.BatchSize = 32,
     seed: opt.Seed = 0,
-    samples: Annotated[int, Option(min=1, metavar="N", help="Answers to each question.")] = 1,
+    samples: Annotated[int, Option(min=1, metavar="N", help="Answers per question.")] = 1,
     temperature: Annotated[float | None, Option(min=0, metavar="T", help=_TEMPERATURE)] = None,
     normalizer: Normalizer = "ours",
-    out: Annotated[Path | None, Option(metavar="FILE.jsonl", help="For every trajectory and its figures.")] = None,
+    out: Annotated[
+        Path | None, Option(metavar="FILE.jsonl", help="Where every trajectory goes, with its figures.")
+    ] = None,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     as_json: opt.AsJson = False,

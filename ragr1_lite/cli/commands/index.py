@@ -105,7 +105,7 @@ def index_serve(
     context: Context,
     index: AnyIndex,
     host: Annotated[str, Option(help="Where to listen; 0.0.0.0 lets other machines connect.")] = "127.0.0.1",
-    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8000,
+    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Port; 0 takes a free one.")] = 8000,
     k: Annotated[int, Option("--k", "-k", min=1, metavar="N", help="Passages of a request without topk.")] = 3,
     max_k: Annotated[int, Option(min=1, metavar="N", help="The largest topk.")] = 100,
 ) -> None:

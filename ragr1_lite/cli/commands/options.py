@@ -51,14 +51,14 @@ _QUESTIONS = "Question files, or hub:OWNER/NAME; see `data inspect`."
 Questions = Annotated[list[str], Argument(metavar="QUESTIONS", help=_QUESTIONS)]
 Limit = Annotated[int | None, Option(min=1, metavar="N", help="At most this many. [default: all]")]
 Kinds = Annotated[list[str] | None, Option("--kind", metavar="KIND", help="Only this kind; may be repeated.")]
-TestSplit = Annotated[Literal["test", "dev"], Option(help="Of the embedded world.")]
+TestSplit = Annotated[Literal["test", "dev"], Option(help="Split of the embedded world.")]
 TrainedMode = Annotated[Literal["multi", "single"], Option(help="How the trajectories search.")]
-Seed = Annotated[int, Option(metavar="N", help="Of everything random.")]
+Seed = Annotated[int, Option(metavar="N", help="Random seed.")]
 
 # Teachers
 Concurrency = Annotated[int, Option(min=1, metavar="N", help="Requests to an endpoint at a time.")]
 TeacherModel = Annotated[str | None, Option(metavar="NAME", help="The model at an endpoint. [default: its only one]")]
-Timeout = Annotated[float, Option(min=1, metavar="SECONDS", help="For an endpoint's answer.")]
+Timeout = Annotated[float, Option(min=1, metavar="SECONDS", help="Time limit of an endpoint's answer.")]
 
 # Recipes
 _OVERRIDES = "Change a key, such as train.steps=200. May be repeated."
@@ -68,5 +68,5 @@ Overrides = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", hel
 # Results
 AsJson = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 Plain = Annotated[bool, Option("--plain", "--no-color", help="No colours and boxes.")]
-Resume = Annotated[bool, Option("--resume", help="Go on with what an interrupted run has finished.")]
+Resume = Annotated[bool, Option("--resume", help="Continue an interrupted run.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]

@@ -28,7 +28,9 @@ def plan(
     context: Context,
     recipe: opt.RecipeName,
     overrides: opt.Overrides = None,
-    gpu_gb: Annotated[float | None, Option(min=0.5, metavar="GB", help="Of the card. [default: what is here]")] = None,
+    gpu_gb: Annotated[
+        float | None, Option(min=0.5, metavar="GB", help="The card's memory. [default: what is here]")
+    ] = None,
     length: Annotated[int | None, Option(min=64, metavar="N", help=_LENGTH)] = None,
     probe: Annotated[bool, Option("--probe", help="Measure two real steps here and correct the plan.")] = False,
     as_json: opt.AsJson = False,

@@ -28,7 +28,7 @@ def report(
     runs: Annotated[list[Path], Argument(metavar="RUN", help=_RUNS)],
     out: Annotated[Path | None, Option("--out", "-o", metavar="FILE", help=_OUT)] = None,
     format: Annotated[Literal["html", "md"], Option(help="A page with everything, or only the tables.")] = "html",
-    title: Annotated[str | None, Option(metavar="TITLE", help="[default: the runs' names]")] = None,
+    title: Annotated[str | None, Option(metavar="TITLE", help="Title of the page. [default: the runs' names]")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.

@@ -12,9 +12,9 @@ from ragr1_lite.cli.session import session
 
 app = opt.group()
 
-_RECIPE = "Its model, adapter, index and questions."
+_RECIPE = "Gives model, adapter, index and questions."
 _VARIANT = "Change a variant, or add one. May be repeated."
-_OUT = "For study.json, table.md, plot.svg and each variant's results."
+_OUT = "Where study.json, table.md, plot.svg and each variant's results go."
 
 
 @app.command(
@@ -33,7 +33,7 @@ def study(
     recipe: Annotated[str, Argument(metavar="RECIPE", help=_RECIPE)] = "grpo-smollm2-135m",
     overrides: opt.Overrides = None,
     variant: Annotated[list[str] | None, Option(metavar="LABEL:KEY=VALUE", help=_VARIANT)] = None,
-    questions: Annotated[int, Option(min=1, metavar="N", help="At most this many of the recipe's.")] = 48,
+    questions: Annotated[int, Option(min=1, metavar="N", help="At most this many of the recipe's questions.")] = 48,
     split: opt.TestSplit = "test",
     kind: opt.Kinds = None,
     batch_size: opt.BatchSize = 32,

@@ -82,7 +82,7 @@ def train(
 def start(
     context: Context,
     seed: opt.Seed = 0,
-    folder: Annotated[Path, Option(metavar="FOLDER", help="For both runs.")] = Path("runs/quickstart"),
+    folder: Annotated[Path, Option(metavar="FOLDER", help="Where both runs go.")] = Path("runs/quickstart"),
     as_json: opt.AsJson = False,
 ) -> None:
     """Train a model that searches, from nothing: SFT, GRPO, what each of them gains, and a question answered.

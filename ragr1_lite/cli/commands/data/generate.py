@@ -14,9 +14,9 @@ app = opt.group()
 
 _TEACHER = "Who writes: the sets' own decompositions and supporting facts, a local model, or an endpoint."
 _MODE = "How the trajectories search. [default: the run's own, else multi]"
-_TEMPERATURE = "[default: 0 for one try, 1 for several]"
+_TEMPERATURE = "Sampling temperature. [default: 0 for one try, 1 for several]"
 _KEEP = "Right answers by exact match, by F1, or any answer."
-Price = Annotated[float | None, Option(min=0, metavar="PRICE", help="Of a million tokens, at an endpoint.")]
+Price = Annotated[float | None, Option(min=0, metavar="PRICE", help="Price of a million tokens at an endpoint.")]
 
 
 @app.command(
@@ -40,7 +40,7 @@ def data_generate(
     mode: Annotated[Literal["multi", "single"] | None, Option(help=_MODE)] = None,
     keep: Annotated[Literal["em", "f1", "any"], Option(help=_KEEP)] = "em",
     threshold: Annotated[float, Option(min=0, max=1, metavar="F1", help="The least that --keep f1 keeps.")] = 0.8,
-    tries: Annotated[int, Option(min=1, metavar="N", help="Until a trajectory is kept, at most.")] = 1,
+    tries: Annotated[int, Option(min=1, metavar="N", help="Tries per question, at most.")] = 1,
     temperature: Annotated[float | None, Option(min=0, metavar="T", help=_TEMPERATURE)] = None,
     seed: opt.Seed = 0,
     limit: opt.Limit = None,
@@ -51,7 +51,9 @@ def data_generate(
     timeout: opt.Timeout = 300.0,
     price_in: Price = None,
     price_out: Price = None,
-    rejected: Annotated[Path | None, Option(metavar="FILE.jsonl", help="The others, each with its reason.")] = None,
+    rejected: Annotated[
+        Path | None, Option(metavar="FILE.jsonl", help="Where the rejected ones go, with the reason.")
+    ] = None,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     as_json: opt.AsJson = False,

@@ -15,10 +15,10 @@ app = opt.group()
 _QUESTIONS = "Question files or hub:OWNER/NAME (see `data inspect`), or `world`."
 _TEACHER = "Whose rollouts: a built-in name, a folder, a hub id, an endpoint. [default: what fits this machine]"
 _BY = "Right in a later try and a share of what is right at first; or neither always nor never."
-_TEMPERATURE = "Of the rollouts. [default: 1.2; for pass-rate 1, as `grpo` samples]"
-_EASY = "first-right: kept of what is right at first."
-_BETWEEN = "pass-rate: pass rates that are kept. [default: all but 0 and 1]"
-_VALIDATION = "Of what is kept: set aside in FILE.validation.jsonl."
+_TEMPERATURE = "Sampling temperature. [default: 1.2; for pass-rate 1, as `grpo` samples]"
+_EASY = "first-right: share kept of what is right at first."
+_BETWEEN = "pass-rate: the range of rates to keep. [default: all but 0 and 1]"
+_VALIDATION = "Share of the kept questions that goes to FILE.validation.jsonl."
 
 
 @app.command(
@@ -38,13 +38,13 @@ def data_select(
     teacher_model: opt.TeacherModel = None,
     adapter: opt.Adapter = None,
     by: Annotated[Literal["first-right", "pass-rate"], Option(help=_BY)] = "first-right",
-    tries: Annotated[int, Option(min=1, metavar="N", help="Rollouts of a question, at most.")] = 10,
-    rounds: Annotated[int, Option(min=0, metavar="N", help="Retrieval rounds of a rollout, at most.")] = 10,
+    tries: Annotated[int, Option(min=1, metavar="N", help="Rollouts per question, at most.")] = 10,
+    rounds: Annotated[int, Option(min=0, metavar="N", help="Retrieval rounds per rollout, at most.")] = 10,
     temperature: Annotated[float | None, Option(metavar="T", help=_TEMPERATURE)] = None,
     easy_share: Annotated[float, Option(min=0, max=1, metavar="SHARE", help=_EASY)] = 0.25,
     keep_between: Annotated[tuple[float, float] | None, Option(metavar="LOW HIGH", help=_BETWEEN)] = None,
     validation: Annotated[float, Option(min=0, max=0.5, metavar="SHARE", help=_VALIDATION)] = 0.05,
-    split: Annotated[Literal["train", "dev"], Option(help="Of the embedded world.")] = "train",
+    split: Annotated[Literal["train", "dev"], Option(help="Split of the embedded world.")] = "train",
     limit: opt.Limit = None,
     mode: opt.AskedMode = None,
     k: opt.K = None,
