@@ -165,7 +165,7 @@ def test_the_whole_way_from_a_folder_to_an_answer(notes: Path, tmp_path: Path) -
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,17 @@ def test_a_run_says_what_it_took(task: str, folder: Path) -> None:
         if isinstance(event, RolloutsFinished):
             sampled += sum(trajectory.sampled_tokens for trajectory in event.trajectories)
 
+    began = time.perf_counter()
     result = train(task, folder, "whole", report=report)
+    elapsed = time.perf_counter() - began
     found = summary(result)
     assert result.resources is not None and found["resources"] == result.resources.to_json()
     assert found["steps"] == 4 and "torch" in found["versions"]
     spent = found["resources"]
     assert spent["energy_wh"] == {"gpu": WATT_HOURS}
-    assert spent["seconds"] == pytest.approx(result.seconds, rel=0.05)
-    assert spent["seconds"] >= sum(step["seconds"] for step in tiny.metrics_of(result.run.folder))
-    assert 0.1 < spent["cpu_load"] < 4 and 0.1 < spent["peak_rss_gb"] < 8
+    steps = sum(step["seconds"] for step in tiny.metrics_of(result.run.folder))
+    assert steps <= spent["seconds"] <= elapsed
+    assert 0 < spent["cpu_load"] < 4 and 0.1 < spent["peak_rss_gb"] < 8
     assert spent["peak_vram_gb"] is None and "peak_vram_gb" in spent["not_measurable"]
     tokens = sampled if task == "grpo" else 2 * tokens_of(folder)  # four steps of four read all eight twice
     assert found["tokens_per_second"] * spent["seconds"] == pytest.approx(tokens, rel=0.01)
@@ -106,10 +109,13 @@ def test_a_resumed_run_counts_all_its_parts_and_no_step_twice(task: str, folder:
     assert not (run / "summary.json").exists()
     kept = json.loads((run / "checkpoints" / "checkpoint-2" / SPENT).read_text("utf-8"))
     assert kept["energy_wh"] == {"gpu": WATT_HOURS}
+    began = time.perf_counter()
     result = train(task, folder, "crashed", resume=True)
+    elapsed = time.perf_counter() - began
     spent = summary(result)["resources"]
     assert spent["energy_wh"] == {"gpu": 2 * WATT_HOURS}
-    assert spent["seconds"] == pytest.approx(kept["seconds"] + result.seconds, rel=0.05)
+    steps = sum(step["seconds"] for step in tiny.metrics_of(run)[2:])
+    assert steps <= spent["seconds"] - kept["seconds"] <= elapsed
     assert "earlier steps" not in spent["not_measurable"]
     assert train(task, folder, "crashed", resume=True).resources is None, "it was finished"
 

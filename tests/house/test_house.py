@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_light_modules_import_nothing_heavy() -> None:
     every = {module_name(source) for source in SOURCES if source.name != "__main__.py"}
     modules = {one for one in every if not any(one == owner or one.startswith(f"{owner}.") for owner in owners)}
     command = [sys.executable, "-c", IMPORT_EACH, " ".join(modules), " ".join(HEAVY)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -124,3 +125,21 @@ def test_make_help_names_every_target() -> None:
     assert phony
     targets = set(phony[1].split()) - {"help"}
     assert targets == set(re.findall(r'^\t@echo "make ([\w-]+) ', makefile, re.MULTILINE))
+
+
+def test_the_last_line_says_what_the_lack_of_a_browser_left_out(tmp_path: Path) -> None:
+    names = [f"def test_{number}(browser): pass" for number in range(3)]
+    (tmp_path / "test_pages.py").write_text("\n".join([*names, "def test_other(): pass\n"]), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-n", "2", "test_pages.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": "", "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    *_, counts, last = done.stdout.strip().splitlines()
+    assert "1 passed, 3 skipped" in counts, done.stdout + done.stderr
+    assert last.startswith("no Chromium was found: 3 tests were left out; to run them: ")
+    assert last.endswith(" chromium")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import sys
-import time
+import threading
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -180,7 +180,14 @@ def test_questions_wait_for_each_other() -> None:
 
 def test_hanging_up_stops_the_answer_and_frees_the_queue() -> None:
     sampler = Talking([SEARCH] * 3 + [ANSWER])
-    sampler.between = lambda: time.sleep(0.01)
+    begun, closed = threading.Event(), threading.Event()
+
+    def between() -> None:
+        if begun.is_set():
+            closed.wait(60)
+        begun.set()
+
+    sampler.between = between
 
     async def hang_up() -> tuple[bool, list[bytes]]:
         queue = AnswerQueue(assistant(sampler), lambda event: None)
@@ -191,6 +198,7 @@ def test_hanging_up_stops_the_answer_and_frees_the_queue() -> None:
         for future, stream in zip(reversed(first), reversed(streams), strict=True):
             await future
             await stream.aclose()
+        closed.set()
         assert not queue.full
         return full, [piece async for piece in queue.events("Which?", "multi")]
 

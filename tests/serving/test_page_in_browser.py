@@ -67,7 +67,7 @@ def address(sampler: Held) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=60)
     assert not thread.is_alive()
 
 
@@ -77,7 +77,7 @@ def page(browser: Any, address: str, sampler: Held) -> Iterator[Any]:
     sampler.said.clear()
     sampler.on.set()
     page = browser.new_page(viewport={"width": 1100, "height": 800})
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -133,11 +133,16 @@ def train(recipe: Recipe, *, resume: bool = False, report: Any = ignore) -> Trai
 
 
 def assert_close(left: Path, right: Path) -> None:
-    """Whether two runs ended alike, but for the rounding of differently cut batches."""
+    """Whether two runs ended alike, but for the rounding of differently cut batches.
+
+    Adam takes steps of the learning rate's length whatever the size of a gradient: where that is near 0, rounding
+    decides its sign. One weight in a thousand may have gone another way.
+    """
     first, second = tiny.adapter_of(left / "adapter"), tiny.adapter_of(right / "adapter")
     assert first.keys() == second.keys()
-    for name in first:
-        assert torch.allclose(first[name], second[name], atol=2e-4), name
+    apart = torch.cat([(first[name] - second[name]).abs().flatten() for name in first])
+    assert (apart > 2e-4).double().mean() <= 1e-3
+    assert apart.max() <= 2 * TRAIN["learning_rate"] * TRAIN["steps"]
     lines = [tiny.metrics_of(run) for run in (left, right)]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]] == [1, 2, 3, 4]
     assert [line["loss"] for line in lines[0]] == pytest.approx([line["loss"] for line in lines[1]], abs=1e-3)
