@@ -247,7 +247,7 @@ class RewardConfig(_Section):
     cover_em: float = 0.0
     """1 where an accepted answer stands inside the answer."""
     evidence: float = 0.0
-    """Share of the gold passages among those retrieved, where the questions name them."""
+    """Share of the gold passages that the model was shown, where the questions name them."""
     format: float = 0.0
     """1 for a well-formed trajectory."""
     shaped_format: float = 0.0
