@@ -66,12 +66,7 @@ def opening(text: str) -> str:
 
 
 def standalone(path: Path, name: str) -> str:
-    """A recipe's text for a file of its own: it names itself in its commands and extends no other.
-
-    Args:
-        path: The recipe.
-        name: The new file, as on a command line.
-    """
+    """A recipe's text for a file ``name`` of its own: its commands name that file, and it extends no other."""
     text = path.read_text(encoding="utf-8")
     comment = opening(text)
     command = rf"(ragr1-lite \w+) {re.escape(path.stem)}(?![\w-]|\.\w)"
@@ -102,15 +97,9 @@ def missing(recipe: Recipe) -> list[str]:
 
 
 def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
-    """What a recipe would do, the files it lacks, and its memory.
+    """A recipe's main keys, ``warnings`` of files it lacks, and ``device``, ``memory_gb`` and ``fits``.
 
-    Args:
-        recipe: The recipe.
-        gpu_gb: Of the card it is for; None: this machine.
-
-    Returns:
-        ``warnings``, the recipe's main keys, and ``device``, ``memory_gb`` and ``fits``, which are null where memory
-        cannot be planned.
+    The last three are for a card of ``gpu_gb`` or this machine, and None where memory cannot be planned.
     """
     from ragr1_lite.training.planning import plan
 

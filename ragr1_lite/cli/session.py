@@ -50,13 +50,7 @@ class Options:
 
 @contextlib.contextmanager
 def session(context: typer.Context, *, plain: bool = False, as_json: bool = False) -> Iterator[Display]:
-    """A display, with other libraries silenced and errors as sentences with exit codes.
-
-    Args:
-        context: The command's.
-        plain: No colours, boxes or redrawing.
-        as_json: Results are shown as JSON where they come with it.
-    """
+    """A display, with other libraries silenced and errors as sentences with exit codes."""
     options: Options = context.find_root().obj
     from ragr1_lite.ui import Display
 

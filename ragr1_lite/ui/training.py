@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.cells import cell_len
@@ -14,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
+from ragr1_lite.core.types import Reward, Trajectory, Turn
 from ragr1_lite.ui.figures import CHARTED, Curve, number, rows, sparkline, trend
 from ragr1_lite.ui.progress import Task, sentence
-from ragr1_lite.ui.samples import Sample
-from ragr1_lite.ui.text import one_line, share
+from ragr1_lite.ui.text import one_line, share, title_of
 
 TRAINING, ROLLOUTS, UPDATE = "training", "rollouts", "update"
 """Phases of a run: the whole of it, and the two that alternate in each step."""
@@ -30,6 +31,10 @@ _LABEL = 10  # columns of a row's name
 _TWO_CURVES = 64  # columns from which two curves share a line
 _CURVE = 40  # columns of the longest curve
 _FRAME = 4  # columns of the border and the padding
+_TITLES = 3  # documents of a query that are named
+_LONGEST = 400  # characters of a foreign text that any terminal's line might show
+_NEEDED, _SEARCH, _THOUGHT, _DOCUMENT = range(4)
+"""Kinds of lines, in the order in which they get room."""
 
 
 def begins(event: object) -> bool:
@@ -40,14 +45,7 @@ def begins(event: object) -> bool:
 
 
 class TrainingView:
-    """The state of a training run; :meth:`render` draws it.
-
-    Args:
-        clock: Seconds, for tests.
-
-    Attributes:
-        steps: The run as a whole.
-    """
+    """The state of a training run, whose ``steps`` are the run as a whole; :meth:`render` draws it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -128,14 +126,9 @@ class TrainingView:
             self._tallest = max(self._tallest, self._sample.height if self._sample else 0)
 
     def render(self, width: int, height: int, phases: Collection[Task] = ()) -> RenderableType:
-        """The run in a frame of ``width`` columns and at most ``height`` lines.
+        """The run in a frame of ``width`` columns and at most ``height`` lines, with the phases of the present step.
 
         It grows only where a figure, a warning or a rollout comes for the first time, so that it does not jump.
-
-        Args:
-            width: Columns.
-            height: Lines.
-            phases: The running phases of the present step; without one it is the update.
         """
         inner = width - _FRAME
         bars = self._bars(phases, inner)
@@ -212,3 +205,69 @@ def _wrapped(label: str, parts: Sequence[str], width: int) -> Iterator[Text]:
             lines.append(part)
     for place, line in enumerate(lines):
         yield Text.assemble((f"{'' if place else label:<{_LABEL}}", "dim"), line, no_wrap=True, overflow="ellipsis")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A trajectory and its reward."""
+
+    trajectory: Trajectory
+    reward: Reward
+
+    @property
+    def height(self) -> int:
+        """Lines of the whole."""
+        return sum(1 for _ in self._lines())
+
+    @classmethod
+    def of(cls, event: RolloutsFinished, *, failed: bool = False) -> Sample | None:
+        """The rollout with the highest reward or, with ``failed``, the lowest.
+
+        Of equals it is the one with the most queries at once, then with the most queries.
+        """
+        sign = -1 if failed else 1
+
+        def rank(one: Sample) -> tuple[float, int, int]:
+            at_once = max((len(turn.passages) for turn in one.trajectory.turns), default=0)
+            return sign * one.reward.total, at_once, one.trajectory.queries
+
+        rollouts = [cls(*pair) for pair in zip(event.trajectories, event.rewards, strict=True)]
+        return max(rollouts, key=rank, default=None)
+
+    def lines(self, height: int) -> list[Text]:
+        """At most ``height`` lines; a narrow screen cuts them.
+
+        Question and answer come first, then the queries, the thoughts and the beginnings of the documents.
+        """
+        every = list(self._lines())
+        kept = sorted(range(len(every)), key=lambda place: every[place][0])[:height]
+        return [every[place][1] for place in sorted(kept)]
+
+    def _lines(self) -> Iterator[tuple[int, Text]]:
+        right = self.reward.parts.get("em", 0.0) >= 1
+        mark = ("✓", "bold green") if right else ("✗", "bold red")
+        question = one_line(self.trajectory.example.question, _LONGEST)
+        yield _NEEDED, _line(mark, (f" {share(self.reward.total)}  ", "dim"), (question, "bold"))
+        for place, turn in enumerate(self.trajectory.turns, start=1):
+            if turn.think:
+                yield _THOUGHT, _line(("  " + one_line(turn.think, _LONGEST), "dim italic"))
+            yield from _searches(turn, place)
+        answer, accepted = self.trajectory.answer, one_line(" | ".join(self.trajectory.example.answers), _LONGEST)
+        end = f"  No answer ({self.trajectory.stop_reason})" if answer is None else f"  Answer: {one_line(answer, 80)}"
+        correction = "" if right or not accepted else f" · accepted: {accepted}"
+        yield _NEEDED, _line((end, "green" if right else "red"), (correction, "dim"))
+
+
+def _searches(turn: Turn, turn_number: int) -> Iterator[tuple[int, Text]]:
+    """A line a query, with the titles of what it found, and the beginning of the first document."""
+    for place, query in enumerate(turn.queries):
+        found = turn.passages[place] if turn.passages else ()
+        titles = " · ".join(title_of(passage, 60) for passage in found[:_TITLES]) or "nothing found"
+        head = (f"{'' if place else turn_number:>3} ", "dim")
+        yield _SEARCH, _line(head, (f"› {one_line(query, 60)}", "cyan"), (f" → {titles}", "dim"))
+        if found:
+            yield _DOCUMENT, _line((f"      {one_line(found[0].text, _LONGEST)}", "dim"))
+
+
+def _line(*parts: tuple[str, str]) -> Text:
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")

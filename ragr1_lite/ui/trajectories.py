@@ -52,12 +52,9 @@ class _Barred:
 
 
 def trajectories_view(viewed: Sequence[Viewed], *, masks: bool = False, tokens: bool = False) -> RenderableType:
-    """Trajectories one below the other, under a legend.
+    """Trajectories one below the other, under a legend; with the ``tokens`` of each part.
 
-    Args:
-        viewed: The trajectories.
-        masks: Show each as the one sequence that is trained, with the whole prompt and the tags.
-        tokens: Show how many tokens each part has.
+    With ``masks``, each is the one sequence that is trained, with the whole prompt and the tags.
     """
     parts: list[RenderableType] = [
         Text.assemble(

@@ -22,8 +22,7 @@ from ragr1_lite.core.types import Example, Passage, Reward, Segment, StopReason,
 from ragr1_lite.ui import Display
 from ragr1_lite.ui.figures import Curve, sparkline, step_line
 from ragr1_lite.ui.progress import Task
-from ragr1_lite.ui.samples import Sample
-from ragr1_lite.ui.training import TRAINING, TrainingView
+from ragr1_lite.ui.training import TRAINING, Sample, TrainingView
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\u202eright\x00\nnext"
 

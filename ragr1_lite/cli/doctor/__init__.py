@@ -38,13 +38,9 @@ def checks(*, online: bool) -> dict[str, Check]:
 
 
 def examine(*, online: bool = False) -> list[Finding]:
-    """Checks everything that training, searching and answering need.
+    """Checks everything that training, searching and answering need; a check that fails is a finding, too.
 
-    Args:
-        online: Ask the model hub whether it answers; without it nothing is sent anywhere.
-
-    Returns:
-        At least one finding per check. A check that fails is a finding, too.
+    Only with ``online`` anything is sent: to the model hub.
     """
     return [finding for name, check in checks(online=online).items() for finding in _safely(name, check)]
 

@@ -11,17 +11,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check.
-
-    Attributes:
-        name: What was checked.
-        detail: What was found. Where something optional is absent, it says what follows.
-        fix: How to repair it, where something needed is broken; else empty.
-    """
+    """The result of one check."""
 
     name: str
-    detail: str
-    fix: str = ""
+    detail: str  # with what follows, where something optional is absent
+    fix: str = ""  # where something needed is broken
 
     @property
     def ok(self) -> bool:
@@ -34,14 +28,9 @@ class Finding:
 
 
 def load(name: str, *, without: str | None = None) -> ModuleType:
-    """Imports a package that may be broken.
+    """Imports a package, which may raise anything.
 
-    Args:
-        name: Its name.
-        without: Another package that seems missing meanwhile, unless it was imported before.
-
-    Raises:
-        Exception: Whatever it raises.
+    Meanwhile the package ``without`` seems missing, unless it was imported before.
     """
     if without is None or without in sys.modules:
         return importlib.import_module(name)

@@ -55,9 +55,7 @@ def serve(opened: Callable[[], Assistant], port: int = PORT, *, report: Report =
         report: Gets a notice of the URL, and of answers that failed.
 
     Raises:
-        ConfigError: The extra is not installed, or the port cannot be used.
-        RagR1Error: The model or its index cannot be opened.
-        KeyboardInterrupt: After Ctrl-C.
+        RagR1Error: The extra is not installed, the port cannot be used, or the model or its index cannot be opened.
     """
     need_extra("The page")
     with listening(HOST, port) as listener:
