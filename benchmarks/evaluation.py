@@ -38,7 +38,7 @@ def evaluation(
 
     assistant = Assistant.open(Setup(model=model, batch_size=batch_size), report=report)
     policy = cast("TransformersSampler", assistant.sampler).policy
-    variant = Variant("batched", assistant.sampler, assistant.searcher, assistant.protocol, assistant.limits)
+    variant = Variant.of("batched", assistant)
     examples = [one.example for one in world("test", limit=questions)]
     made: dict[str, Evaluation] = {}
 

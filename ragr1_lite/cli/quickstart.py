@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite import evaluation
 from ragr1_lite.assistant import BARE, Assistant, with_adapter
 from ragr1_lite.config import load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.evaluation import Evaluation
+from ragr1_lite.evaluation import Evaluation, Variant, evaluate_variants, held_out
 from ragr1_lite.files.writing import write_atomic
 from ragr1_lite.training import grpo, sft
 from ragr1_lite.versions import versions
@@ -71,19 +70,9 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
 
     def measure(label: str, adapter: str) -> None:
         with _timed(seconds, f"eval {label}"):
-            examples = evaluation.held_out(first, report)
+            examples = held_out(first, report)
             assistant = Assistant.open_recipe(with_adapter(first, adapter), report=report)
-            rows.append(
-                evaluation.evaluate(
-                    examples,
-                    assistant.sampler,
-                    assistant.searcher,
-                    protocol=assistant.protocol,
-                    limits=assistant.limits,
-                    label=label,
-                    report=report,
-                )
-            )
+            rows.extend(evaluate_variants(examples, [Variant.of(label, assistant)], report=report))
         figures = rows[-1].figures()
         report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
 

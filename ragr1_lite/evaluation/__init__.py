@@ -4,7 +4,7 @@ from ragr1_lite.evaluation.compare import Comparison, compare
 from ragr1_lite.evaluation.failures import cause
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.results import Result, read_results, to_row
-from ragr1_lite.evaluation.running import evaluate, held_out, run
+from ragr1_lite.evaluation.running import held_out, run
 from ragr1_lite.evaluation.variants import GREEDY, Draws, Variant, evaluate_variants
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "Result",
     "cause",
     "compare",
-    "evaluate",
     "evaluate_variants",
     "held_out",
     "read_results",

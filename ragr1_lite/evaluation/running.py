@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from ragr1_lite.assistant import Assistant, Setup
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Report, ignore
-from ragr1_lite.core.protocol import Protocol
-from ragr1_lite.core.rewards import OURS, SCORERS, NormalizerName, Scorer
-from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Example, Mode, Sampler, Searcher
+from ragr1_lite.core.rewards import SCORERS, NormalizerName
+from ragr1_lite.core.types import Example, Mode
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
@@ -24,24 +22,6 @@ from ragr1_lite.files.journal import Journal, digest
 
 QUESTIONS = "content of the questions"
 """In a journal's settings: what :func:`questions_digest` gives."""
-
-
-def evaluate(
-    examples: Sequence[Example],
-    sampler: Sampler,
-    searcher: Searcher,
-    *,
-    protocol: Protocol,
-    limits: Limits,
-    label: str,
-    scorer: Scorer = OURS,
-    report: Report = ignore,
-) -> Evaluation:
-    """Rolls out every question once, all together, and keeps the time."""
-    (evaluation,) = evaluate_variants(
-        examples, [Variant(label, sampler, searcher, protocol, limits)], scorer=scorer, report=report
-    )
-    return evaluation
 
 
 def questions_digest(examples: Sequence[Example]) -> str:
@@ -125,7 +105,7 @@ def run(
         assistant = Assistant.open_recipe(recipe, report=report)
         evaluations = evaluate_variants(
             examples,
-            [_variant(assistant, mode) for mode in modes],
+            [Variant.of(mode, assistant.with_mode(mode)) for mode in modes],
             scorer=SCORERS[normalizer],
             draws=draws,
             batch_size=batch_size,
@@ -150,8 +130,3 @@ def _draws(samples: int, temperature: float | None, seed: int) -> Draws:
     if samples > 1 and not temperature:
         raise ConfigError("Several samples at temperature 0 are all the same", "Add --temperature 1, or ask for one.")
     return Draws(samples, temperature, seed)
-
-
-def _variant(assistant: Assistant, mode: Mode) -> Variant:
-    protocol = replace(assistant.protocol, mode=mode)
-    return Variant(mode, assistant.sampler, assistant.searcher, protocol, assistant.limits)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+from ragr1_lite.assistant import Assistant
 from ragr1_lite.core.events import Advance, Notice, Report, RolloutFinished, ignore, phase
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import OURS, Scorer
@@ -28,6 +29,11 @@ class Variant:
     searcher: Searcher
     protocol: Protocol
     limits: Limits
+
+    @classmethod
+    def of(cls, label: str, assistant: Assistant) -> Variant:
+        """The way an assistant answers."""
+        return cls(label, assistant.sampler, assistant.searcher, assistant.protocol, assistant.limits)
 
 
 @dataclass(frozen=True, slots=True)

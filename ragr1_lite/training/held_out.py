@@ -16,7 +16,7 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Searcher
-from ragr1_lite.evaluation import evaluate, held_out
+from ragr1_lite.evaluation import Variant, evaluate_variants, held_out
 from ragr1_lite.files.writing import write_atomic
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling, save_adapter
@@ -103,15 +103,15 @@ class Validation:
         """EM and F1 of the adapter as it is now; greedy, so that nothing random is drawn."""
         rollout = self._recipe.rollout
         with merged_for_sampling(self._policy):
-            figures = evaluate(
-                self._examples,
+            variant = Variant(
+                "held-out questions",
                 TransformersSampler(self._policy, batch_size=rollout.batch_size),
                 self._searcher,
-                protocol=rollout.protocol(),
-                limits=rollout.limits(self._recipe.retrieval.k),
-                label="held-out questions",
-                report=self._report,
-            ).figures()
+                rollout.protocol(),
+                rollout.limits(self._recipe.retrieval.k),
+            )
+            (evaluation,) = evaluate_variants(self._examples, [variant], report=self._report)
+        figures = evaluation.figures()
         return figures["em"], figures["f1"]
 
     def _keep_best(self, step: int, em: float, f1: float) -> None:

@@ -24,7 +24,7 @@ from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Completion, Example, Mode, Passage, Trajectory, Turn
 from ragr1_lite.data.trajectories import parse_turns, read_records, to_record, write_records, write_rows
 from ragr1_lite.data.viewing import view
-from ragr1_lite.evaluation import Evaluation, cause, compare, evaluate, read_results, to_row
+from ragr1_lite.evaluation import Evaluation, Variant, cause, compare, evaluate_variants, read_results, to_row
 from ragr1_lite.evaluation.failures import failures
 from ragr1_lite.evaluation.intervals import bootstrap, paired
 from ragr1_lite.evaluation.results import share_seconds
@@ -154,15 +154,10 @@ def measured(
     **known: Any,
 ) -> Evaluation:
     """An evaluation with a scripted model."""
-    return evaluate(
-        examples or [example()],
-        ScriptedSampler(lines),
-        searcher or ScriptedSearcher(),
-        protocol=Protocol(mode, 3, template),
-        limits=LIMITS,
-        label="scripted",
-        **known,
-    )
+    protocol = Protocol(mode, 3, template)
+    variant = Variant("scripted", ScriptedSampler(lines), searcher or ScriptedSearcher(), protocol, LIMITS)
+    (evaluation,) = evaluate_variants(examples or [example()], [variant], **known)
+    return evaluation
 
 
 @pytest.mark.parametrize("text", ["", "Chad", "<think>Chad.</think>", "<answer></answer>", "<answer>Chad", "</answer>"])
@@ -476,9 +471,7 @@ def test_a_score_that_is_not_finite_is_null(tmp_path: Path) -> None:
                 for found in super().search(queries, 1)
             ]
 
-    sampler = ScriptedSampler([SEARCH, ANSWER])
-    found = evaluate([example()], sampler, Odd(), protocol=Protocol(), limits=Limits(), label="odd")
-    path = saved(tmp_path / "x.jsonl", found)
+    path = saved(tmp_path / "x.jsonl", measured([SEARCH, ANSWER], searcher=Odd()))
     [row] = [json.loads(line, parse_constant=pytest.fail) for line in path.read_text("utf-8").splitlines()]
     assert [one["score"] for one in row["turns"][0]["passages"][0]] == [None, None, 1.5]
     assert len(read_results(path)) == 1

@@ -93,9 +93,9 @@ def by_weights(monkeypatch: pytest.MonkeyPatch, loaded: list[Policy]) -> list[fl
             float(one.detach().double().sum()) for name, one in model.named_parameters() if ".default." in name
         )
         told.append(round(abs(weight) * 1000 % 1, 4))
-        return SimpleNamespace(figures=lambda: {"em": told[-1], "f1": 1.0})
+        return [SimpleNamespace(figures=lambda: {"em": told[-1], "f1": 1.0})]
 
-    monkeypatch.setattr(held_out, "evaluate", evaluate)
+    monkeypatch.setattr(held_out, "evaluate_variants", evaluate)
     return told
 
 
@@ -104,7 +104,7 @@ def test_training_does_not_notice(
 ) -> None:
     """Real rollouts by the model in training: neither its random numbers nor its mode nor its weights change."""
     asked: list[list[Example]] = []
-    evaluate = held_out.evaluate
+    evaluate = held_out.evaluate_variants
 
     def watched(examples: Sequence[Example], *args: Any, **options: Any) -> Any:
         asked.append(list(examples))
@@ -112,7 +112,7 @@ def test_training_does_not_notice(
         assert loaded[-1].model.training
         return found
 
-    monkeypatch.setattr(held_out, "evaluate", watched)
+    monkeypatch.setattr(held_out, "evaluate_variants", watched)
     plain = train(task, folder, tmp_path / "plain")
     measured = train(task, folder, tmp_path / "measured", eval=EVAL)
     assert tiny.same_adapter(plain.output / "adapter", measured.output / "adapter")
@@ -153,9 +153,9 @@ def test_equals_do_not_replace_the_best(
 
     def evaluate(*_: object, **__: object) -> Any:
         em, f1 = next(figures)
-        return SimpleNamespace(figures=lambda: {"em": em, "f1": f1})
+        return [SimpleNamespace(figures=lambda: {"em": em, "f1": f1})]
 
-    monkeypatch.setattr(held_out, "evaluate", evaluate)
+    monkeypatch.setattr(held_out, "evaluate_variants", evaluate)
     steps: list[int] = []
     save = held_out.save_adapter
     monkeypatch.setattr(held_out, "save_adapter", lambda *args, **options: (steps.append(1), save(*args, **options)))
