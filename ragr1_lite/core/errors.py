@@ -6,12 +6,7 @@ import re
 
 
 class RagR1Error(Exception):
-    """A problem the user can fix.
-
-    Args:
-        message: What is wrong, one sentence without a full stop at its end.
-        hint: How to fix it, one sentence.
-    """
+    """A problem the user can fix: one sentence what is wrong, without a full stop at its end, and one how to fix it."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)

@@ -36,11 +36,7 @@ class Evidence:
 
     @classmethod
     def of(cls, example: Example) -> Evidence:
-        """What is to be looked for.
-
-        >>> Evidence.of(Example("1", "Which are the symbols of tin and lead?", ("Sn, Pb",))).spellings
-        (('Sn, Pb',), ('Sn', 'Pb'))
-        """
+        """What to look for, such as ``(("Sn, Pb",), ("Sn", "Pb"))`` for the answer *Sn, Pb*."""
         canonical = example.answers[:1]
         yes_or_no = not _CLOSED.isdisjoint(map(normalize, canonical))
         if yes_or_no or (example.titles and covers(example.question, canonical)):

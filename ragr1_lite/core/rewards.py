@@ -42,11 +42,7 @@ def normalize(text: str) -> str:
 
 
 def official_normalize(text: str) -> str:
-    """What SQuAD's and HotpotQA's official evaluations make of a text.
-
-    >>> official_normalize("The  Beatles!"), official_normalize("The The")
-    ('beatles', '')
-    """
+    """What SQuAD's and HotpotQA's official evaluations make of a text: "The The" becomes an empty one."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_ASCII_PUNCTUATION)).split())
 
 

@@ -85,13 +85,8 @@ def run_rollouts(
     Ids are append-only: what was sampled stays as sampled, only the environment's text is encoded. In each turn all
     live rows are sampled, then all their queries go to the searcher in one call.
 
-    Args:
-        examples: The questions; one may occur several times (a GRPO group).
-        sampler: Continues the rows.
-        searcher: Answers the queries.
-        protocol: Prompt and grammar.
-        limits: Budgets.
-        report: Receives :class:`Searched`, :class:`RolloutFinished` and whatever the sampler reports.
+    An example may occur several times (a GRPO group). ``report`` gets :class:`Searched`, :class:`RolloutFinished` and
+    what the sampler reports.
 
     Returns:
         One trajectory per example, in order. In ``multi`` mode, segments run prompt, model, env, model, …::

@@ -96,10 +96,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of token ids with one origin; the origin decides whether they are trained.
-
-    ``logprobs`` are those of a completion, empty elsewhere.
-    """
+    """Token ids from one source, which decides whether they are trained; ``logprobs`` are those of a completion."""
 
     source: Source
     token_ids: tuple[int, ...]
@@ -184,13 +181,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class GoldPlan:
-    """What a perfect run writes; with real retrieval it becomes a trajectory.
-
-    Attributes:
-        steps: The retrieval rounds in order; empty where no search is needed.
-        think: The thought before the answer.
-        answer: The answer as it should be written.
-    """
+    """What a perfect run writes: searches (none where none is needed), then its last thought and the answer."""
 
     steps: tuple[Step, ...]
     think: str

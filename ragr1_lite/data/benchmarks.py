@@ -26,16 +26,7 @@ _ROWS: Mapping[Mode, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A benchmark.
-
-    Attributes:
-        name: What `--data` takes.
-        title: Its usual name.
-        source: For :func:`~ragr1_lite.data.questions.read_questions`.
-        questions: How many it has.
-        published: Exact match by mode.
-        remark: What to know when figures are compared with these.
-    """
+    """A benchmark: ``name`` is what `--data` takes, ``published`` exact match by mode."""
 
     name: str
     title: str
@@ -45,11 +36,7 @@ class Benchmark:
     remark: str
 
     def nearest(self, mode: Mode) -> dict[str, Any] | None:
-        """What was published of a mode; ``None`` where nothing was.
-
-        Returns:
-            ``em``; ``row``, what the paper calls it; ``by`` and ``setting``; ``comparable``, a sentence.
-        """
+        """What was published of a mode, with ``row``, the paper's name of it; ``None`` where nothing was."""
         if mode not in self.published:
             return None
         return {

@@ -35,11 +35,7 @@ def schedule(examples: Sequence[Example], needed: int, seed: int, data: DataConf
 
 
 def weights_of(examples: Sequence[Example], data: DataConfig) -> list[float] | None:
-    """How often each question is drawn, relative to the others; ``None`` where all are drawn alike.
-
-    Raises:
-        DataError: A pass rate or number of hops that is needed is not known.
-    """
+    """How often each question is drawn, relative to the others; ``None`` where all are drawn alike."""
     if data.weights == "even":
         return None
     needed_by = f"data.weights={data.weights}"

@@ -37,13 +37,7 @@ _AS_RECORDED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One turn of the model as a training sample: a trajectory up to that turn, which alone is the target.
-
-    Attributes:
-        trajectory: The whole trajectory.
-        category: One of :data:`CATEGORIES`.
-        end: How many of its segments belong to the sample; the last of them is the target.
-    """
+    """One turn of the model as a training sample: the first ``end`` segments, of which the last alone is the target."""
 
     trajectory: Trajectory
     category: int
@@ -142,12 +136,10 @@ def segment(
     category that occurs has equally many. The tokenizer of ``model`` counts, and cuts documents to the paper's budgets.
 
     Returns:
-        What :func:`count` says, and ``{"trajectories", "dropped", "written"}``, samples dropped to balance and written.
+        What :func:`count` gives, and ``{"trajectories", "dropped", "written"}``, the last two in samples.
 
     Raises:
-        DataError: The file is of another form, or ``out`` exists.
-        ModelError: The model has no usable tokenizer.
-        StorageError: ``out`` cannot be written.
+        RagR1Error: The file is of another form, ``out`` exists or cannot be written, or the model has no tokenizer.
     """
     from ragr1_lite.models.hub import find_folder
     from ragr1_lite.models.tokenizer import ChatTokenizer
@@ -177,8 +169,7 @@ def replayed(
 ) -> list[Trajectory]:
     """The records' trajectories, encoded, their documents cut to the paper's budgets; reports how many do not fit.
 
-    Raises:
-        DataError: None fits.
+    Raises DataError where none fits.
     """
     limits = Limits(max_rounds=_AS_RECORDED, k=_AS_RECORDED)
     trajectories: list[Trajectory] = []

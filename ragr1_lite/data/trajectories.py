@@ -75,11 +75,8 @@ def _fields(example: Example) -> dict[str, Any]:
 def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Trajectory]:
     """Reads the answered trajectories of a file, at most ``limit``; the others teach nothing.
 
-    Returns:
-        Trajectories without segments, as a file holds no ids; all their turns but the last are searches.
-
-    Raises:
-        DataError: The file is missing, of another form, or has no answered trajectory.
+    They have no segments, as a file holds no ids; all their turns but the last are searches. Raises DataError where
+    the file is missing, of another form, or has no answered trajectory.
     """
     records = [record for record in read_rows(path, _parse_record, RECORD_FORM, report) if record is not None]
     if not records:

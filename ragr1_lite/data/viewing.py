@@ -21,12 +21,9 @@ from ragr1_lite.files.json_lines import read_rows
 
 @dataclass(frozen=True, slots=True)
 class Viewed:
-    """A line of a trajectory file.
+    """A line of a trajectory file; ``texts`` are its segments', without chat template and end token.
 
-    Attributes:
-        row: The line.
-        trajectory: What it says. Its segments hold of the documents what the model saw.
-        texts: The text of each segment, without chat template and end token.
+    The segments hold of the documents what the model saw.
     """
 
     row: dict[str, Any]
@@ -66,11 +63,7 @@ def view(
     """Reads the lines of a trajectory file, or only those of one question, at most ``limit``.
 
     The segments hold the tokens of ``model``, without one bytes; ``mode`` is how the trajectories search, which a file
-    does not say.
-
-    Raises:
-        DataError: The file is missing or of another form, or has no such line.
-        ModelError: The model has no usable tokenizer.
+    does not say. Raises DataError where there is no such line, ModelError where the model has no tokenizer.
     """
     tokenizer = _tokenizer(model, report)
     lines = read_rows(path, lambda row, number: _line(row, number, tokenizer, mode), RECORD_FORM, report)

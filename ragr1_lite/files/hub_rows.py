@@ -41,11 +41,7 @@ class HubData:
 
 
 def read_hub(source: HubData, wanted: Wanted) -> Rows:
-    """The rows of a data set; nothing of it is kept on this machine.
-
-    Raises:
-        DataError: There is no such data set, it cannot be reached, or it has no text.
-    """
+    """The rows of a data set, which is not kept; raises DataError where it is missing, unreachable or without text."""
     _check_exists(source)
     rows = _open(source, wanted)
     number = 0

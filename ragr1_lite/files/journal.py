@@ -43,7 +43,6 @@ class Journal:
         Raises:
             DataError: The result is there and is not to be overwritten.
             RunError: A journal is there and neither was asked for, or it is of other settings.
-            StorageError: The disk is full or not writable.
         """
         path = out.with_name(f".{out.name}.journal")
         if out.exists() and not overwrite:

@@ -18,10 +18,7 @@ class Wanted:
     """What rows are read for: the readers of files are the same for passages and for questions.
 
     Attributes:
-        what: What a file is called in messages; the next three are their hints.
-        hint: What files may be.
-        line: How a good line looks.
-        table: How a good table looks.
+        what: What a file is called in messages, of which ``hint``, ``line`` and ``table`` say how a good one looks.
         keys: The keys or columns that are read.
         needed: A table must have one of these columns.
         unnamed: Names the columns of a table without a header by its first line; ``None`` where it cannot.

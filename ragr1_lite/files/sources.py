@@ -44,14 +44,7 @@ _PEEKED = 2**16
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a corpus.
-
-    Attributes:
-        path: Where it is.
-        form: How it is read.
-        name: What the ids of a document's passages begin with.
-        size: Its bytes on disk.
-    """
+    """One file of a corpus; the ids of a document's passages begin with ``name``, ``size`` is in bytes."""
 
     path: Path
     form: Form
@@ -80,8 +73,7 @@ Source = File | HubData
 def find_rows(name: str | Path, wanted: Wanted) -> Source:
     """Finds one source of rows, a file that is no document or a ``hub:`` name; reads no more than its first bytes.
 
-    Raises:
-        DataError: It is missing, a folder, or of no known form.
+    Raises DataError where it is missing, a folder, or of no known form.
     """
     posix = name.as_posix() if isinstance(name, Path) else name
     if posix.startswith(PREFIX):
@@ -120,11 +112,7 @@ def form_of(name: str) -> Form | None:
 
 
 def file_of(path: Path, name: str, wanted: Wanted) -> File:
-    """One file, which is not a folder, in the form that its name or else its first bytes say.
-
-    Raises:
-        DataError: It does not exist, is no ordinary file, or is of no known form.
-    """
+    """One file, in the form that its name or else its first bytes say; raises DataError where it has none."""
     if not path.exists():
         raise DataError(f"There is no {wanted.what} {path}", "Check the path.")
     if not path.is_file():

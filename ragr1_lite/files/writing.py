@@ -19,11 +19,7 @@ CACHE_HINT = "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) 
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Writes a text file so that it is either the old one or the new one, never half of it.
-
-    Raises:
-        StorageError: The disk is full or not writable.
-    """
+    """Writes a text file so that it is the old or the new one, never half of it; raises StorageError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
         try:

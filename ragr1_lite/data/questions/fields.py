@@ -145,9 +145,8 @@ def _opened(row: Row, key: str) -> Any:
 def _tuples(value: Any, *names: tuple[str, ...]) -> list[list[Any]]:
     """Tuples that come as lists, as objects, or as an object of columns.
 
-    Args:
-        value: The tuples; another form raises TypeError, StopIteration or ValueError.
-        names: For each place in a tuple, what it may be called in an object.
+    ``names`` are, for each place in a tuple, what it may be called in an object. Raises TypeError, StopIteration or
+    ValueError where they come as something else.
     """
 
     def under(one: dict[str, Any]) -> list[Any]:

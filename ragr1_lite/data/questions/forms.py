@@ -97,8 +97,7 @@ KEYS = (
 def parse_question(row: dict[str, Any], number: int) -> tuple[Form, Question]:
     """The question of a row, and the row's form; ``number`` is the question's id where the row has none.
 
-    Raises:
-        BadLine: The row has no question or no answer, or a key is of a form it never has.
+    Raises BadLine where the row has no question or no answer, or a key is of a form it never has.
     """
     row = fields.flattened(row)
     if row.get("trajectory") is not None:

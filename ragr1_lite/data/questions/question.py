@@ -13,12 +13,9 @@ from ragr1_lite.core.types import Example
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One step of a decomposed question, as MuSiQue has them.
+    """One step of a decomposed question, as MuSiQue has them; ``title`` names the passage with the answer, if known.
 
-    Attributes:
-        question: The sub-question; ``#1`` stands in it for the answer of the first hop, ``#2`` for the second's.
-        answer: Its answer.
-        title: The passage that says so; empty where the set does not name it.
+    In the question ``#1`` stands for the answer of the first hop, ``#2`` for the second's.
     """
 
     question: str
@@ -28,12 +25,9 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An example, and what its set says about a perfect run; what a set does not say is empty.
+    """An example, and what its set says about a perfect run; empty where it says nothing.
 
-    Attributes:
-        example: The question, its answers and its gold passages' titles, each once, in the set's order.
-        hops: The decomposition, in order.
-        triples: Evidence as subject, relation and object, as 2WikiMultiHopQA has it.
+    ``hops`` are the decomposition, in order; ``triples`` subject, relation and object, as 2WikiMultiHopQA has them.
     """
 
     example: Example

@@ -35,13 +35,9 @@ QUESTIONS = Wanted(
 
 @dataclass(slots=True)
 class QuestionSet:
-    """What some sources hold.
+    """Questions, each with an id of its own, by which forms they came in, and how many rows were left out.
 
-    Attributes:
-        questions: In order, each with an id of its own.
-        forms: How many of them came in which form.
-        bad: How many rows could not be used.
-        unanswerable: How many rows were left out because they say that they have no answer, as MuSiQue's do.
+    ``bad`` rows could not be used; ``unanswerable`` ones say that they have no answer, as some of MuSiQue's do.
     """
 
     questions: list[Question]

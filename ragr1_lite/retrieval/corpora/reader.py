@@ -38,13 +38,6 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
 
     Rows that cannot be used are skipped and reported in one notice at the end, unless there are too many of them.
 
-    Args:
-        sources: Paths, and names that begin with ``hub:``.
-        report: Gets the notices.
-
-    Returns:
-        An iterator that also knows how many bytes it has read.
-
     Raises:
         DataError: At once, where a source is missing or of no known form; while reading, where one is binary, cut off
             or without text, too many rows are bad (``BadLines``), an id occurs twice, or there is no passage at all.
@@ -53,11 +46,7 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
 
 
 class Corpus(Iterator[Passage]):
-    """The passages of some sources, once.
-
-    Attributes:
-        bytes_total: The size of all files on disk; ``None`` where a source is on the hub.
-    """
+    """The passages of some sources, once; ``bytes_total`` is their size on disk, ``None`` where one is on the hub."""
 
     def __init__(self, sources: Sequence[Source], report: Report = ignore) -> None:
         sizes = [source.size for source in sources if isinstance(source, File)]

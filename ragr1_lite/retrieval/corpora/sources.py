@@ -24,12 +24,8 @@ _PACKAGES = {"html": "selectolax", "pdf": "pypdf"}
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
     """Finds every file that is meant, without reading it; folders are searched for files whose suffix is known.
 
-    Args:
-        names: Files, folders, and ``hub:`` names.
-        report: Gets a notice for each folder in which something was left out.
-
-    Raises:
-        DataError: One does not exist, cannot be read, is of no known form, or needs a package that is missing.
+    ``report`` gets a notice for each folder in which something was left out. Raises DataError where one does not exist,
+    cannot be read, is of no known form, or needs a package that is missing.
     """
     found: list[Source] = []
     for name in names:
