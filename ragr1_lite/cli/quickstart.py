@@ -27,19 +27,12 @@ SFT, GRPO = "quickstart-sft", "quickstart-grpo"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a quickstart.
+    """The result of a quickstart."""
 
-    Attributes:
-        evaluations: Of the base model, after SFT and after GRPO, on the same questions.
-        adapter: The final adapter.
-        model: The model it belongs to.
-        seconds: Wall time of each stage.
-    """
-
-    evaluations: tuple[Evaluation, ...]
-    adapter: Path
+    evaluations: tuple[Evaluation, ...]  # of the base model, after SFT and after GRPO
+    adapter: Path  # the final one
     model: str
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # wall time by stage
 
     def to_json(self) -> dict[str, Any]:
         """``{"rows": {label: figures as of eval}, "adapter", "model", "seconds", "versions"}``."""

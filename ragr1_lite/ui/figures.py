@@ -86,11 +86,7 @@ def sparkline(points: Sequence[float], width: int) -> str:
 
 
 def number(name: str, value: float) -> str:
-    """A charted figure without its name.
-
-    >>> number("loss", 0.25), number("em", 0.25)
-    ('0.250', '.25')
-    """
+    """A charted figure without its name."""
     return f"{value:.3f}" if name == "loss" else share(value)
 
 
@@ -142,11 +138,6 @@ def trend(curves: Mapping[str, Sequence[float]]) -> str:
 
 
 def _named(name: str, value: float) -> str:
-    """A figure with its name.
-
-    >>> _named("em", 0.5), _named("seconds", 3.21), _named("lr", 1e-5)
-    ('em .50', '3.2 s/step', 'lr 1e-05')
-    """
     return _FORMATS[name].format(value) if name in _FORMATS else f"{one_line(name, 32)} {share(value)}"
 
 

@@ -67,11 +67,6 @@ def costs(answer: Answer) -> list[str]:
 
 
 def _short(seconds: float) -> str:
-    """A time; a search in this process takes well below a second.
-
-    >>> _short(3.42), _short(0.0123), _short(0.0002)
-    ('3.4 s', '12 ms', '<1 ms')
-    """
     if seconds >= 0.1:
         return f"{seconds:.1f} s"
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "<1 ms"

@@ -28,10 +28,10 @@ from ragr1_lite.ui import Conversation, Display
 from ragr1_lite.ui.conversation import PrettyConversation
 from ragr1_lite.ui.display import console
 from ragr1_lite.ui.evaluations import evaluation_table
-from ragr1_lite.ui.figures import trend
+from ragr1_lite.ui.figures import _named, number, trend
 from ragr1_lite.ui.tables import counts_table, index_table, search_results
 from ragr1_lite.ui.text import clean, one_line, to_json
-from ragr1_lite.ui.turns import read_partial
+from ragr1_lite.ui.turns import _short, read_partial
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\u202eright\x00"
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -122,6 +122,16 @@ def test_clean_leaves_nothing_a_terminal_obeys() -> None:
 def test_one_line_cuts_at_a_word() -> None:
     assert one_line("  one\n two three  ", 9) == "one two…"
     assert one_line("short", 5) == "short"
+
+
+def test_numbers_are_short() -> None:
+    assert [_short(seconds) for seconds in (3.42, 0.0123, 0.0002)] == ["3.4 s", "12 ms", "<1 ms"]
+    assert (number("loss", 0.25), number("em", 0.25)) == ("0.250", ".25")
+    assert [_named(*one) for one in (("em", 0.5), ("seconds", 3.21), ("lr", 1e-5))] == [
+        "em .50",
+        "3.2 s/step",
+        "lr 1e-05",
+    ]
 
 
 def test_json_is_one_line_without_controls_and_reads_back() -> None:
