@@ -102,7 +102,9 @@ def test_the_questions_become_gold_trajectories(questions: Path, index: str, tmp
 def chat(asked: Asked) -> Reply:
     """A model behind an endpoint that has read the note on Oakvale and knows nothing else."""
     if asked.method == "GET":
-        return Reply({"object": "list", "data": [{"id": "told", "object": "model", "created": 0, "owned_by": "us"}]})
+        return Reply(
+            {"object": "list", "data": [{"id": "scripted", "object": "model", "created": 0, "owned_by": "us"}]}
+        )
     prompt = asked.json["messages"][-1]["content"]
     text = "<question>Which river is Oakvale on?</question><answer>Lenn" if "Doc 1: Oakvale" in prompt else "Sorry."
     if prompt.startswith("Answer"):
@@ -111,7 +113,7 @@ def chat(asked: Asked) -> Reply:
     choice = {"index": 0, "finish_reason": "stop", "message": message}
     usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
     return Reply(
-        {"id": "1", "object": "chat.completion", "created": 0, "model": "told", "choices": [choice], "usage": usage}
+        {"id": "1", "object": "chat.completion", "created": 0, "model": "scripted", "choices": [choice], "usage": usage}
     )
 
 
@@ -125,7 +127,7 @@ def test_a_model_behind_an_endpoint_writes_and_is_checked(index: str, tmp_path: 
     assert question.example.titles == ("Oakvale",)
 
 
-def test_the_built_in_model_is_asked_and_what_it_cannot_write_falls(smollm2: Any, tmp_path: Path) -> None:
+def test_the_built_in_model_is_asked_and_what_it_cannot_write_is_rejected(smollm2: Any, tmp_path: Path) -> None:
     passages = [Passage(str(i), name.title(), text) for i, (name, text) in enumerate(NOTES.items()) if i < 2]
     build_index(passages, tmp_path / "index")
     teacher = open_teacher(Setup(model="smollm2-135m", index=str(tmp_path / "index"), adapter="none").recipe())

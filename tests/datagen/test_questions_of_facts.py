@@ -101,7 +101,7 @@ def test_lines_under_another_heading_are_about_something_else() -> None:
     ]
 
 
-def test_the_beginning_of_a_later_piece_may_be_under_a_heading_before_it() -> None:
+def test_the_beginning_of_a_later_passage_may_be_under_a_heading_before_it() -> None:
     text = "Height: 12 m\nOakvale\nMayor: Ada Quill"
     assert said(text, id="oakvale.md#2") == [("Oakvale", "Mayor", "Ada Quill")]
     assert len(said(text, id="oakvale.md#1")) == 2
@@ -215,8 +215,8 @@ def test_a_file_without_facts_is_said_in_a_sentence(tmp_path: Path, name: str, t
 
 def grounded(facts: list[Fact], *passages: tuple[str, str]) -> tuple[list[Fact], dict[str, int]]:
     index = Bm25Searcher.from_passages(Passage(str(i), *one) for i, one in enumerate(passages))
-    sound, fallen = ground(facts, index)
-    return sound, dict(fallen)
+    kept, rejected = ground(facts, index)
+    return kept, dict(rejected)
 
 
 def test_a_fact_gets_the_title_of_the_passage_that_says_so() -> None:
@@ -226,9 +226,9 @@ def test_a_fact_gets_the_title_of_the_passage_that_says_so() -> None:
         ("Oakvale", "Ada Quill rules it."),
         ("B", "October 5, 1987: Oakvale."),
     )
-    sound, fallen = grounded(facts, *passages)
-    assert [(fact.title, fact.relation) for fact in sound] == [("Oakvale", "mayor"), ("B", "date of birth")]
-    assert fallen == {}
+    kept, rejected = grounded(facts, *passages)
+    assert [(fact.title, fact.relation) for fact in kept] == [("Oakvale", "mayor"), ("B", "date of birth")]
+    assert rejected == {}
 
 
 @pytest.mark.parametrize(
@@ -241,30 +241,30 @@ def test_a_fact_gets_the_title_of_the_passage_that_says_so() -> None:
         ([Fact("Rook (a", "height", "12 m", "Rook")], "fact: a name that cannot be asked by"),
     ],
 )
-def test_a_fact_that_is_not_sure_falls(facts: list[Fact], reason: str) -> None:
+def test_a_fact_that_is_not_sure_is_rejected(facts: list[Fact], reason: str) -> None:
     passages = (
         ("Oakvale", "Ada Quill rules Oakvale."),
         ("Rook", "12 m high."),
         ("Rook (bird)", "A rook."),
         ("C", "Marn."),
     )
-    sound, fallen = grounded(facts, *passages)
-    assert (sound, fallen) == ([], {reason: len(facts)})
+    kept, rejected = grounded(facts, *passages)
+    assert (kept, rejected) == ([], {reason: len(facts)})
 
 
 def test_the_same_fact_in_two_forms_is_one() -> None:
     facts = [Fact("Bo", "born", "5 October 1987", "Bo"), Fact("Bo", "date of birth", "October 5, 1987", "Bo")]
-    sound, fallen = grounded(facts, ("Bo", "Bo (born 5 October 1987) sings."))
-    assert [fact.object for fact in sound] == ["5 October 1987"]
-    assert fallen == {"fact: said twice": 1}
+    kept, rejected = grounded(facts, ("Bo", "Bo (born 5 October 1987) sings."))
+    assert [fact.object for fact in kept] == ["5 October 1987"]
+    assert rejected == {"fact: said twice": 1}
 
 
 def test_a_namesake_is_asked_by_its_whole_title() -> None:
     facts = [Fact("Rook (film)", "director", "Ada Quill", "Rook (film)")]
-    sound, _ = grounded(facts, ("Rook (film)", "A film."), ("Rook (bird)", "A bird."), ("Other", "Other."))
-    assert [(fact.subject, fact.key) for fact in sound] == [("Rook (film)", "Rook (film)")]
-    sound, _ = grounded(facts, ("Rook (film)", "A film."), ("Other", "Other."))
-    assert [(fact.subject, fact.key) for fact in sound] == [("Rook", "Rook (film)")]
+    kept, _ = grounded(facts, ("Rook (film)", "A film."), ("Rook (bird)", "A bird."), ("Other", "Other."))
+    assert [(fact.subject, fact.key) for fact in kept] == [("Rook (film)", "Rook (film)")]
+    kept, _ = grounded(facts, ("Rook (film)", "A film."), ("Other", "Other."))
+    assert [(fact.subject, fact.key) for fact in kept] == [("Rook", "Rook (film)")]
 
 
 def test_normalised_forms_of_an_answer_differ_in_more_than_commas() -> None:

@@ -238,10 +238,10 @@ def test_what_was_measured_may_be_chosen_from_anew(tmp_path: Path) -> None:
     sure = Rule(by="pass-rate", tries=2)
     with pytest.raises(DataError, match="None of 20 questions is kept; they were right 2 of 2 20"):
         chosen(out, 20, ScriptedTeacher(lambda *_: True), rule=sure)
-    nobody = ScriptedTeacher()
+    unasked = ScriptedTeacher()
     rule = Rule(by="pass-rate", tries=2, between=(0, 1), validation=0.25)
-    selection = chosen(out, 20, nobody, rule=rule, resume=True)
-    assert (len(selection.train), len(selection.validation), nobody.asked) == (15, 5, [])
+    selection = chosen(out, 20, unasked, rule=rule, resume=True)
+    assert (len(selection.train), len(selection.validation), unasked.asked) == (15, 5, [])
 
 
 def test_other_questions_are_another_run(tmp_path: Path) -> None:

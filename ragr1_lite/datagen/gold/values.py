@@ -17,13 +17,8 @@ _NAMED_MONTH = f"(?P<month>{_MONTH})"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>\d{3,4})(?!\d)"
 _FORMS = [
-    re.compile(rf"\b{form}", re.IGNORECASE)
-    for form in (
-        rf"{_DAY}(?: of)? {_NAMED_MONTH},? {_YEAR}",
-        rf"{_NAMED_MONTH} {_DAY},? {_YEAR}",
-        rf"{_NAMED_MONTH},? {_YEAR}",
-        _YEAR,
-    )
+    re.compile(rf"\b{before}{_YEAR}", re.IGNORECASE)
+    for before in (rf"{_DAY}(?: of)? {_NAMED_MONTH},? ", rf"{_NAMED_MONTH} {_DAY},? ", rf"{_NAMED_MONTH},? ", "")
 ]
 _RUN_TOGETHER = re.compile(rf"(?<=\b\d{{4}})(?=\d{{1,2}} (?:{_MONTH}))", re.IGNORECASE)
 """Between the year and the day of "190030 April", where sets lost the dash."""

@@ -51,6 +51,11 @@ class Fact:
     title: str = ""
     key: str = ""
 
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """The fact without its source."""
+        return self.subject, self.relation, self.object
+
 
 def holds(text: str, forms: Sequence[str]) -> bool:
     """Whether one of the forms stands in a text, by whole words."""

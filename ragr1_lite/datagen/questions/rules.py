@@ -104,7 +104,7 @@ def _comparison(one: Fact, first: Date | Quantity, other: Fact, second: Date | Q
 def _question(kind: str, question: str, answers: tuple[str, ...], *facts: Fact) -> Question:
     titles = tuple(dict.fromkeys(fact.title for fact in facts))
     example = Example(question_id(kind, question), question, answers, kind, len(facts), titles=titles)
-    return Question(example, triples=tuple((fact.subject, fact.relation, fact.object) for fact in facts))
+    return Question(example, triples=tuple(fact.triple for fact in facts))
 
 
 def _sought(fact: Fact) -> Sought:
