@@ -1,4 +1,4 @@
-"""Evaluations as they are asked for: what is answered, by which model, in which ways, and where the rows go."""
+"""Runs an evaluation: loads questions and model, answers in each mode, writes the results."""
 
 from __future__ import annotations
 

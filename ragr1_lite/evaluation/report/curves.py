@@ -46,23 +46,18 @@ _COLOURS = {"muted": "#010101", "line": "#020202"} | {f"series-{n}": f"#0303{n:0
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A figure over the steps, by its name in the metrics; ``colour`` is the page's variable.
+class Plot:
+    """A drawn panel.
 
-    Its ``last`` is the mean of the last window.
+    Attributes:
+        title: What it shows.
+        lines: Each figure's ``name``, ``colour`` (the page's variable) and ``last``, the mean of the last window.
+        svg: The drawing, for an HTML page.
+        points: What the page needs to show the values under the pointer.
     """
 
-    name: str
-    colour: str
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A drawn panel: ``svg`` is for an HTML page, which shows the values under the pointer by ``points``."""
-
     title: str
-    lines: tuple[Line, ...]
+    lines: list[dict[str, Any]]
     svg: str
     points: dict[str, Any]
 
@@ -102,7 +97,7 @@ def _plot(title: str, names: Sequence[str], steps: Sequence[Mapping[str, float]]
         figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72))
         figure.subplots_adjust(**_MARGIN)
         axes = figure.add_subplot()
-        lines = tuple(_draw(axes, place, name, steps, window) for place, name in enumerate(names))
+        lines = [_draw(axes, place, name, steps, window) for place, name in enumerate(names)]
         _dress(axes)
         written = io.StringIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -117,7 +112,7 @@ def _plot(title: str, names: Sequence[str], steps: Sequence[Mapping[str, float]]
     return Plot(title, lines, _for_page(written.getvalue()), points)
 
 
-def _draw(axes: Axes, place: int, name: str, steps: Sequence[Mapping[str, float]], window: int) -> Line:
+def _draw(axes: Axes, place: int, name: str, steps: Sequence[Mapping[str, float]], window: int) -> dict[str, Any]:
     """A figure's line: of a long run the single steps faintly, and over them their running mean."""
     colour = f"series-{place % _SERIES}"
     points = [(step["step"], step[name]) for step in steps if name in step]
@@ -126,13 +121,13 @@ def _draw(axes: Axes, place: int, name: str, steps: Sequence[Mapping[str, float]
     # A figure that comes every few steps is dots, which nothing smooths.
     if len(points) < len(steps) or len(points) == 1:
         axes.plot(at, values, linewidth=1.0, marker="o", markersize=2.6, **style)
-        return Line(name, colour, values[-1])
+        return {"name": name, "colour": colour, "last": values[-1]}
     if window > 1:
         axes.plot(at, values, linewidth=0.6, alpha=0.35, **style)
     # The mean of each value and those before it, ``window`` at most; not a number where one of them is none.
     means = [statistics.fmean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]
     axes.plot(at, means, linewidth=1.4, **style)
-    return Line(name, colour, means[-1])
+    return {"name": name, "colour": colour, "last": means[-1]}
 
 
 def _dress(axes: Axes) -> None:

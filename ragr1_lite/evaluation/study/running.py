@@ -128,8 +128,10 @@ def run_study(
     for group in _by_model(design.variants, recipes):
         with ExitStack() as stack:
             variants = list(_open(group, recipes, examples, problems, stack, report))
+            if not variants:
+                continue
             journal = None
-            if variants and files:
+            if files:
                 settings = {"study": design.name, "batch_size": batch_size, QUESTIONS: questions_digest(examples)}
                 settings |= {f"recipe of {one.label}": recipe_digest(recipes[one.label]) for one in variants}
                 journal = Journal.start(files[variants[0].label], settings, resume=resume, overwrite=overwrite)
@@ -143,9 +145,8 @@ def run_study(
     for label, problem in problems.items():
         report(Notice(f"{label} was not run: {problem}", "warning"))
     # All of it at the end: until then, a study of several models goes on with its journals.
-    for label, path in files.items():
-        if label in found:
-            write_rows(path, map(to_row, found[label].results))
+    for label, evaluation in found.items() if files else ():
+        write_rows(files[label], map(to_row, evaluation.results))
     for journal in journals:
         journal.remove()
     return Outcome(design, len(examples), tuple(_rows(design, found, problems)))
