@@ -1,4 +1,4 @@
-"""Answering one question: model, index and protocol put together, and what they found as JSON."""
+"""Answering questions: a model, an index and a protocol put together."""
 
 from __future__ import annotations
 
@@ -23,13 +23,7 @@ BARE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answered question.
-
-    Attributes:
-        trajectory: The rollout.
-        seconds: Its wall time.
-        searching: The part of it that was spent searching.
-    """
+    """An answered question: its rollout, its wall time, and the part of that time that was spent searching."""
 
     trajectory: Trajectory
     seconds: float
@@ -41,28 +35,17 @@ class Answer:
         return {"generate": max(self.seconds - self.searching, 0.0), "search": self.searching}
 
     def to_json(self) -> dict[str, Any]:
-        """The answer's JSON form.
-
-        Returns:
-            ``{"question", "answer", "turns": [{"queries", "passages": [[{"title", "score"}]]}], "rounds", "queries",
-            "seconds", "phases": {"generate", "search"}}``; only turns that searched are listed, ``answer`` is null
-            where the model gave none.
-        """
+        """What `ask --json` prints; only turns that searched are listed."""
         trajectory = self.trajectory
+        turns = []
+        for turn in trajectory.turns:
+            if turn.passages:
+                found = [[{"title": one.title, "score": round(one.score, 4)} for one in hits] for hits in turn.passages]
+                turns.append({"queries": list(turn.queries), "passages": found})
         return {
             "question": trajectory.example.question,
             "answer": trajectory.answer,
-            "turns": [
-                {
-                    "queries": list(turn.queries),
-                    "passages": [
-                        [{"title": passage.title, "score": round(passage.score, 4)} for passage in found]
-                        for found in turn.passages
-                    ],
-                }
-                for turn in trajectory.turns
-                if turn.passages
-            ],
+            "turns": turns,
             "rounds": trajectory.rounds,
             "queries": trajectory.queries,
             "seconds": round(self.seconds, 3),
@@ -72,14 +55,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What the user says about who is asked, and how.
+    """Which model is asked, and how.
 
-    What is None is as the adapter's run was trained, where the adapter lies in its run's folder, else as the recipe
-    that ships for the model has it.
+    What is None is taken from the recipe of the adapter's run, where the adapter is in its run's folder, else from the
+    recipe that ships for the model.
 
     Attributes:
         model: A built-in name, folder or hub id; by default the adapter's, else the built-in model on a CPU and
-            Qwen2.5 on a GPU. Where teachers are opened also ``gold`` or the URL of an endpoint.
+            Qwen2.5 on a GPU. A teacher may also be ``gold`` or the URL of an endpoint.
         adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter.
         index: ``world``, an index folder or a URL.
         mode: See :class:`~ragr1_lite.core.protocol.Protocol`.
@@ -99,17 +82,14 @@ class Setup:
     dtype: str = "auto"
 
     def recipe(self, report: Report = ignore) -> Recipe:
-        """The recipe that says all of it, its ``model.adapter`` the one to load.
-
-        Args:
-            report: Receives notices of the model and the adapter that are chosen.
+        """The recipe with everything filled in; its ``model.adapter`` is the one to load.
 
         Raises:
-            ConfigError: The run's recipe or a value makes no sense.
+            ConfigError: The run's recipe or a value is invalid.
         """
         trained = _recipe_of_run(self.adapter)
         model = self.model or (None if trained else default_model(report))
-        said = {
+        given = {
             "model.name": model,
             "model.dtype": self.dtype,
             "rollout.mode": self.mode,
@@ -118,7 +98,7 @@ class Setup:
             "retrieval.index": self.index or (None if trained else WORLD),
             "retrieval.k": self.k,
         }
-        overrides = [f"{key}={json.dumps(value)}" for key, value in said.items() if value is not None]
+        overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
         recipe = load_recipe(str(trained or _shipped_recipe(str(model))), overrides)
         return with_adapter(recipe, self.adapter or _adapter_for(recipe.model.name, report))
 
@@ -136,16 +116,16 @@ class Assistant:
 
     @classmethod
     def open(cls, setup: Setup = Setup(), *, report: Report = ignore) -> Assistant:
-        """Loads what answering needs.
+        """Loads the model, the adapter and the index.
 
         Raises:
-            RagR1Error: Model, adapter or index cannot be opened.
+            RagR1Error: One of them cannot be opened.
         """
         return cls.open_recipe(setup.recipe(report), report=report)
 
     @classmethod
     def open_recipe(cls, recipe: Recipe, *, report: Report = ignore) -> Assistant:
-        """Loads the model with its adapter, the index and the rules that a recipe names."""
+        """Loads the model, the adapter and the index that a recipe names."""
         from ragr1_lite.models.loading import load_policy, model_spec
         from ragr1_lite.models.lora import merge_adapter
         from ragr1_lite.models.sampler import TransformersSampler
@@ -164,26 +144,21 @@ class Assistant:
         )
 
     def with_index(self, index: str, report: Report = ignore) -> Assistant:
-        """The same model with another index: a folder, a URL or ``world``.
-
-        Raises:
-            RagR1Error: The index cannot be opened.
-        """
+        """The same model with another index: a folder, a URL or ``world``."""
         from ragr1_lite.retrieval import open_searcher
 
         return replace(self, searcher=open_searcher(index, report), index=index)
 
     def with_mode(self, mode: Mode) -> Assistant:
-        """The same model, searching in another way."""
+        """The same model in another mode."""
         return replace(self, protocol=replace(self.protocol, mode=mode))
 
     def ask(self, question: str, report: Report = ignore) -> Answer:
         """Answers one question; ``report`` receives the text as it is sampled, and the searches."""
-        began = time.perf_counter()
-        example = Example("question", question, ())
-        searcher = _Timed(self.searcher)
+        began, searcher = time.perf_counter(), _Timed(self.searcher)
+        examples = [Example("question", question, ())]
         (trajectory,) = run_rollouts(
-            [example], self.sampler, searcher, protocol=self.protocol, limits=self.limits, report=report
+            examples, self.sampler, searcher, protocol=self.protocol, limits=self.limits, report=report
         )
         return Answer(trajectory, time.perf_counter() - began, searcher.seconds)
 
@@ -204,7 +179,7 @@ class _Timed:
 
 
 def default_model(report: Report = ignore) -> str:
-    """The model for this machine, and says why: Qwen2.5 on an NVIDIA card, else the built-in one."""
+    """The model for this machine: Qwen2.5 on an NVIDIA card, else the built-in one; a notice says why."""
     import torch
 
     if torch.cuda.is_available():
@@ -223,10 +198,10 @@ def shipped_adapter(model: str) -> Path | None:
 
 
 def starting_point(recipe: Recipe) -> Recipe:
-    """The recipe with the folder of the adapter that comes with the package, where ``model.adapter`` is ``shipped``.
+    """The recipe with the folder of the shipped adapter where ``model.adapter`` is ``shipped``.
 
     Raises:
-        ModelError: There is none for this model.
+        ModelError: No adapter ships for this model.
     """
     if recipe.model.adapter != SHIPPED:
         return recipe
@@ -237,13 +212,12 @@ def starting_point(recipe: Recipe) -> Recipe:
 
 
 def with_adapter(recipe: Recipe, adapter: str) -> Recipe:
-    """The recipe with another adapter folder, or without one: ``none``."""
-    named = None if adapter == BARE else adapter
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": named})})
+    """The recipe with another adapter folder; ``none`` for no adapter."""
+    model = recipe.model.model_copy(update={"adapter": None if adapter == BARE else adapter})
+    return recipe.model_copy(update={"model": model})
 
 
 def _adapter_for(model: str, report: Report) -> str:
-    """The adapter used where none is named."""
     shipped = shipped_adapter(model)
     if shipped is None:
         return BARE
@@ -252,7 +226,7 @@ def _adapter_for(model: str, report: Report) -> str:
 
 
 def _recipe_of_run(adapter: str | None) -> Path | None:
-    """The recipe an adapter was trained by, where it still lies in its run's folder."""
+    """The recipe an adapter was trained by, where the adapter is still in its run's folder."""
     path = Path(adapter).parent / "recipe.yaml" if adapter not in (None, BARE) else None
     return path if path is not None and path.is_file() else None
 

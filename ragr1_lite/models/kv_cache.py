@@ -1,9 +1,8 @@
-"""A key-value cache for rows of any lengths, without a single padding token.
+"""A key-value cache for rows of any lengths, without padding.
 
-All rows' new tokens go through the model as one packed sequence, so its matrix products meet real tokens only. An
-attention function of our own, registered with transformers, knows where each row begins and keeps the keys and values.
-Rows that begin with the same tokens (a shared instruction, the members of a GRPO group) compute them once, and a row
-that comes back longer, as it does after each search, computes what is new.
+All rows' new tokens go through the model as one packed sequence. An attention function of our own, registered with
+transformers, knows where each row begins and keeps the keys and values. Rows that begin with the same tokens (a shared
+instruction, a GRPO group) compute them once, and a row that comes back longer after a search computes what is new.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 
 from ragr1_lite.models.upstream import attention
 
 NAME = "ragr1_ragged"
 CHUNK = 512
-"""Tokens of prefill in one forward. More does not make a CPU's matrix products faster, but its activations leave the
-cache and have to be mapped anew in every layer."""
+"""Tokens of prefill in one forward pass: with more, a CPU's activations no longer fit its cache."""
 
 
 @dataclass(slots=True)
@@ -36,7 +33,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """New tokens of one slot: those from ``begin`` to ``end``; those from ``held`` to ``begin`` another slot has."""
+    """New tokens of a slot, ``begin`` to ``end``; those from ``held`` to ``begin`` are copied from ``source``."""
 
     slot: int
     source: int
@@ -46,15 +43,14 @@ class _Span:
 
 
 class RaggedCache:
-    """Keys and values of rows, each under a name of its own; the first of them are live, the others are parked.
+    """Keys and values of named rows; the first of them are live, the others are parked.
 
-    A layer has one slab for all rows. It is as long as the longest row needs, twice that where rows still grow, and
-    never longer than the limit they were given: reserving the limit at once would hold what few rows ever use, and
-    doubling copies every key at most once more. Only one layer's slab exists twice while slabs grow.
+    A layer has one slab for all rows: as long as the longest row needs, doubled where rows grow, never longer than
+    their limit, which few rows reach. Only one layer's slab exists twice while slabs grow.
 
     Args:
-        model: A decoder with full attention in every layer, inside :func:`ragged_attention`. While the cache is in use
-            its weights must not change.
+        model: A decoder with full attention in every layer, inside :func:`ragged_attention`. Its weights must not
+            change while the cache is in use.
     """
 
     def __init__(self, model: Any) -> None:
@@ -71,18 +67,16 @@ class RaggedCache:
 
     @property
     def live(self) -> list[int]:
-        """Names of the rows that are being continued, in the order of logits and tokens."""
+        """Names of the live rows, in the order of logits and tokens."""
         return [slot.name for slot in self._slots[: self._live]]
 
     @property
     def names(self) -> list[int]:
-        """Names of all rows that are held, parked ones too."""
+        """Names of all rows, parked ones too."""
         return [slot.name for slot in self._slots]
 
     def prefill(self, rows: Mapping[int, Sequence[int]], new: int) -> torch.Tensor:
-        """Runs whole rows, but for the beginnings that their slots or the rows before them hold already.
-
-        Rows that are held and not among these are dropped; these are live afterwards.
+        """Runs rows, but for the beginnings that are held already; other rows are dropped, these are live afterwards.
 
         Args:
             rows: Ids by name.
@@ -117,7 +111,7 @@ class RaggedCache:
         device = self.model.device
         last = torch.tensor(positions, device=device)
         unused = torch.arange(longest, device=device)[None] > last[:, None]
-        # Added, not boolean: the kernels would turn a boolean mask into this in every layer.
+        # Not boolean: the kernels would convert a boolean mask in every layer.
         zeros = torch.zeros(unused.shape, dtype=self._slabs[0][0].dtype, device=device)
         self._mask = zeros.masked_fill_(unused, -torch.inf)[:, None, None]
         self._places = (torch.arange(len(slots), device=device), last)
@@ -127,7 +121,7 @@ class RaggedCache:
         return logits
 
     def park(self, name: int) -> None:
-        """Takes a row out of the live ones and keeps it for a later prefill; the last live one takes its place."""
+        """Keeps a live row for a later prefill; the last live one takes its place."""
         i, self._live = self.live.index(name), self._live - 1
         last = self._live
         if i == last:
@@ -140,7 +134,6 @@ class RaggedCache:
             slab[last, :, : len(first.token_ids)] = moved
 
     def _drop(self, i: int) -> None:
-        """Empties a slot; the last one takes its place."""
         last = self._slots.pop()
         if i == len(self._slots):
             return
@@ -157,17 +150,17 @@ class RaggedCache:
             yield from pair
 
     def _fit(self, longest: int) -> None:
-        """Settles a shape of slabs that holds all rows, the longest of so many tokens; layers take it as they run."""
+        """Chooses the slabs' shape for all rows and the longest; layers resize when they run."""
         rows, length = self._shape
         if len(self._slots) > rows or longest > length:
             self._shape = (len(self._slots), max(min(2 * longest, self._limit), length))
 
     def _slab(self, layer: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A layer's keys and values in slabs of the settled shape."""
+        """A layer's keys and values, in slabs of the chosen shape."""
         slabs = self._slabs.get(layer)
         rows, length = self._shape
         if slabs is None or slabs[0].shape[0] < rows or slabs[0].shape[2] < length:
-            # Zeros rather than empty: a masked place weighs 0, and 0 times a stray NaN is NaN.
+            # Not empty: a masked place weighs 0, and 0 times a stray NaN is NaN.
             keys, values = (like.new_zeros(rows, like.shape[1], length, like.shape[3]) for _ in range(2))
             if slabs is not None:
                 used = max(len(slot.token_ids) for slot in self._slots)
@@ -177,7 +170,7 @@ class RaggedCache:
         return self._slabs[layer]
 
     def _plan(self, rows: Mapping[int, Sequence[int]]) -> list[_Span]:
-        """What has to be computed of each row, in an order in which rows that begin alike are neighbours."""
+        """What has to be computed of each row, sorted so that rows that begin alike are neighbours."""
         ids = [rows[slot.name] for slot in self._slots]
         spans: list[_Span] = []
         before: int | None = None
@@ -190,7 +183,7 @@ class RaggedCache:
         return spans
 
     def _run_spans(self, spans: list[_Span], rows: Mapping[int, Sequence[int]]) -> torch.Tensor:
-        """One forward of prefill; logits of those rows that end in it."""
+        """One forward pass of prefill; logits of the rows that end in it."""
         self._spans, self._seen = spans, []
         texts = [rows[self._slots[span.slot].name] for span in spans]
         ids = [token for span, text in zip(spans, texts, strict=True) for token in text[span.begin : span.end]]
@@ -200,7 +193,7 @@ class RaggedCache:
         return self._run(ids, positions, last)
 
     def _run(self, ids: Sequence[int], positions: Sequence[int], last: Sequence[int]) -> torch.Tensor:
-        """One forward of packed tokens; logits at the indices ``last`` only."""
+        """One forward pass of packed tokens; logits at the indices ``last`` only."""
         device = self.model.device
         output = self.model(
             input_ids=torch.tensor([list(ids)], device=device),
@@ -215,17 +208,10 @@ class RaggedCache:
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
     ) -> torch.Tensor:
-        """Stores the packed tokens' keys and values and lets each query see its own row up to itself.
+        """Stores the packed tokens' keys and values and has each query attend to its own row up to itself.
 
-        Args:
-            layer: The layer's index.
-            query: ``(1, heads, tokens, dim)``.
-            key: ``(1, key heads, tokens, dim)``.
-            value: Like ``key``.
-            scale: What scores are multiplied by.
-
-        Returns:
-            ``(1, tokens, heads, dim)``.
+        Shapes: query ``(1, heads, tokens, dim)``, key and value ``(1, key heads, tokens, dim)``, result ``(1, tokens,
+        heads, dim)``; scores are multiplied by ``scale``.
         """
         attend = self._attend_spans if self._spans else self._attend_step
         return attend(*self._slab(layer, key), query, key, value, scale)
@@ -239,7 +225,7 @@ class RaggedCache:
         value: torch.Tensor,
         scale: float | None,
     ) -> torch.Tensor:
-        """Prefill: row by row, in an order in which a row's source is always there before it."""
+        """Prefill, row by row: a row's source comes before it."""
         self._seen = self._seen or [_causal(span, query) for span in self._spans]
         outputs, at = [], 0
         for span, seen in zip(self._spans, self._seen, strict=True):
@@ -273,8 +259,7 @@ class RaggedCache:
     ) -> torch.Tensor:
         """Decoding: one new token a row, all rows at once.
 
-        Query heads that share a key head are laid side by side as if they were a sequence: keys and values are read
-        once and never repeated.
+        Query heads that share a key head are treated as a sequence, so that keys and values are read once.
         """
         rows, positions = self._places
         count, groups, dim, longest = len(rows), key.shape[1], key.shape[3], self._mask.shape[-1]
@@ -288,14 +273,14 @@ class RaggedCache:
 
 
 def _causal(span: _Span, like: torch.Tensor) -> torch.Tensor | None:
-    """What is added to the scores of a span so that each token sees those up to itself; None where that is a square."""
+    """The causal mask that is added to a span's scores; None where it is a square."""
     if not span.begin:
         return None
     return like.new_full((span.end - span.begin, span.end), -torch.inf).triu_(span.begin + 1)
 
 
 def _chunks(spans: Sequence[_Span], size: int) -> Iterator[list[_Span]]:
-    """Groups spans into runs of at most ``size`` tokens; what goes on after a cut holds all that is before it."""
+    """Groups spans into chunks of at most ``size`` tokens, splitting spans where needed."""
     chunk: list[_Span] = []
     room = size
     for span in spans:
@@ -313,7 +298,6 @@ def _chunks(spans: Sequence[_Span], size: int) -> Iterator[list[_Span]]:
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two rows have in common at their beginning."""
     for i, (left, right) in enumerate(zip(a, b, strict=False)):
         if left != right:
             return i
@@ -331,12 +315,12 @@ def _attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer; extra keywords of the model's call arrive here."""
+    """What transformers calls in every layer; ``ragged`` is passed on from the model's call."""
     return ragged.attend(module.layer_idx, query, key, value, scaling), None
 
 
 def supports(config: Any) -> bool:
-    """Whether every layer is plain full attention: no window, no capped scores, no sinks."""
+    """Whether every layer has full attention: no window, no capped scores, no sinks."""
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     plain = not windowed and not getattr(config, "attn_logit_softcapping", None)
@@ -345,7 +329,9 @@ def supports(config: Any) -> bool:
 
 @contextmanager
 def ragged_attention(model: Any) -> Iterator[None]:
-    """Switches a model's attention to ours and back."""
+    """Has the model attend by its rows' :class:`RaggedCache` while the block runs."""
+    from transformers import AttentionInterface  # unsloth has to be imported before it
+
     AttentionInterface.register(NAME, _attention)
     with attention(model, NAME):
         yield

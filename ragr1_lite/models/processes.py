@@ -1,8 +1,7 @@
-"""Several processes, one to a GPU, as ``accelerate launch`` starts them.
+"""Several processes, one per GPU, as ``accelerate launch`` starts them.
 
-Each trains on its share of every batch and rolls out its share of the questions; the first of them, the main process,
-writes the run and speaks. The launcher tells each process who it is in its environment: a process on its own imports
-nothing here and pays nothing.
+Each trains on its share of every batch and rolls out its share of the questions; the main process, the first, writes
+the run and reports. The launcher sets the environment of each; a single process imports nothing here.
 """
 
 from __future__ import annotations
@@ -24,31 +23,31 @@ PATIENCE = timedelta(hours=2)
 
 def processes() -> int:
     """How many processes train together."""
-    return _told("WORLD_SIZE", 1)
+    return _launcher("WORLD_SIZE", 1)
 
 
 def rank() -> int:
     """This process's number among all of them, from 0."""
-    return _told("RANK", 0)
+    return _launcher("RANK", 0)
 
 
 def local_rank() -> int:
     """This process's number on its machine, which is the number of its GPU."""
-    return _told("LOCAL_RANK", 0)
+    return _launcher("LOCAL_RANK", 0)
 
 
 def sharded() -> bool:
-    """Whether the launcher has the model cut up over the processes, by FSDP or DeepSpeed's ZeRO stage 3."""
+    """Whether the model is sharded over the processes, by FSDP or DeepSpeed's ZeRO stage 3."""
     return os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
 
 
 def is_main() -> bool:
-    """Whether this process writes the run and speaks."""
+    """Whether this process writes the run and reports."""
     return rank() == 0
 
 
 def wait() -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has called this."""
     if processes() > 1:
         with together():
             _group().wait_for_everyone()
@@ -56,24 +55,20 @@ def wait() -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Says so where another process has ended, in place of what the connection makes of it.
-
-    Raises:
-        RunError: Another process has ended.
-    """
+    """Turns the connection's error into a RunError where another process has ended."""
     try:
         yield
     except RuntimeError as error:
         if processes() == 1 or not lost_connection(error):
             raise
         raise RunError(
-            "Another of the processes that train together has ended", "See what it said; then go on with --resume."
+            "Another process of this training has ended", "Read its error, then go on with --resume."
         ) from error
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Runs the block in the main process, then in the others, which find what it left in a cache."""
+    """Runs the block in the main process, then in the others, which find in a cache what it fetched."""
     if processes() == 1:
         yield
         return
@@ -82,16 +77,12 @@ def main_first() -> Iterator[None]:
 
 
 def anywhere(flag: bool) -> bool:
-    """Whether the flag is set in any process; every process has to ask."""
+    """Whether the flag is set in any process; every process has to call this."""
     return any(gathered([float(flag)]))
 
 
 def gathered(numbers: Sequence[float]) -> list[float]:
-    """The numbers of all processes, in the order of their ranks.
-
-    Args:
-        numbers: What this process has; every process has to ask, with equally many.
-    """
+    """The numbers of all processes, in the order of their ranks; every process has to call this with equally many."""
     if processes() == 1:
         return list(numbers)
     import torch
@@ -101,8 +92,8 @@ def gathered(numbers: Sequence[float]) -> list[float]:
     return found.tolist()
 
 
-def _told(name: str, default: int) -> int:
-    """What the launcher says; a cluster may name a WORLD_SIZE without one, but never a LOCAL_RANK."""
+def _launcher(name: str, default: int) -> int:
+    """What the launcher set; a cluster may set WORLD_SIZE without a launcher, but never LOCAL_RANK."""
     return int(os.environ.get(name, default)) if "LOCAL_RANK" in os.environ else default
 
 

@@ -9,40 +9,37 @@ Nothing but softmax decides: a model's own top-k, top-p or repetition penalty wo
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
 from ragr1_lite.models.cpu_speed import FEW, packed_weights
+from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention, supports
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.tokenizer import ChatTokenizer
 
-if TYPE_CHECKING:
-    import torch
-
-    from ragr1_lite.models.kv_cache import RaggedCache
-
 
 class TransformersSampler:
-    """Fulfils :class:`ragr1_lite.core.types.SessionSampler`.
+    """A :class:`ragr1_lite.core.types.SessionSampler` by transformers.
+
+    ``seconds`` is the wall time of ``prefill`` and ``decode`` so far, choosing tokens included; not of ``generate``.
 
     Args:
         policy: The model and its tokenizer.
         temperature: 0 takes the likeliest token; above, tokens are drawn from ``softmax(logits / temperature)``.
-        batch_size: Rows sampled side by side. Where memory runs out it is halved, and stays so.
-        seed: Seeds this sampler's own generator; None draws from torch's global one.
+        batch_size: Rows sampled side by side; halved for good where memory runs out.
+        seed: Of this sampler's own generator; None draws from torch's global one.
         logprobs: Whether completions carry the log-probability of each id under the distribution it was drawn from;
             with temperature 0, under ``softmax(logits)``.
         ragged: False goes through ``generate`` whatever the model.
-
-    Attributes:
-        policy: As given.
-        seconds: Wall time of ``prefill`` and ``decode`` so far, choosing tokens included; not of ``generate``.
     """
 
     def __init__(
@@ -58,9 +55,9 @@ class TransformersSampler:
         self.policy = policy
         self._temperature = temperature
         self._batch_size = batch_size
-        self._generator = _generator(policy.device, seed)
+        self._generator = None if seed is None else torch.Generator(policy.device).manual_seed(seed)
         self._logprobs = logprobs
-        self._ragged = ragged and policy.engine != "unsloth" and _has_plain_attention(policy.model)
+        self._ragged = ragged and policy.engine != "unsloth" and supports(policy.model.config)
         self._session: _Session | None = None
         self.seconds = {"prefill": 0.0, "decode": 0.0}
 
@@ -70,22 +67,15 @@ class TransformersSampler:
         return self.policy.tokenizer
 
     def drawing(self, seed: int, temperature: float) -> TransformersSampler:
-        """The same model, drawing by a seed of its own."""
-        return TransformersSampler(
-            self.policy,
-            temperature=temperature,
-            batch_size=self._batch_size,
-            seed=seed,
-            logprobs=self._logprobs,
-            ragged=self._ragged,
-        )
+        """The same model with a seed of its own."""
+        options: dict[str, Any] = {"batch_size": self._batch_size, "logprobs": self._logprobs, "ragged": self._ragged}
+        return TransformersSampler(self.policy, temperature=temperature, seed=seed, **options)
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Keeps the rows' keys and values from one :meth:`sample` to the next, up to ``batch_size`` rows of them.
+        """Keeps the keys and values of up to ``batch_size`` rows from one :meth:`sample` to the next.
 
-        While it is open the model's weights must not change; whether a row continues what is kept of it is seen by its
-        ids. Rows that are not in the next call are forgotten then, all of them when the session closes.
+        The model's weights must not change meanwhile. Rows that are not in the next call are dropped then.
         """
         outer, self._session = self._session, _Session()
         try:
@@ -104,48 +94,47 @@ class TransformersSampler:
     ) -> list[Completion]:
         """Continues each row until a stop string is in its new text, an end token, or the limit.
 
-        Rows are sorted before they are cut into batches: those that begin alike compute their beginning once.
-        Where memory runs out, fewer rows are sampled side by side, from where they are, and a notice says so.
-
-        Returns:
-            One completion per request, in the requests' order.
+        Rows are sorted before they are split into batches: those that begin alike compute their beginning once.
+        Where memory runs out, the rows go on in smaller batches, and a notice says so.
         """
         rows = [_Row(request, tuple(stop), self.tokenizer, max_new_tokens) for request in requests]
         kept = self._session.names if self._session else ()
         waiting = sorted(rows, key=lambda row: (row.name not in kept, row.ids))
-        tell = report if len(rows) == 1 else ignore
+        report_text = report if len(rows) == 1 else ignore
         before = self._batch_size
         with _inference(self.policy.model, ragged=self._ragged):
             while waiting:
-                self._sample_batch(waiting[: self._batch_size], tell)
+                self._sample_batch(waiting[: self._batch_size], report_text)
                 waiting = [row for row in waiting if row.finish is None]
-        if self._batch_size < before:
-            report(Notice(_BACKED_OFF.format(now=self._batch_size, before=before), "warning"))
+        if (now := self._batch_size) < before:
+            halved = f"Memory ran out while sampling: batches have {now} rows from here on, not {before}"
+            report(Notice(f"{halved}; the results are the same. Set rollout.batch_size to {now}.", "warning"))
         return [row.completion() for row in rows]
 
-    def _sample_batch(self, rows: list[_Row], tell: Report) -> None:
+    def _sample_batch(self, rows: list[_Row], report: Report) -> None:
         """Samples rows side by side until all are finished, or memory runs out and the batch size is halved."""
         try:
-            if self._ragged:
-                self._decode(rows, tell)
-            else:
-                self._generate(rows, tell)
+            run = self._decode if self._ragged else self._generate
+            run(rows, report)
             return
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            if len(rows) == 1:  # A training would otherwise think that its passes are too large.
-                raise RunError(_NO_ROOM.format(tokens=len(rows[0].ids)), _NO_ROOM_HINT) from None
-        # Only here, with the error, are the tensors gone that its frames held.
+            if len(rows) == 1:  # else training would take its own passes for too large
+                raise RunError(
+                    f"The memory ran out while a single row of {len(rows[0].ids)} tokens was sampled",
+                    "Choose a shorter rollout.max_length, a smaller model, or model.dtype=nf4.",
+                ) from None
+        # The tensors that the error's frames held are free only after the handler.
         if self._session:
             self._session.close()
-        _free(self.policy.device)
+        gc.collect()
+        if self.policy.device == "cuda":
+            torch.cuda.empty_cache()
         self._batch_size = len(rows) // 2
 
-    def _decode(self, rows: list[_Row], tell: Report) -> None:
+    def _decode(self, rows: list[_Row], report: Report) -> None:
         """Samples rows side by side over a cache, the session's where there is one."""
-        from ragr1_lite.models.kv_cache import RaggedCache
-
         cache = self._session.cache if self._session else None
         cache = cache or RaggedCache(self.policy.model)
         if self._session:
@@ -157,7 +146,7 @@ class TransformersSampler:
             chosen = self._choose(logits)
             self.seconds[part] += time.perf_counter() - began
             for name, (token, logprob) in zip(cache.live, chosen, strict=True):
-                named[name].add(token, tell, logprob)
+                named[name].add(token, report, logprob)
             for name in reversed(cache.live):
                 if named[name].finish:
                     cache.park(name)
@@ -166,9 +155,8 @@ class TransformersSampler:
             began, part = time.perf_counter(), "decode"
             logits = cache.extend([named[name].token_ids[-1] for name in cache.live])
 
-    def _generate(self, rows: list[_Row], tell: Report) -> None:
+    def _generate(self, rows: list[_Row], report: Report) -> None:
         """The same by ``generate``: rows are padded on the left and stay until the last is finished."""
-        import torch
         from transformers import GenerationConfig, StoppingCriteriaList
 
         model: Any = self.policy.model
@@ -189,7 +177,7 @@ class TransformersSampler:
             logprobs = self._logprobs_of(logits, tokens)
             for row, token, logprob in zip(rows, tokens.tolist(), logprobs, strict=True):
                 if row.finish is None:
-                    row.add(token, tell, logprob)
+                    row.add(token, report, logprob)
             return torch.tensor([row.finish is not None for row in rows], device=sequences.device)
 
         config = GenerationConfig(
@@ -212,9 +200,7 @@ class TransformersSampler:
             )
 
     def _choose(self, logits: torch.Tensor) -> list[tuple[int, float | None]]:
-        """A token id per row from logits ``(rows, vocabulary)``, and its log-probability where asked for."""
-        import torch
-
+        """A token id per row from logits ``(rows, vocabulary)``, and its log-probability where wanted."""
         if self._temperature == 0:
             tokens = logits.argmax(-1)
         else:
@@ -231,16 +217,8 @@ class TransformersSampler:
         return found
 
 
-_BACKED_OFF = (
-    "Memory ran out while sampling: {now} rows are sampled side by side from here on, not {before}. "
-    "The results are the same; set rollout.batch_size to {now} to begin with that."
-)
-_NO_ROOM = "The memory ran out while a single row of {tokens} tokens was sampled"
-_NO_ROOM_HINT = "Choose a shorter rollout.max_length, a smaller model, or model.dtype=nf4."
-
-
 class _Session:
-    """What is kept between turns: the cache, and on a CPU weights laid out for a few rows at a time."""
+    """What is kept between turns: the cache and, on a CPU, packed weights."""
 
     def __init__(self) -> None:
         self.cache: RaggedCache | None = None
@@ -248,18 +226,16 @@ class _Session:
 
     @property
     def names(self) -> set[int]:
-        """Rows of which something is kept."""
         return set(self.cache.names) if self.cache else set()
 
     def keep(self, cache: RaggedCache, rows: int) -> None:
-        """Keeps a cache, and packs the weights as soon as enough rows are decoded together."""
+        """Keeps a cache, and packs the weights once enough rows are decoded together."""
         self.cache = cache
         if self._packed is None and rows >= FEW:
             self._packed = ExitStack()
             self._packed.enter_context(packed_weights(cache.model))
 
     def close(self) -> None:
-        """Forgets everything."""
         self.cache = None
         if self._packed is not None:
             self._packed.close()
@@ -276,7 +252,7 @@ class _Row:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: Finish | None = None
-    told: int = 0
+    reported: int = 0
 
     @property
     def name(self) -> int:
@@ -284,16 +260,14 @@ class _Row:
 
     @property
     def ids(self) -> list[int]:
-        """The whole sequence, what was sampled included."""
         return [*self.request.token_ids, *self.token_ids]
 
     @property
     def left(self) -> int:
-        """How many tokens may still be sampled."""
         return self.limit - len(self.token_ids)
 
     def add(self, token: int, report: Report, logprob: float | None = None) -> None:
-        """Takes a sampled token, sees whether it ends the row, and tells what is new."""
+        """Appends a sampled token, decides whether it ends the row, and reports new text."""
         self.token_ids.append(token)
         if logprob is not None:
             self.logprobs.append(logprob)
@@ -303,42 +277,32 @@ class _Row:
             self.finish = "stop"
         elif not self.left:
             self.finish = "length"
-        self._tell(report)
+        if report is not ignore:
+            self._report(report)
 
     def completion(self) -> Completion:
-        """The finished row."""
         text = self.tokenizer.decode(self.token_ids)
         return Completion(tuple(self.token_ids), text, self.finish or "length", tuple(self.logprobs))
 
     def _stopped(self) -> bool:
-        """Whether a stop string is in the last tokens; as many as it has bytes are enough, since no token has less."""
+        """Whether a stop string is in the last tokens: as many as it has bytes, since a token has one at least."""
         if not self.stop:
             return False
         tail = self.tokenizer.decode(self.token_ids[-max(len(text.encode()) for text in self.stop) :])
         return any(text in tail for text in self.stop)
 
-    def _tell(self, report: Report) -> None:
+    def _report(self, report: Report) -> None:
         """Reports new text, but no character of which bytes are still to come."""
-        if report is ignore:
-            return
         text = self.tokenizer.decode(self.token_ids)
         whole = text if self.finish else text.rstrip("\ufffd")
-        if len(whole) > self.told:
-            report(TextSampled(self.request.row, whole[self.told :]))
-            self.told = len(whole)
-
-
-def _generator(device: str, seed: int | None) -> torch.Generator | None:
-    import torch
-
-    return None if seed is None else torch.Generator(device).manual_seed(seed)
+        if len(whole) > self.reported:
+            report(TextSampled(self.request.row, whole[self.reported :]))
+            self.reported = len(whole)
 
 
 @contextmanager
 def _seeded(generator: torch.Generator | None) -> Iterator[None]:
-    """Lets ``generate``, which knows the global generator only, draw from ours."""
-    import torch
-
+    """Has ``generate``, which knows the global generator only, draw from ours."""
     if generator is None:
         yield
         return
@@ -347,30 +311,9 @@ def _seeded(generator: torch.Generator | None) -> Iterator[None]:
         yield
 
 
-def _free(device: str) -> None:
-    """Gives back what nothing refers to."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _has_plain_attention(model: Any) -> bool:
-    from ragr1_lite.models.kv_cache import supports
-
-    return supports(model.config)
-
-
 @contextmanager
 def _inference(model: Any, *, ragged: bool) -> Iterator[None]:
     """Evaluation mode without gradients, our attention where asked for; everything is restored afterwards."""
-    import torch
-
-    from ragr1_lite.models.kv_cache import ragged_attention
-
     training = model.training
     model.eval()
     try:

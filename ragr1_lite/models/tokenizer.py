@@ -1,4 +1,4 @@
-"""A transformers tokenizer as rollouts need it: text from outside can never become a control token."""
+"""A transformers tokenizer for rollouts: text from outside can never become a control token."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ class ChatTokenizer:
     """Encodes and decodes for one chat model.
 
     Args:
-        tokenizer: A fast tokenizer with a chat template.
-
-    Attributes:
-        hf: The tokenizer given, for trainers that want one. It recognises special tokens in text; this class does not.
+        tokenizer: A fast tokenizer with a chat template. Trainers take it from ``hf``: it recognises special tokens in
+            text, this class does not.
 
     Raises:
         ModelError: The tokenizer is not a fast one or has no usable chat template.
@@ -53,10 +51,9 @@ class ChatTokenizer:
             ) from error
 
     def encode(self, text: str) -> list[int]:
-        """Encodes text as it stands: no special tokens are added, none in the text is recognised.
+        """Encodes text as it is: ``<|im_end|>`` in a retrieved passage becomes ordinary tokens.
 
-        ``<|im_end|>`` in a retrieved passage becomes ordinary tokens. Qwen3's ``<think>`` is an added token that is not
-        special, so it is still one id.
+        Qwen3's ``<think>`` is an added token that is not special, so it is still one id.
         """
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
@@ -67,10 +64,7 @@ class ChatTokenizer:
         return text
 
     def render_chat(self, user: str) -> list[int]:
-        """Ids of a conversation with one user message, up to where the assistant begins to write.
-
-        The message is encoded on its own, so special tokens that are written in it stay text.
-        """
+        """Ids of a chat with one user message, up to where the assistant begins to write."""
         return [*self._before, *self.encode(user), *self._after]
 
     @property
@@ -80,12 +74,11 @@ class ChatTokenizer:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills batches; any id does, since padding is masked by position and never by id."""
+        """The id that fills batches; any id will do, since padding is masked by position."""
         pad = self.hf.pad_token_id
         return pad if isinstance(pad, int) else self._eos_ids[0]
 
     def _chat_frame(self) -> tuple[list[int], list[int]]:
-        """The ids before and after the user's message in a rendered chat."""
         hint = "Use an instruct model, or one with a chat template in its tokenizer_config.json."
         if not self.hf.chat_template:
             raise ModelError("The model's tokenizer has no chat template", hint)
@@ -97,7 +90,7 @@ class ChatTokenizer:
         return before, after
 
     def _find_eos_ids(self) -> tuple[int, ...]:
-        """ChatML's end first where the model knows it: base models name ``<|endoftext|>`` as their end token."""
+        """ChatML's end first where the model has it: base models name ``<|endoftext|>`` as their end token."""
         vocabulary = self.hf.get_added_vocab()
         names = ("<|im_end|>", self.hf.eos_token, "<|endoftext|>")
         ids = (vocabulary.get(name) if name != self.hf.eos_token else self.hf.eos_token_id for name in names)

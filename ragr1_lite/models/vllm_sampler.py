@@ -1,13 +1,10 @@
 """Sampling by vLLM in the trainer's own process. The only importer of vllm.
 
-vLLM holds a second copy of the base model, quantized as the trainer's is, and applies the adapter as LoRA on top. For
-each batch of rollouts the adapter is written into a folder in main memory and named by a request with a new name and a
-new number: this is vLLM's own way, it moves a few MB, and it leaves the base as it is. Merging the adapter into vLLM's
-weights, as TRL does, would move the whole model and round a 4-bit base anew each time. The new name also keeps
-vLLM's prefix cache honest: it finds blocks by the adapter's name, so none that an older adapter computed is taken.
-
-vLLM computes in the base model's precision, the adapter included, so its log-probabilities differ a little from the
-trainer's.
+vLLM holds a second copy of the base model, quantized as the trainer's is, and applies the adapter as LoRA. For each
+batch of rollouts the adapter is written into main memory and requested under a new name and number: a few MB are moved,
+and the prefix cache, which goes by the name, takes no block of an older adapter. Merging it into vLLM's weights, as TRL
+does, would move the whole model and round a 4-bit base each time. vLLM computes in the base model's precision, so its
+log-probabilities differ a little from the trainer's.
 """
 
 from __future__ import annotations
@@ -38,11 +35,11 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "nf4": "bfloat16"}
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM has kernels for."""
 MEMORY = Path("/dev/shm")
-"""Linux keeps what is in it in main memory; a container may have little of it."""
+"""Linux keeps it in main memory; a container may have little of it."""
 
 
 def available() -> bool:
-    """Whether vLLM is installed and there is a CUDA device; vLLM is not imported to see it."""
+    """Whether vLLM is installed and there is a CUDA device; does not import vLLM."""
     return _installed() and _has_cuda()
 
 
@@ -55,14 +52,14 @@ def open_sampler(
     seed: int | None = None,
     report: Report = ignore,
 ) -> VllmSampler:
-    """A sampler for the policy; vLLM itself starts when it is first needed, beside a trainer that is there already.
+    """A sampler for the policy; vLLM starts when it is first needed, next to a trainer that is there already.
 
     Args:
         policy: The model in training, with its adapter.
         temperature: 0 takes the likeliest token; above, tokens are drawn from ``softmax(logits / temperature)``.
         max_length: Tokens of the longest sequence.
-        gpu_share: Share of the GPU's memory that vLLM may take for its weights and its cache.
-        seed: Seeds this sampler's own draws; None draws from torch's global generator, which a checkpoint keeps.
+        gpu_share: Share of the GPU's memory that vLLM may take.
+        seed: Of this sampler's own draws; None draws from torch's global generator, which a checkpoint keeps.
         report: Receives a notice.
 
     Raises:
@@ -87,10 +84,10 @@ def _has_cuda() -> bool:
 
 
 class VllmSampler:
-    """Fulfils :class:`ragr1_lite.core.types.SessionSampler`; see :func:`open_sampler`.
+    """A :class:`ragr1_lite.core.types.SessionSampler` by vLLM; see :func:`open_sampler`.
 
-    Rows that begin alike, and rows that come back after a search, compute their beginning once, by vLLM's prefix cache.
-    Completions carry the log-probability of each id under the distribution it was drawn from.
+    vLLM's prefix cache computes beginnings once. Completions carry the log-probability of each id under the
+    distribution it was drawn from.
     """
 
     def __init__(
@@ -113,7 +110,7 @@ class VllmSampler:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Hands the adapter over once for all that is sampled while it is open; its weights must not change then."""
+        """Hands the adapter over once for all that is sampled in the block; its weights must not change meanwhile."""
         outer, self._in_session = self._in_session, self._hand_over()
         try:
             yield
@@ -123,17 +120,13 @@ class VllmSampler:
     def sample(
         self, requests: Sequence[SampleRequest], *, stop: Sequence[str], max_new_tokens: int, report: Report = ignore
     ) -> list[Completion]:
-        """Continues each row until a stop string is in its new text, an end token, or the limit.
-
-        Returns:
-            One completion per request, in the requests' order.
-        """
+        """Continues each row until a stop string is in its new text, an end token, or the limit."""
         if not requests:
             return []
         import torch
         from vllm import SamplingParams
 
-        # A seed per row: with one for all, equal rows would be continued alike.
+        # With one seed for all, equal rows would be continued alike.
         seeds = torch.randint(2**31, (len(requests),), generator=self._generator).tolist()
         parameters = [
             SamplingParams(
@@ -161,7 +154,6 @@ class VllmSampler:
         return [self._completion(output.outputs[0]) for output in outputs]
 
     def _completion(self, output: Any) -> Completion:
-        """One of vLLM's completions in our terms; its text is decoded here, as every sampler's is."""
         ids = tuple(output.token_ids)
         finish: Finish = "stop" if output.finish_reason == "stop" else "length"
         if ids and ids[-1] in self.tokenizer.eos_ids:
@@ -170,26 +162,18 @@ class VllmSampler:
         return Completion(ids, self.tokenizer.decode(ids), finish, logprobs)
 
     def _hand_over(self) -> Any:
-        """Writes the adapter as it is now, and returns the request that names it."""
+        """Writes the current adapter and returns the request that names it."""
         from vllm.lora.request import LoRARequest
 
         shutil.rmtree(self._folder / str(self._handed_over), ignore_errors=True)
         self._handed_over += 1
-        # vLLM rounds it to the base's precision in any case
-        folder = save_adapter(
-            self._policy,
-            self._folder / str(self._handed_over),
-            dtype="fp32" if self._policy.dtype == "fp32" else "bf16",
-        )
+        dtype: Any = "fp32" if self._policy.dtype == "fp32" else "bf16"  # vLLM rounds to the base's precision anyway
+        folder = save_adapter(self._policy, self._folder / str(self._handed_over), dtype=dtype)
         return LoRARequest(f"policy-{self._handed_over}", self._handed_over, str(folder))
 
     @cached_property
     def _engine(self) -> Any:
-        """The engine, in this process and on its GPU.
-
-        Raises:
-            ModelError: It does not know the model, or there is not enough memory.
-        """
+        """The engine, in this process and on its GPU; ModelError where it does not know the model or lacks memory."""
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         from vllm import LLM
 
@@ -221,7 +205,7 @@ class VllmSampler:
 
 @contextmanager
 def _chance_kept() -> Iterator[None]:
-    """Puts the global generators back, which vLLM seeds at its start: in every process alike."""
+    """Restores the global generators, which vLLM seeds alike in every process when it starts."""
     import numpy
     import torch
 
@@ -233,29 +217,25 @@ def _chance_kept() -> Iterator[None]:
 
 
 def _memory_for(policy: Policy) -> Path | None:
-    """Where an adapter can be written without a disk, with room to spare; else None, for the usual folder."""
+    """Main memory as a folder, where it has room for an adapter; else None, for the default temporary folder."""
     needed = 4 * sum(weight.nbytes for name, weight in policy.model.named_parameters() if "lora_" in name)
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > needed else None
 
 
 @contextmanager
 def _launched() -> Iterator[None]:
-    """The environment of a launcher's process, in which vLLM expects to start; a process of its own has none.
-
-    It is taken back afterwards: the trainer would take it for that of several processes.
-    """
+    """Sets the environment that vLLM expects of a launcher, and restores it: the trainer would go by it, too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    wanted = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ours = {} if "LOCAL_RANK" in os.environ else wanted
-    before = {name: os.environ.get(name) for name in ours}
+    ours = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if "LOCAL_RANK" in os.environ:
+        ours = {}
+    before = {name: os.environ[name] for name in ours if name in os.environ}
     os.environ.update(ours)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in ours:
+            os.environ.pop(name, None)
+        os.environ.update(before)

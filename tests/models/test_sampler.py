@@ -65,7 +65,7 @@ def test_batched_greedy_equals_one_by_one(smollm2: Policy, batch_size: int) -> N
 def test_generate_gives_the_same(tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = requests_for(tiny)
     ours = TransformersSampler(tiny).sample(requests, stop=(" a",), max_new_tokens=12)
-    monkeypatch.setattr("ragr1_lite.models.sampler._has_plain_attention", lambda model: False)
+    monkeypatch.setattr("ragr1_lite.models.sampler.supports", lambda model: False)
     assert TransformersSampler(tiny).sample(requests, stop=(" a",), max_new_tokens=12) == ours
 
 
@@ -107,7 +107,7 @@ def test_sampled_shares_follow_softmax(tiny_qwen2: Policy, monkeypatch: pytest.M
     top = shares.topk(1000)
     draws = 300
     for plain in (True, False):
-        monkeypatch.setattr("ragr1_lite.models.sampler._has_plain_attention", lambda _, plain=plain: plain)
+        monkeypatch.setattr("ragr1_lite.models.sampler.supports", lambda _, plain=plain: plain)
         sampler = TransformersSampler(tiny_qwen2, temperature=temperature, seed=3, batch_size=150)
         rows = [SampleRequest(i, request.token_ids) for i in range(draws)]
         found = Counter(c.token_ids[0] for c in sampler.sample(rows, stop=(), max_new_tokens=1))
