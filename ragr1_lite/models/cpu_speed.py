@@ -74,12 +74,11 @@ def _best_threads() -> int:
 
 @contextmanager
 def packed_weights(model: Any) -> Iterator[None]:
-    """Multiplies a few rows by fp32 weights faster while it is open; the weights must not change in it.
+    """Multiplies a few rows by fp32 weights faster while the block runs; the weights must not change meanwhile.
 
-    Torch's own product lays the weights out anew in every call, which for 8 rows takes as long as multiplying. Here
-    they are laid out once, a copy of them all. Steps of 8 rows were measured at .7 of their time, of 32 at .9. Does
-    nothing where that is not to be had: on other devices and processors, for other dtypes and large models. What
-    decides is the machine alone, no measurement: a run that is repeated has to compute the same.
+    Torch reorders the weights in every product, which for 8 rows takes as long as multiplying; here a reordered copy is
+    kept. Steps of 8 rows were measured at .7 of their time, of 32 at .9. Does nothing on other devices and processors,
+    for other dtypes and large models; nothing is measured, so that a repeated run computes the same.
     """
     layers = _packable(model)
     try:
@@ -92,7 +91,7 @@ def packed_weights(model: Any) -> Iterator[None]:
 
 
 def _packable(model: Any) -> list[Any]:
-    """The linear layers that can be packed: plain ones whose forward nobody else has replaced."""
+    """The linear layers that can be packed: plain ones whose forward is torch's."""
     import torch
 
     layers = [

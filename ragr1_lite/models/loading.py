@@ -1,10 +1,7 @@
-"""Loads a model for sampling and training. The only importer of unsloth, peft and bitsandbytes.
+"""Loads a model for sampling and training: by unsloth on CUDA, by transformers elsewhere.
 
-One call serves every case: the built-in model, a local folder, a hub id; fp32, bf16 or 4-bit NF4; a fresh LoRA, an
-adapter to continue, or one to use as it is; unsloth on CUDA, transformers elsewhere.
-
-Order of imports: unsloth patches trl and transformers while it is imported, so it has to come before them. Whoever is
-about to import trl calls :func:`import_unsloth_first` before.
+unsloth patches trl and transformers while it is imported, so it has to come before them: call
+:func:`import_unsloth_first` before importing trl.
 """
 
 from __future__ import annotations
@@ -37,9 +34,8 @@ class ModelSpec:
 
     Attributes:
         name: ``smollm2-135m``, a local folder, or a hub id.
-        dtype: Weights in memory. ``auto``: NF4 on CUDA with bitsandbytes, else bf16; on a CPU the faster of bf16 and
-            fp32, which is measured.
-        engine: ``auto``: unsloth on CUDA where it is installed, else transformers.
+        dtype: Of the weights; see :class:`~ragr1_lite.config.ModelConfig`.
+        engine: Likewise.
         adapter: Folder of a LoRA adapter, or None.
         max_length: Longest sequence in tokens; only unsloth has to know it beforehand.
         compute: In what the weights are multiplied. None: as they are stored, and 4 bits by a CPU in the faster of bf16
@@ -64,16 +60,7 @@ def model_spec(recipe: Recipe) -> ModelSpec:
 
 @dataclass
 class Policy:
-    """A loaded model with its tokenizer.
-
-    Attributes:
-        model: The model, wrapped by peft where there is an adapter.
-        tokenizer: Its tokenizer.
-        spec: What was asked for, with every ``auto`` resolved.
-        engine: ``unsloth`` or ``transformers``.
-        dtype: ``fp32``, ``bf16`` or ``nf4``.
-        device: ``cuda`` or ``cpu``.
-    """
+    """A loaded model, wrapped by peft where it has an adapter; in ``spec`` every ``auto`` is resolved."""
 
     model: PreTrainedModel | PeftModel
     tokenizer: ChatTokenizer
@@ -84,11 +71,11 @@ class Policy:
 
 
 def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Report = ignore) -> Policy:
-    """Loads a model, says which and why, and attaches an adapter.
+    """Loads a model, reports which and why, and attaches an adapter.
 
     Args:
         spec: What to load.
-        lora: Makes the policy trainable: a fresh adapter, or ``spec.adapter`` continued. None loads for use only.
+        lora: Makes the policy trainable: a fresh adapter, or ``spec.adapter`` continued.
         report: Receives notices and, for the built-in model, phases.
 
     Raises:
@@ -98,11 +85,11 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     spec, why = _resolve(spec)
     if spec.engine == "unsloth":
         import_unsloth_first()
-    _quiet_transformers()
+    _silence()
     with main_first():  # the others find what it fetched
         folder = find_folder(spec.name, report)
     tokenizer = ChatTokenizer.load(folder)
-    _require_own_adapter(spec)
+    _check_adapter(spec)
     model = _load_unsloth(folder, spec, lora) if spec.engine == "unsloth" else _load_plain(folder, spec, lora)
     device = str(next(model.parameters()).device.type)
     report(Notice(f"Model {spec.name} in {spec.dtype} on {device} by {spec.engine} ({why})"))
@@ -110,7 +97,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
 
 
 def import_unsloth_first() -> bool:
-    """Imports unsloth where it can run, before trl and transformers, and tells whether it did.
+    """Imports unsloth where it can run, and returns whether it did.
 
     Raises:
         ModelError: unsloth is installed but cannot be imported.
@@ -122,7 +109,7 @@ def import_unsloth_first() -> bool:
     except Exception as error:  # it raises whatever its patches meet
         raise ModelError(
             f"unsloth is installed but cannot be imported: {_first_line(error)}",
-            "Mend it with pip install 'ragr1-lite[gpu]', or set model.engine to transformers.",
+            "Run: pip install 'ragr1-lite[gpu]', or set model.engine to transformers.",
         ) from error
     return True
 
@@ -139,14 +126,14 @@ def _has_cuda() -> bool:
 
 
 def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
-    """Fills in every ``auto`` and gives the reason in words."""
+    """Fills in every ``auto`` and explains the choice."""
     cuda = _has_cuda()
     dtype, engine = spec.dtype, spec.engine
     why = ["CUDA device found" if cuda else "no CUDA device"]
     if dtype == "auto":
         if cuda and spec.name == smollm2.NAME:
             dtype = "bf16"
-            why.append("4 bits would spare nothing on a model this small")
+            why.append("4 bits would save nothing on a model this small")
         elif cuda:
             dtype = "nf4" if importlib.util.find_spec("bitsandbytes") else "bf16"
             why.append("bitsandbytes is installed" if dtype == "nf4" else "bitsandbytes is not installed")
@@ -175,11 +162,11 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
 
 
 def _prefers_bf16() -> bool:
-    """Whether this CPU does; processes that train together have to agree on what each has measured."""
+    """Measured; processes that train together have to agree."""
     return anywhere(cpu_speed.prefers_bf16())
 
 
-def _quiet_transformers() -> None:
+def _silence() -> None:
     """Progress is shown by our own events."""
     from transformers.utils.logging import disable_progress_bar
 
@@ -208,9 +195,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
             output_loading_info=True,
             **options,
         )
-    except (
-        Exception
-    ) as error:  # a broken file surfaces as OSError, ValueError, KeyError, RuntimeError or SafetensorError
+    except Exception as error:  # a broken file raises errors of many types
         raise _not_loadable(folder, error) from error
     if missing := [key for key in info["missing_keys"] if "lm_head" not in key]:
         raise ModelError(
@@ -224,12 +209,12 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
 def _not_loadable(folder: Path, error: Exception) -> ModelError:
     return ModelError(
         f"The model in {folder} cannot be loaded: {_first_line(error)}",
-        "Download it again, or see whether your transformers version knows this architecture.",
+        "Download it again, or check that your transformers version knows this architecture.",
     )
 
 
 def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
-    """Loads by unsloth, which brings its own kernels and its own way to attach LoRA."""
+    """Loads by unsloth, which has its own kernels and its own way to attach LoRA."""
     import torch
     from unsloth import FastLanguageModel
 
@@ -259,29 +244,22 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> Pre
 
 
 def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
-    """Attaches the adapter of ``spec`` or a fresh one, its weights in fp32 whatever the base's are."""
+    """Attaches the adapter of ``spec`` or a fresh one, in fp32 whatever the base is in."""
     import peft
 
     model.requires_grad_(False)
     if spec.adapter:
         try:
             return peft.PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
-        except (
-            Exception
-        ) as error:  # a size mismatch is a RuntimeError, an unknown layer a ValueError, a broken file neither
+        except Exception as error:  # wrong sizes, unknown layers and broken files raise errors of many types
             raise ModelError(
                 f"The adapter in {spec.adapter} does not fit {spec.name}: {_first_line(error)}",
                 "Load it with the model it was trained on, which its adapter_config.json names.",
             ) from error
     if lora is None:
         return model
-    config = peft.LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.targets),
-        task_type="CAUSAL_LM",
-    )
+    shape = {"r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
+    config = peft.LoraConfig(**shape, target_modules=list(lora.targets), task_type="CAUSAL_LM")
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:
@@ -290,8 +268,8 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
         ) from error
 
 
-def _require_own_adapter(spec: ModelSpec) -> None:
-    """Raises ModelError when the adapter is missing or says that it was made for another model."""
+def _check_adapter(spec: ModelSpec) -> None:
+    """Raises ModelError where the adapter is missing or was made for another model."""
     if not spec.adapter:
         return
     path = Path(spec.adapter) / "adapter_config.json"
@@ -311,7 +289,7 @@ def _require_own_adapter(spec: ModelSpec) -> None:
 
 
 def base_key(name: str) -> str:
-    """What two names of one base model have in common: the last part, without a quantized copy's suffix.
+    """What all names of a base model have in common: the last part, without a quantized copy's suffix.
 
     >>> base_key("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit") == base_key("Qwen/Qwen2.5-0.5B-Instruct")
     True

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.files.writing import CACHE_HINT, write_atomic, writing
+from ragr1_lite.files.writing import write_atomic, writing
 from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 
@@ -25,15 +25,13 @@ def save_adapter(
     dtype: Literal["fp32", "bf16"] = "fp32",
     weights: dict[str, torch.Tensor] | None = None,
 ) -> Path:
-    """Writes the adapter's weights and config, whole or not at all, and returns its folder.
-
-    The base model is written under the name of the spec, so that a later load can tell a foreign adapter.
+    """Writes the adapter, whole or not at all, and returns its folder.
 
     Args:
         policy: The model with the adapter.
-        folder: Where to.
+        folder: Where to write it.
         dtype: In bf16 it takes half the space; loading makes fp32 of it again.
-        weights: The model's weights by name, where it does not have them whole itself.
+        weights: The model's weights by name, where the model itself is sharded.
 
     Raises:
         ModelError: The policy has no adapter.
@@ -44,7 +42,7 @@ def save_adapter(
     folder = Path(folder)
     if not isinstance(policy.model, PeftModel):
         raise ModelError("The model has no adapter to save", "Load it with a LoRA first.")
-    with writing(folder.parent, CACHE_HINT):
+    with writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as making:
             fresh = Path(making) / "adapter"
@@ -66,7 +64,7 @@ def save_adapter(
 
 
 def name_base(config: Path, base: str) -> None:
-    """Writes the base model's name over its folder's, so that a saved adapter can be used anywhere."""
+    """Sets the base model's name in place of its folder, so that a saved adapter can be used anywhere."""
     fields = json.loads(config.read_text(encoding="utf-8"))
     write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
 
@@ -80,15 +78,14 @@ def _halve(path: Path) -> None:
 
 @contextmanager
 def merged_for_sampling(policy: Policy) -> Iterator[None]:
-    """Adds the adapter into the base weights while the block runs, since LoRA layers slow decoding down.
+    """Merges the adapter into the base weights while the block runs, since LoRA layers slow decoding down.
 
-    Afterwards the very tensors from before are back: subtracting the adapter again would leave bf16 rounding behind.
-    Costs a second copy of the adapted layers. Does nothing for quantized models, for unsloth and without adapter.
+    Afterwards the same tensors as before are back, at the cost of a second copy of the adapted layers: subtracting the
+    adapter would leave bf16 rounding. Does nothing for quantized models, for unsloth and without an adapter.
     """
     import torch
-    from peft import PeftModel
 
-    if not isinstance(policy.model, PeftModel) or policy.dtype == "nf4" or policy.engine == "unsloth":
+    if not _mergeable(policy):
         yield
         return
     originals: list[tuple[Any, torch.Tensor]] = []
@@ -105,8 +102,12 @@ def merged_for_sampling(policy: Policy) -> Iterator[None]:
 
 
 def merge_adapter(policy: Policy) -> None:
-    """Adds the adapter into the base weights for good, for use without training; not where the base is quantized."""
+    """Merges the adapter for good, for use without training, where it can be merged."""
+    if _mergeable(policy):
+        policy.model = policy.model.merge_and_unload()
+
+
+def _mergeable(policy: Policy) -> bool:
     from peft import PeftModel
 
-    if isinstance(policy.model, PeftModel) and policy.dtype != "nf4" and policy.engine != "unsloth":
-        policy.model = policy.model.merge_and_unload()
+    return isinstance(policy.model, PeftModel) and policy.dtype != "nf4" and policy.engine != "unsloth"
