@@ -121,7 +121,7 @@ def test_index_and_mode_are_changed_without_loading_the_model_again() -> None:
     assert (assistant.protocol.mode, assistant.index) == ("multi", "books")
 
 
-def test_the_seconds_of_a_search_are_told_apart() -> None:
+def test_the_seconds_of_a_search_are_counted_apart() -> None:
     class Slow(ScriptedSearcher):
         def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
             time.sleep(0.02)

@@ -12,7 +12,7 @@ from ragr1_lite.models import cpu_speed
 
 
 class Torch(types.ModuleType):
-    """A torch whose products take as long as told for the number of threads."""
+    """A torch whose products take the seconds given for the number of threads."""
 
     def __init__(self, seconds: dict[int, float]) -> None:
         super().__init__("torch")

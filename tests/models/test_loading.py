@@ -1,4 +1,4 @@
-"""Loading: what is chosen, what adapters do, and what a user is told when something is wrong."""
+"""Loading: what is chosen, what adapters do, and the errors a user sees."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_sampling_with_an_adapter_follows_it(tiny_qwen2_folder: Path) -> None:
 
 
 def test_nf4_keeps_its_gradient_after_an_eval_forward(tiny_qwen2_folder: Path) -> None:
-    """Without the mend, bitsandbytes repacks the weights here and the second gradient is gone, silently."""
+    """Without upstream.keep_4bit_gradients, the weights are repacked here and the second gradient is gone."""
     policy = trained(load_policy(spec_of(tiny_qwen2_folder, dtype="nf4"), lora=LoraConfig(r=4)))
 
     def gradients() -> list[torch.Tensor]:
@@ -252,7 +252,7 @@ def test_nf4_keeps_its_gradient_after_an_eval_forward(tiny_qwen2_folder: Path) -
         assert_near(new, old, GRADIENT)
 
 
-# --- what a user is told -------------------------------------------------------------------------------------------
+# --- errors a user sees -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

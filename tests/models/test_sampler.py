@@ -158,29 +158,29 @@ def test_stop_is_found_where_tokens_cross_it(smollm2: Policy) -> None:
     assert "</search>" in row.completion().text
 
 
-def test_text_of_a_single_row_is_told_in_whole_characters(smollm2: Policy) -> None:
+def test_text_of_a_single_row_is_reported_in_whole_characters(smollm2: Policy) -> None:
     from ragr1_lite.models.sampler import _Row
 
-    told: list[object] = []
+    reported: list[object] = []
     text = "Åland 日本 🙂 end"
     row = _Row(SampleRequest(4, [1]), (), smollm2.tokenizer, 50)
     for token in [*smollm2.tokenizer.encode(text), smollm2.tokenizer.eos_ids[0]]:
-        row.add(token, told.append)
-    pieces = [event.text for event in told if isinstance(event, TextSampled)]
-    assert "".join(pieces) == text
-    assert len(pieces) > 3
-    assert not any("\ufffd" in piece for piece in pieces)
-    assert {event.row for event in told if isinstance(event, TextSampled)} == {4}
+        row.add(token, reported.append)
+    texts = [event.text for event in reported if isinstance(event, TextSampled)]
+    assert "".join(texts) == text
+    assert len(texts) > 3
+    assert not any("\ufffd" in text for text in texts)
+    assert {event.row for event in reported if isinstance(event, TextSampled)} == {4}
 
 
-def test_text_is_told_for_one_row_alone(smollm2: Policy) -> None:
+def test_text_is_reported_for_one_row_alone(smollm2: Policy) -> None:
     sampler = TransformersSampler(smollm2)
-    told: list[object] = []
-    alone = sampler.sample(requests_for(smollm2)[:1], stop=(), max_new_tokens=6, report=told.append)
-    assert "".join(event.text for event in told if isinstance(event, TextSampled)) == alone[0].text
-    told.clear()
-    sampler.sample(requests_for(smollm2)[:2], stop=(), max_new_tokens=2, report=told.append)
-    assert told == []
+    reported: list[object] = []
+    alone = sampler.sample(requests_for(smollm2)[:1], stop=(), max_new_tokens=6, report=reported.append)
+    assert "".join(event.text for event in reported if isinstance(event, TextSampled)) == alone[0].text
+    reported.clear()
+    sampler.sample(requests_for(smollm2)[:2], stop=(), max_new_tokens=2, report=reported.append)
+    assert reported == []
 
 
 def test_model_is_left_as_it_was(tiny_qwen2: Policy) -> None:
@@ -235,8 +235,8 @@ def converse(
 def stops_of(sampler: TransformersSampler, requests: Sequence[SampleRequest]) -> list[str]:
     """Pieces of what two rows say, so that rows stop at different steps."""
     said = sampler.sample(requests, stop=(), max_new_tokens=10)
-    pieces = [sampler.tokenizer.decode([said[row].token_ids[at]]) for row, at in ((0, 2), (2, 4))]
-    return [piece for piece in pieces if piece.strip()]
+    texts = [sampler.tokenizer.decode([said[row].token_ids[at]]) for row, at in ((0, 2), (2, 4))]
+    return [text for text in texts if text.strip()]
 
 
 @pytest.mark.parametrize("batch_size", [2, 8])
@@ -397,9 +397,11 @@ def test_logprobs_are_given_where_asked_for(tiny_qwen2: Policy) -> None:
     requests = requests_for(tiny_qwen2)
     asked = TransformersSampler(tiny_qwen2, logprobs=True).drawing(3, 1.0)
     silent = TransformersSampler(tiny_qwen2, temperature=1.0, seed=3)
-    told = asked.sample(requests, stop=(), max_new_tokens=4)
-    assert told == silent.sample(requests, stop=(), max_new_tokens=4), "the same draws"
-    assert [len(completion.logprobs) for completion in told] == [len(completion.token_ids) for completion in told]
+    reported = asked.sample(requests, stop=(), max_new_tokens=4)
+    assert reported == silent.sample(requests, stop=(), max_new_tokens=4), "the same draws"
+    assert [len(completion.logprobs) for completion in reported] == [
+        len(completion.token_ids) for completion in reported
+    ]
     assert all(completion.logprobs == () for completion in silent.sample(requests, stop=(), max_new_tokens=4))
 
 
@@ -438,17 +440,17 @@ def test_fewer_rows_where_memory_runs_out(tiny_qwen2: Policy, ragged: bool, erro
     requests = requests_for(tiny_qwen2, [*QUESTIONS, "Is 7 odd?", "Name a fruit."])
     stop = stops_of(TransformersSampler(tiny_qwen2), requests)
     expected = TransformersSampler(tiny_qwen2).sample(requests, stop=stop, max_new_tokens=8)
-    told: list[object] = []
+    reported: list[object] = []
     sampler = TransformersSampler(tiny_qwen2, logprobs=True, ragged=ragged)
     with memory_for(tiny_qwen2, 2, error) as failed:
-        found = sampler.sample(requests, stop=stop, max_new_tokens=8, report=told.append)
+        found = sampler.sample(requests, stop=stop, max_new_tokens=8, report=reported.append)
         assert failed, "memory should have run out"
         failed.clear()
-        again = sampler.sample(requests, stop=stop, max_new_tokens=8, report=told.append)
+        again = sampler.sample(requests, stop=stop, max_new_tokens=8, report=reported.append)
         assert not failed, "what fits is remembered"
     assert found == again == expected
     assert [len(completion.logprobs) for completion in found] == [len(completion.token_ids) for completion in found]
-    [notice] = told
+    [notice] = reported
     assert isinstance(notice, Notice)
     assert notice.level == "warning"
     assert "rollout.batch_size" in notice.text

@@ -79,9 +79,9 @@ class Call:
 
 
 class Engine:
-    """vllm.LLM, which says what the test has put in ``says``; the environment of its start is kept."""
+    """vllm.LLM, which writes what the test has put in ``writes``; the environment of its start is kept."""
 
-    says: Callable[[int], tuple[list[int], str, int | str | None]]
+    writes: Callable[[int], tuple[list[int], str, int | str | None]]
     started: list[dict[str, Any]]
     calls: list[Call]
 
@@ -102,7 +102,7 @@ class Engine:
         )
         outputs = []
         for i in range(len(prompts)):
-            ids, finish, stop = Engine.says(i)
+            ids, finish, stop = Engine.writes(i)
             logprobs = [{token: Logprob(-0.1 * (place + 1)), 999: Logprob(-9.0)} for place, token in enumerate(ids)]
             outputs.append(RequestOutput([CompletionOutput(ids, logprobs, finish, stop)]))
         return outputs
@@ -142,7 +142,7 @@ def sample(sampler: vllm_sampler.VllmSampler, prompts: list[list[int]]) -> list[
 
 
 def test_rows_and_completions(policy: Policy) -> None:
-    """Ids go in and come out as they are; a token that runs past the stop is kept, and the end token is told apart."""
+    """Ids go in and come out as they are; a token that runs past the stop is kept, and the end token is recognised."""
     encode, end = policy.tokenizer.encode, policy.tokenizer.eos_ids[0]
     answers = [
         (encode("<search>a</search> "), "stop", "</search>"),
@@ -150,7 +150,7 @@ def test_rows_and_completions(policy: Policy) -> None:
         ([*encode("hm"), end], "stop", None),  # the model's own end token has no stop_reason
         (encode("so so so"), "length", None),
     ]
-    Engine.says = staticmethod(lambda row: answers[row])
+    Engine.writes = staticmethod(lambda row: answers[row])
     sampler = opened(policy)
     prompts = [[1, 2, 3], [1, 2, 3], [4], [5, 6]]
     found = sample(sampler, prompts)
@@ -165,7 +165,7 @@ def test_rows_and_completions(policy: Policy) -> None:
 
 
 def test_nothing_but_softmax_decides(policy: Policy) -> None:
-    Engine.says = staticmethod(lambda row: ([7], "length", None))
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
     sample(opened(policy), [[1], [1]])
     for one in Engine.calls[0].parameters:
         assert (one.temperature, one.top_p, one.top_k, one.min_p, one.repetition_penalty) == (0.7, 1.0, 0, 0.0, 1.0)
@@ -181,7 +181,7 @@ def test_nothing_but_softmax_decides(policy: Policy) -> None:
 
 def test_rows_draw_for_themselves_and_alike_when_repeated(policy: Policy) -> None:
     """Members of a group have equal prompts. A resumed run has the global generator's state back, and no other one."""
-    Engine.says = staticmethod(lambda row: ([7], "length", None))
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
     sampler = opened(policy)
     sample(sampler, [[1]])  # starts vLLM, which seeds the global generators
     state = torch.get_rng_state()
@@ -195,7 +195,7 @@ def test_rows_draw_for_themselves_and_alike_when_repeated(policy: Policy) -> Non
 
 def test_starting_leaves_the_generators_alone(policy: Policy) -> None:
     """vLLM seeds them with the same number in every process, which would then all draw the same."""
-    Engine.says = staticmethod(lambda row: ([7], "length", None))
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
     sampler = opened(policy, seed=1)
     torch.manual_seed(5), random.seed(5), numpy.random.seed(5)
     sample(sampler, [[1]])
@@ -205,7 +205,7 @@ def test_starting_leaves_the_generators_alone(policy: Policy) -> None:
 
 
 def test_processes_with_one_seed_draw_differently(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    Engine.says = staticmethod(lambda row: ([7], "length", None))
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
     for rank in ("0", "1", "0"):
         monkeypatch.setenv("LOCAL_RANK", rank)
         monkeypatch.setenv("RANK", rank)
@@ -216,7 +216,7 @@ def test_processes_with_one_seed_draw_differently(policy: Policy, monkeypatch: p
 
 def test_the_adapter_is_handed_over_as_it_is(policy: Policy) -> None:
     """A new name for new weights, once a session; the folder of the old ones goes, and all of them with the sampler."""
-    Engine.says = staticmethod(lambda row: ([7], "length", None))
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
     sampler = opened(policy)
     with sampler.session():
         sample(sampler, [[1]])
@@ -235,7 +235,7 @@ def test_the_adapter_is_handed_over_as_it_is(policy: Policy) -> None:
     assert all(not weight.any() for name, weight in first.adapter.items() if "lora_B" in name)
     assert all((weight == 0.5).all() for name, weight in changed.adapter.items() if "lora_B" in name)
     sample(sampler, [[1]])
-    assert Engine.calls[3].request.lora_int_id == 3, "without a session nobody says that the weights are the same"
+    assert Engine.calls[3].request.lora_int_id == 3, "without a session the weights may have changed"
     folder = Path(Engine.calls[3].request.lora_path).parent
     assert folder.is_dir()
     del sampler
@@ -252,7 +252,7 @@ def test_little_memory_for_files(policy: Policy, tmp_path: Path, monkeypatch: py
 
 
 def test_a_quantized_base_stays_quantized(folder: Path, tmp_path: Path) -> None:
-    Engine.says = staticmethod(lambda row: ([7], "length", None))
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
     recipe = tiny.make_recipe("grpo", folder, tmp_path / "run", model={"dtype": "nf4"}, lora={"r": 20})
     sample(opened(tiny.load(recipe)), [[1]])
     (options,) = Engine.started
@@ -264,7 +264,7 @@ def test_the_environment_of_its_start(policy: Policy, monkeypatch: pytest.Monkey
     """It starts as a launcher's process would; left behind, that would make the trainer wait for others."""
     import os
 
-    Engine.says = staticmethod(lambda row: ([7], "length", None))
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
     monkeypatch.setenv("MASTER_PORT", "1")
     sample(opened(policy), [[1]])
     alone = Engine.started[0]
@@ -278,7 +278,7 @@ def test_the_environment_of_its_start(policy: Policy, monkeypatch: pytest.Monkey
     assert os.environ["LOCAL_RANK"] == "1"
 
 
-def test_what_a_user_is_told(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notice_and_errors_a_user_sees(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[object] = []
     opened(policy, report=events.append)
     assert [event.text for event in events if isinstance(event, Notice)] == [
