@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from ragr1_lite.models.upstream import attention
@@ -21,6 +22,10 @@ from ragr1_lite.models.upstream import attention
 NAME = "ragr1_ragged"
 CHUNK = 512
 """Tokens of prefill in one forward pass: with more, a CPU's activations no longer fit its cache."""
+
+
+_Slabs = tuple[Tensor, Tensor]
+"""Keys and values of a layer, ``(slots, key heads, tokens, dim)`` each."""
 
 
 @dataclass(slots=True)
@@ -59,11 +64,11 @@ class RaggedCache:
         self._live = 0
         self._shape = (0, 0)
         self._limit = 0
-        self._slabs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._slabs: dict[int, _Slabs] = {}
         self._spans: list[_Span] = []
-        self._seen: list[torch.Tensor | None] = []
+        self._seen: list[Tensor | None] = []
         self._mask = torch.empty(0)
-        self._places: tuple[torch.Tensor, torch.Tensor] = (torch.empty(0), torch.empty(0))
+        self._places = (torch.empty(0), torch.empty(0))
 
     @property
     def live(self) -> list[int]:
@@ -75,7 +80,7 @@ class RaggedCache:
         """Names of all rows, parked ones too."""
         return [slot.name for slot in self._slots]
 
-    def prefill(self, rows: Mapping[int, Sequence[int]], new: int) -> torch.Tensor:
+    def prefill(self, rows: Mapping[int, Sequence[int]], new: int) -> Tensor:
         """Runs rows, but for the beginnings that are held already; other rows are dropped, these are live afterwards.
 
         Args:
@@ -101,7 +106,7 @@ class RaggedCache:
         order = {span.slot: at for at, span in enumerate(spans)}
         return logits[[order[i] for i in range(self._live)]]
 
-    def extend(self, tokens: Sequence[int]) -> torch.Tensor:
+    def extend(self, tokens: Sequence[int]) -> Tensor:
         """Appends one token to each live row and returns the logits of the next, ``(rows, vocabulary)``."""
         slots = self._slots[: self._live]
         positions = [len(slot.token_ids) for slot in slots]
@@ -142,10 +147,10 @@ class RaggedCache:
             self._move(slab, len(self._slots), i, len(last.token_ids))
 
     @staticmethod
-    def _move(slab: torch.Tensor, source: int, target: int, length: int) -> None:
+    def _move(slab: Tensor, source: int, target: int, length: int) -> None:
         slab[target, :, :length] = slab[source, :, :length]
 
-    def _tensors(self) -> Iterator[torch.Tensor]:
+    def _tensors(self) -> Iterator[Tensor]:
         for pair in self._slabs.values():
             yield from pair
 
@@ -155,7 +160,7 @@ class RaggedCache:
         if len(self._slots) > rows or longest > length:
             self._shape = (len(self._slots), max(min(2 * longest, self._limit), length))
 
-    def _slab(self, layer: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _slab(self, layer: int, like: Tensor) -> _Slabs:
         """A layer's keys and values, in slabs of the chosen shape."""
         slabs = self._slabs.get(layer)
         rows, length = self._shape
@@ -182,7 +187,7 @@ class RaggedCache:
             before = i
         return spans
 
-    def _run_spans(self, spans: list[_Span], rows: Mapping[int, Sequence[int]]) -> torch.Tensor:
+    def _run_spans(self, spans: list[_Span], rows: Mapping[int, Sequence[int]]) -> Tensor:
         """One forward pass of prefill; logits of the rows that end in it."""
         self._spans, self._seen = spans, []
         texts = [rows[self._slots[span.slot].name] for span in spans]
@@ -192,7 +197,7 @@ class RaggedCache:
         last = [end - 1 for span, text, end in zip(spans, texts, ends, strict=True) if span.end == len(text)]
         return self._run(ids, positions, last)
 
-    def _run(self, ids: Sequence[int], positions: Sequence[int], last: Sequence[int]) -> torch.Tensor:
+    def _run(self, ids: Sequence[int], positions: Sequence[int], last: Sequence[int]) -> Tensor:
         """One forward pass of packed tokens; logits at the indices ``last`` only."""
         device = self.model.device
         output = self.model(
@@ -202,30 +207,21 @@ class RaggedCache:
             logits_to_keep=torch.tensor(list(last), dtype=torch.long, device=device),
             ragged=self,
         )
-        logits: torch.Tensor = output.logits[0]
+        logits: Tensor = output.logits[0]
         return logits
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
-    ) -> torch.Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Stores the packed tokens' keys and values and has each query attend to its own row up to itself.
 
         Shapes: query ``(1, heads, tokens, dim)``, key and value ``(1, key heads, tokens, dim)``, result ``(1, tokens,
         heads, dim)``; scores are multiplied by ``scale``.
         """
         attend = self._attend_spans if self._spans else self._attend_step
-        return attend(*self._slab(layer, key), query, key, value, scale)
+        return attend(self._slab(layer, key), query, key, value, scale)
 
-    def _attend_spans(
-        self,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float | None,
-    ) -> torch.Tensor:
+    def _attend_spans(self, slabs: _Slabs, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Prefill, row by row: a row's source comes before it."""
+        keys, values = slabs
         self._seen = self._seen or [_causal(span, query) for span in self._spans]
         outputs, at = [], 0
         for span, seen in zip(self._spans, self._seen, strict=True):
@@ -235,33 +231,17 @@ class RaggedCache:
                 if span.held < span.begin:
                     slab[span.slot, :, span.held : span.begin] = slab[span.source, :, span.held : span.begin]
                 slab[span.slot, :, span.begin : span.end] = fresh[0, :, new]
-            outputs.append(
-                scaled_dot_product_attention(
-                    query[:, :, new],
-                    keys[span.slot, None, :, : span.end],
-                    values[span.slot, None, :, : span.end],
-                    attn_mask=seen,
-                    is_causal=seen is None,
-                    scale=scale,
-                    enable_gqa=True,
-                )
-            )
+            held = keys[span.slot, None, :, : span.end], values[span.slot, None, :, : span.end]
+            options: dict[str, Any] = {"attn_mask": seen, "is_causal": seen is None, "scale": scale}
+            outputs.append(scaled_dot_product_attention(query[:, :, new], *held, **options, enable_gqa=True))
         return torch.cat(outputs, dim=2).transpose(1, 2)
 
-    def _attend_step(
-        self,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float | None,
-    ) -> torch.Tensor:
+    def _attend_step(self, slabs: _Slabs, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Decoding: one new token a row, all rows at once.
 
         Query heads that share a key head are treated as a sequence, so that keys and values are read once.
         """
-        rows, positions = self._places
+        (keys, values), (rows, positions) = slabs, self._places
         count, groups, dim, longest = len(rows), key.shape[1], key.shape[3], self._mask.shape[-1]
         keys[rows, :, positions] = key[0].transpose(0, 1)
         values[rows, :, positions] = value[0].transpose(0, 1)
@@ -272,7 +252,7 @@ class RaggedCache:
         return output.reshape(1, count, -1, dim)
 
 
-def _causal(span: _Span, like: torch.Tensor) -> torch.Tensor | None:
+def _causal(span: _Span, like: Tensor) -> Tensor | None:
     """The causal mask that is added to a span's scores; None where it is a square."""
     if not span.begin:
         return None
@@ -305,18 +285,10 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    ragged: RaggedCache,
-    scaling: float | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
+    module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, *, ragged: RaggedCache, **options: Any
+) -> tuple[Tensor, None]:
     """What transformers calls in every layer; ``ragged`` is passed on from the model's call."""
-    return ragged.attend(module.layer_idx, query, key, value, scaling), None
+    return ragged.attend(module.layer_idx, query, key, value, options.get("scaling")), None
 
 
 def supports(config: Any) -> bool:
