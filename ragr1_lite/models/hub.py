@@ -106,7 +106,7 @@ def _fetch_from_hub(name: str) -> Path:
         try:
             return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
         except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-            raise _unreachable(name, _first_line(error)) from error
+            raise _unreachable(name, first_line(error)) from error
 
 
 def _ask_hub(name: str) -> int:
@@ -132,7 +132,7 @@ def _ask_hub(name: str) -> int:
     except OfflineModeIsEnabled as error:
         raise _unreachable(name, "HF_HUB_OFFLINE is set") from error
     except Exception as error:  # the HTTP client's errors, which changed between versions
-        raise _unreachable(name, _first_line(error)) from error
+        raise _unreachable(name, first_line(error)) from error
     return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in MODEL_FILES))
 
 
@@ -154,8 +154,10 @@ def _require_route(name: str, endpoint: str) -> None:
         raise _unreachable(name, f"no connection to {address[0]}")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
 def _unreachable(name: str, detail: str) -> ModelError:

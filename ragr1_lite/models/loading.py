@@ -16,7 +16,7 @@ from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models import cpu_speed, smollm2, upstream
-from ragr1_lite.models.hub import find_folder
+from ragr1_lite.models.hub import find_folder, first_line
 from ragr1_lite.models.processes import anywhere, local_rank, main_first, processes
 from ragr1_lite.models.tokenizer import ChatTokenizer
 
@@ -108,7 +108,7 @@ def import_unsloth_first() -> bool:
         importlib.import_module("unsloth")
     except Exception as error:  # it raises whatever its patches meet
         raise ModelError(
-            f"unsloth is installed but cannot be imported: {_first_line(error)}",
+            f"unsloth is installed but cannot be imported: {first_line(error)}",
             "Run: pip install 'ragr1-lite[gpu]', or set model.engine to transformers.",
         ) from error
     return True
@@ -208,7 +208,7 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
 
 def _not_loadable(folder: Path, error: Exception) -> ModelError:
     return ModelError(
-        f"The model in {folder} cannot be loaded: {_first_line(error)}",
+        f"The model in {folder} cannot be loaded: {first_line(error)}",
         "Download it again, or check that your transformers version knows this architecture.",
     )
 
@@ -253,7 +253,7 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
             return peft.PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
         except Exception as error:  # wrong sizes, unknown layers and broken files raise errors of many types
             raise ModelError(
-                f"The adapter in {spec.adapter} does not fit {spec.name}: {_first_line(error)}",
+                f"The adapter in {spec.adapter} does not fit {spec.name}: {first_line(error)}",
                 "Load it with the model it was trained on, which its adapter_config.json names.",
             ) from error
     if lora is None:
@@ -298,8 +298,3 @@ def base_key(name: str) -> str:
         return smollm2.NAME
     key = Path(name).name.lower()
     return key.removesuffix("-bnb-4bit").removesuffix("-unsloth")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

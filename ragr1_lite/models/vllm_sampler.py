@@ -22,10 +22,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
-from ragr1_lite.models.hub import find_folder
+from ragr1_lite.models.hub import find_folder, first_line
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import rank
@@ -78,8 +80,6 @@ def _installed() -> bool:
 
 
 def _has_cuda() -> bool:
-    import torch
-
     return torch.cuda.is_available()
 
 
@@ -93,8 +93,6 @@ class VllmSampler:
     def __init__(
         self, policy: Policy, *, temperature: float, max_length: int, gpu_share: float, seed: int | None = None
     ) -> None:
-        import torch
-
         self._policy, self._temperature = policy, temperature
         self._max_length, self._gpu_share = max_length, gpu_share
         self._generator = None if seed is None else torch.Generator().manual_seed(seed + rank())
@@ -123,7 +121,6 @@ class VllmSampler:
         """Continues each row until a stop string is in its new text, an end token, or the limit."""
         if not requests:
             return []
-        import torch
         from vllm import SamplingParams
 
         # With one seed for all, equal rows would be continued alike.
@@ -196,9 +193,8 @@ class VllmSampler:
                     distributed_executor_backend="external_launcher",  # in this process
                 )
         except Exception as error:  # a ValueError for an option or memory, else whatever its loader meets
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ModelError(
-                f"vLLM cannot load {policy.spec.name}: {reason.rstrip('.')}",
+                f"vLLM cannot load {policy.spec.name}: {first_line(error)}",
                 "Change rollout.gpu_share, or set rollout.engine to transformers.",
             ) from error
 
@@ -207,7 +203,6 @@ class VllmSampler:
 def _chance_kept() -> Iterator[None]:
     """Restores the global generators, which vLLM seeds alike in every process when it starts."""
     import numpy
-    import torch
 
     python, numbers = random.getstate(), numpy.random.get_state()
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
