@@ -85,12 +85,7 @@ class TransformersSampler:
             self._session = outer
 
     def sample(
-        self,
-        requests: Sequence[SampleRequest],
-        *,
-        stop: Sequence[str],
-        max_new_tokens: int,
-        report: Report = ignore,
+        self, requests: Sequence[SampleRequest], *, stop: Sequence[str], max_new_tokens: int, report: Report = ignore
     ) -> list[Completion]:
         """Continues each row until a stop string is in its new text, an end token, or the limit.
 
@@ -209,7 +204,7 @@ class TransformersSampler:
         return list(zip(tokens.tolist(), self._logprobs_of(logits, tokens), strict=True))
 
     def _logprobs_of(self, logits: torch.Tensor, tokens: torch.Tensor) -> list[float] | list[None]:
-        """Of each row's token in nats, in fp32."""
+        """Of each row's token, in nats, computed in fp32."""
         if not self._logprobs:
             return [None] * len(tokens)
         scaled = logits.float() / (self._temperature or 1.0)
