@@ -13,42 +13,79 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ragr1_lite import __version__
-from ragr1_lite.cli.commands import ask, doctor, evaluate, plan, report, study, train
-from ragr1_lite.cli.commands.options import STYLE, group
+from ragr1_lite.cli.commands import STYLE
 from ragr1_lite.cli.session import Options
 
 __all__ = ["app", "main"]
 
-GROUPS = {
-    "index": "Build, search and check BM25 indexes of your own passages.",
-    "data": "Make training data.",
-    "recipes": "The training recipes that come with ragr1-lite.",
+COMMANDS = {
+    "ask": ("ask", "Answer a question, showing thoughts, searches and documents."),
+    "sft": ("train", "Train an adapter on gold trajectories (stage 1)."),
+    "grpo": ("train", "Train an adapter by reinforcement on its own searches (stage 2)."),
+    "quickstart": (
+        "train",
+        "Train a model that searches, from nothing: SFT, GRPO, what each of them gains, and a question answered.",
+    ),
+    "eval": ("evaluate", "Measure a model on questions with known answers."),
+    "compare": ("evaluate", "Test whether one evaluation is better than another, question by question."),
+    "report": (
+        "report",
+        "Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.",
+    ),
+    "study": ("study", "Vary one thing, keep the rest, and see what it does: a table and a plot."),
+    "plan": ("plan", "Predict a training's memory, measure its time with --probe, and propose what fits."),
+    "doctor": ("doctor", "Check what training needs: packages, card, memory, disk, model caches."),
+    "index": ("", "Build, search and check BM25 indexes of your own passages."),
+    "data": ("", "Make training data."),
+    "recipes": ("", "The training recipes that come with ragr1-lite."),
 }
-"""Modules of :mod:`ragr1_lite.cli.commands` that are groups of their own."""
+"""Each command's module in :mod:`ragr1_lite.cli.commands`, empty for a group of its own, and its first sentence."""
 
 
-class _LazyGroup(TyperGroup):
-    """A group that builds its commands when one is wanted: building them all takes longer than Python's own start."""
+class _Root(TyperGroup):
+    """Imports and builds a command when it is wanted: to build them all takes longer than Python's own start."""
 
     @property
     def commands(self) -> dict[str, Any]:
-        return _commands_of(str(self.name))
+        return {name: _command(name) for name in COMMANDS}
 
     @commands.setter
     def commands(self, none: object) -> None:
         """Typer sets those it knows, which are none."""
 
+    def list_commands(self, ctx: object) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
+        return _command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: object, formatter: Any) -> None:
+        width = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, TyperCommand(name, help=help).get_short_help_str(width))
+                    for name, (_, help) in COMMANDS.items()
+                ]
+            )
+
 
 @cache
-def _commands_of(name: str) -> dict[str, Any]:
-    return dict(typer.main.get_group(import_module(f"ragr1_lite.cli.commands.{name}").app).commands)
+def _command(name: str) -> Any:
+    module, help = COMMANDS[name]
+    commands = import_module(f"ragr1_lite.cli.commands.{module or name}").app
+    if not module:
+        alone, commands = commands, typer.Typer(**STYLE)
+        commands.add_typer(alone, name=name, help=help)
+    return typer.main.get_group(commands).commands[name]
 
 
 app = typer.Typer(
     name="ragr1-lite",
+    cls=_Root,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="\b\n"
@@ -60,10 +97,6 @@ app = typer.Typer(
     "can fix, 2 wrong usage or recipe, 70 a bug of ours, 130 stopped by Ctrl-C.",
     **STYLE,
 )
-for module in (ask, train, evaluate, report, study, plan, doctor):
-    app.add_typer(module.app)
-for name, help in GROUPS.items():
-    app.add_typer(group(help), name=name, cls=_LazyGroup)
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
 ROOT = Path(__file__).parents[2]
 HEAVY = set("accelerate bitsandbytes bm25s datasets gguf numba numpy peft pydantic torch transformers trl yaml".split())
 HELP = ("-m", "ragr1_lite", "--help")
@@ -22,3 +24,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert "Usage" in done.stdout
     assert "ragr1_lite" in imported
     assert imported & HEAVY == set()
+
+
+def test_the_help_lists_every_command_by_its_own_first_sentence() -> None:
+    from ragr1_lite.cli.main import COMMANDS, app
+
+    found = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert {name: command.get_short_help_str(200) for name, command in found.items()} == {
+        name: sentence for name, (_, sentence) in COMMANDS.items()
+    }
+
+
+def test_the_help_imports_no_command() -> None:
+    done = run("-X", "importtime", *HELP)
+    assert "ragr1_lite.cli.main" in done.stderr and "ragr1_lite.cli.commands.train" not in done.stderr

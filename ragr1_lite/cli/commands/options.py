@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from typer import Argument, BadParameter, Option, Typer
 
+from ragr1_lite.cli.commands import STYLE
 from ragr1_lite.core.types import Mode
-
-STYLE: Any = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}
 
 
 def group(help: str | None = None) -> Typer:

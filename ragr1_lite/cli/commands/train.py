@@ -11,8 +11,6 @@ from typer import Context, Option
 from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.commands.ask import show_answer
 from ragr1_lite.cli.session import session
-from ragr1_lite.core.events import Report, ignore, phase
-from ragr1_lite.models.processes import is_main
 
 app = opt.group()
 
@@ -50,6 +48,8 @@ def train(
     """Trains by the command's name."""
     with session(context, as_json=as_json) as display:
         from ragr1_lite.config import load_recipe, require_adapter
+        from ragr1_lite.core.events import Report, ignore, phase
+        from ragr1_lite.models.processes import is_main
 
         task: Any = context.command.name
         settings = load_recipe(recipe, overrides or (), task=task)  # before torch is imported
