@@ -164,6 +164,10 @@ class TestTables:
         path = put(tmp_path_factory.getbasetemp() / "collection.tsv", "\n".join(lines))
         assert read(path) == [Passage(str(n), "", f"{text}x".strip()) for n, text in enumerate(texts)]
 
+    def test_a_csv_may_have_tabs(self, tmp_path: Path) -> None:
+        """As DPR's files do."""
+        assert read(put(tmp_path / "c.csv", "id\ttext\n1\tA country, dry.\n")) == [Passage("1", "", "A country, dry.")]
+
     def test_quotes_that_open_in_one_row_and_close_in_another(self, tmp_path: Path) -> None:
         path = put(tmp_path / "corpus.tsv", 'id\ttext\n1\t"We left\n2\tand came back"\n')
         assert [passage.text for passage in read(path)] == ['"We left', 'and came back"']
