@@ -117,7 +117,6 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _find_base(name: object, path: Path) -> Path:
-    """The file that a recipe extends: from its folder, or shipped."""
     if not isinstance(name, str):
         raise ConfigError(
             f"{path} extends {name!r}, which is no name", "Name one recipe, such as `extends: mine.yaml`."

@@ -55,15 +55,9 @@ def callbacks(
     report: Report = ignore,
     searcher: Searcher | None = None,
 ) -> list[Any]:
-    """What :func:`~ragr1_lite.training.trainer.fit` takes to measure those questions; nothing where there are none.
+    """The callback of a trainer that measures the ``examples`` from :func:`questions`; nothing where there are none.
 
-    Args:
-        examples: From :func:`questions`.
-        policy: The model in training.
-        recipe: Its recipe.
-        run: Where the best adapter is kept.
-        report: Receives progress, and a notice a measurement.
-        searcher: Answers searches; the recipe's index is opened where it is not given.
+    ``report`` receives progress, and a notice a measurement. The recipe's index is opened where no searcher is given.
     """
     if not examples:
         return []

@@ -30,17 +30,8 @@ def fit_within_memory(
 ) -> TrainResult:
     """:func:`~ragr1_lite.training.trainer.fit`, metered, with ever smaller micro-batches while the memory runs out.
 
-    Batches, steps and learning rates stay what they were: only more passes make a step. A run that backed off goes on
-    so when it is resumed.
-
-    Args:
-        build: Makes the trainer for a recipe; called again after each failure.
-        policy: As the rest in :func:`~ragr1_lite.training.trainer.fit`.
-        recipe: Its ``train.micro_batch`` is where it begins.
-        run: Keeps the micro-batch that fits.
-        report: Also receives a warning for each failure.
-        resume: Whether the user expects a checkpoint to go on from.
-        callbacks: Of each trainer.
+    Batches, steps and learning rates stay what they were: only more passes make a step, which is reported. The run keeps
+    the micro-batch that fits. ``build`` makes the trainer for a recipe, again after each failure.
 
     Raises:
         RunError: Not even one trajectory a pass fits; the last state was written.
@@ -71,7 +62,6 @@ def _with_micro_batch(recipe: Recipe, micro_batch: int) -> Recipe:
 
 
 def _smaller(recipe: Recipe, step: int, report: Report) -> Recipe:
-    """The recipe with at most half the micro-batch, which is reported."""
     micro, batch = recipe.train.micro_batch, recipe.train.batch_size
     if micro == 1:
         raise RunError(f"The memory ran out in step {step}, with one trajectory a pass", memory_hint(recipe))
@@ -87,7 +77,6 @@ def _smaller(recipe: Recipe, step: int, report: Report) -> Recipe:
 
 
 def _free(policy: Policy) -> None:
-    """Lets go of what a failed trainer left on the device."""
     import torch
 
     policy.model.zero_grad(set_to_none=True)

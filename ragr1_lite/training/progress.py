@@ -124,7 +124,6 @@ class Progress:
 
 
 def _random_state() -> dict[str, Any]:
-    """The state of every generator that training draws from."""
     import numpy
     import torch
 

@@ -116,7 +116,6 @@ class Run:
         return max(complete, key=step_of, default=None)
 
     def _clear(self) -> None:
-        """Deletes what a run leaves in its folder."""
         tracked = (self.folder / name for name in (TENSORBOARD, "wandb"))
         for folder in (self.checkpoints, self.adapter, self.best, *tracked):
             if folder.exists():

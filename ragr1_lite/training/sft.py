@@ -115,7 +115,6 @@ def arrange(trajectories: Sequence[Trajectory], recipe: Recipe) -> list[Trajecto
 
 
 def _announce(trajectories: Sequence[Trajectory], report: Report) -> None:
-    """Reports what is trained on: the paper's four categories and the share of trained tokens."""
     counts = Counter(label for trajectory in trajectories for label in categories(trajectory))
     tokens = sum(len(trajectory.token_ids) for trajectory in trajectories)
     trained = sum(trajectory.sampled_tokens for trajectory in trajectories)

@@ -55,7 +55,7 @@ def import_in_order(recipe: Recipe) -> None:
 
 
 def finished(run: Run, recipe: Recipe, report: Report) -> TrainResult | None:
-    """The result of a run that is already done; its adapter is the last thing a run writes."""
+    """The result of a run that is already done: the adapter is the last thing a run writes."""
     if not run.adapter.is_dir():
         return None
     report(Notice(f"This run is finished: its {recipe.train.steps} steps are done. Nothing was changed."))
@@ -125,7 +125,6 @@ def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any
 
 
 def _passes(recipe: Recipe) -> int:
-    """Forward passes per step in each process."""
     train, count = recipe.train, processes()
     if sharded() and (recipe.task == "grpo" or recipe.eval.every):
         raise ConfigError(
@@ -142,12 +141,7 @@ def _passes(recipe: Recipe) -> int:
 
 
 def as_callback(ours: type[Any], *arguments: Any) -> Any:
-    """An instance of one of our classes that is a TrainerCallback as well, which is not to be imported before unsloth.
-
-    Args:
-        ours: A class with some of the methods ``on_train_begin``, ``on_step_end``, ....
-        *arguments: Its own.
-    """
+    """One of our classes made a TrainerCallback as well, which is not to be imported before unsloth."""
     from transformers import TrainerCallback
 
     return type(ours.__name__, (ours, TrainerCallback), {})(*arguments)
@@ -198,13 +192,13 @@ def fit(
     """Trains to the end, or to Ctrl-C, from the newest checkpoint where there is one.
 
     Args:
-        trainer: From :func:`build_trainer`.
+        trainer: From :func:`build_trainer`, for the policy and by the recipe that follow.
         policy: What it trains.
         recipe: What it was built by.
         run: Where everything is written.
         report: Receives :class:`~ragr1_lite.core.events.StepFinished`, checkpoints and notices.
         resume: Whether the user expects a checkpoint to go on from.
-        callbacks: Of the trainer; what they add to a step's log under ``eval_…`` is reported with the step.
+        callbacks: What they add to a step's log under ``eval_…`` is reported with the step.
 
     Raises:
         KeyboardInterrupt: After the checkpoint was written.

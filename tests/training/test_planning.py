@@ -109,9 +109,9 @@ def test_four_bits_are_for_the_layers_alone() -> None:
 def test_the_adapter_has_two_matrices_a_target_and_the_optimizer_two_moments() -> None:
     one = replace(SETTING, targets=("q_proj", "down_proj"))
     assert memory.adapter(one) == 4 * 2 * 4 * ((8 + 8) + (16 + 8))
-    assert memory.optimizer(one) == 2 * memory.adapter(one) == 2 * memory.gradients(one)
-    assert memory.reference(one) == 0
-    assert memory.reference(replace(one, reference=True)) == memory.adapter(one)
+    plain, referred = (memory.moments(replace(one, reference=there), 0.0)["loss"] for there in (False, True))
+    assert plain["optimizer"] == 2 * memory.adapter(one) == 2 * plain["gradients"]
+    assert (plain["adapter"], referred["adapter"]) == (memory.adapter(one), 2 * memory.adapter(one))
 
 
 def test_the_cache_holds_keys_and_values_of_every_row_and_layer() -> None:

@@ -119,15 +119,12 @@ class Guard:
                 yield f"{name.removeprefix('rollout/')} {value:.3g} is above {bound:.3g} (guard.{key})"
 
     def _warn(self, step: int, breaches: list[str]) -> None:
-        then = (
-            "It was rolled back before and goes on as it is"
-            if self._rolled_back
-            else f"The last good adapter comes back if it lasts for {self._config.patience} steps"
-        )
+        then = f"The last good adapter comes back if it lasts for {self._config.patience} steps"
+        if self._rolled_back:
+            then = "It was rolled back before and goes on as it is"
         self._report(Notice(f"Step {step} looks like a collapse: {', '.join(breaches)}. {then}.", "warning"))
 
     def _roll_back(self, optimizer: Any, scheduler: Any) -> None:
-        """Puts the last good weights back, forgets the moments of those after them, and halves the learning rate."""
         for name, weight in self._trained():
             weight.data.copy_(self._good[name])
         optimizer.state.clear()
@@ -145,7 +142,6 @@ class Guard:
         return ((name, weight) for name, weight in self._policy.model.named_parameters() if weight.requires_grad)
 
     def _weights(self) -> Weights:
-        """A copy of the adapter, in main memory."""
         return {name: weight.detach().to("cpu", copy=True) for name, weight in self._trained()}
 
 

@@ -48,12 +48,7 @@ def prove_first(trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, 
 
     Under DeepSpeed and FSDP, where gradients are not where they are looked for, nothing is proved, which is reported.
 
-    Args:
-        trainer: TRL's trainer, or unsloth's.
-        policy: What it trains.
-        rollouts: Its ``rollout_func``.
-        bound: How far sampler and trainer may be apart, see :data:`BOUNDS`.
-        report: Receives what was shown.
+    ``bound`` says how far sampler and trainer may be apart, see :data:`BOUNDS`; ``report`` receives what was shown.
 
     Raises:
         RunError: From ``trainer.train``, where something is not as it must be.
@@ -65,7 +60,7 @@ def prove_first(trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, 
 
 
 def reward_of(rollouts: Rollouts, engine: str) -> Callable[..., list[float]]:
-    """The rollouts' reward function, which sees that there are rollouts before it is asked for what they earned.
+    """The rollouts' reward function, which first checks that there are rollouts.
 
     Raises:
         RunError: From the function: the trainer never called ``rollout_func``, or lost what came with the rollouts.
@@ -89,8 +84,6 @@ def version_error(engine: str, problem: str) -> RunError:
 
 
 class _Proof:
-    """A trainer's ``compute_loss`` that proves before it first computes."""
-
     def __init__(self, trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, report: Report) -> None:
         self._trainer, self._policy, self._rollouts = trainer, policy, rollouts
         self._bound, self._report = bound, report

@@ -25,13 +25,7 @@ PHASE = "rollouts"
 class Rollouts:
     """TRL's ``rollout_func`` and its reward function: one batch of trajectories, and what they earned.
 
-    Args:
-        policy: The model in training.
-        sampler: Samples from it.
-        searcher: Answers the searches.
-        examples: The training questions.
-        recipe: Protocol, budgets and reward weights.
-        report: Receives the phase of each batch and :class:`~ragr1_lite.core.events.RolloutsFinished`.
+    ``report`` receives the phase of each batch and :class:`~ragr1_lite.core.events.RolloutsFinished`.
 
     Attributes:
         trajectories: The batch that the trainer has now, of this process.
@@ -118,15 +112,10 @@ class Rollouts:
         return self._user_reward.add_to(reward, trajectory) if self._user_reward else reward
 
     def _resample(self, numbers: Sequence[int], batch: list[tuple[Trajectory, Reward]], trainer: Any) -> int:
-        """Puts other questions' groups in the place of those whose rewards are all equal; counts the places.
+        """Replaces in the batch groups whose rewards are all equal by those of other questions; counts the places.
 
         Which questions is drawn from the seed and the step alone, so that a resumed run draws the same. Of several
         processes each replaces its own groups; one that is spread over two of them stays as it is.
-
-        Args:
-            numbers: The batch's questions, each repeated for its group.
-            batch: What became of them; groups in it are replaced.
-            trainer: Knows the step and the processes.
         """
         size, rank = self._recipe.grpo.group_size, trainer.accelerator.process_index
         whole = range(-rank * len(batch) % size, len(batch) - size + 1, size)

@@ -19,11 +19,7 @@ from ragr1_lite.training.trainer import TrainResult, finished, import_in_order, 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
     """Trains an adapter by reward on its own rollouts.
 
-    Args:
-        recipe: A recipe with ``task: grpo``; ``model.adapter`` names the SFT adapter to start from, or is ``shipped``.
-        resume: Go on with the run in the recipe's output folder.
-        overwrite: Replace the run in it.
-        report: Receives notices, :class:`~ragr1_lite.core.events.StepFinished` and checkpoints.
+    As :func:`ragr1_lite.training.sft.train`; ``model.adapter`` names the SFT adapter to start from, or is ``shipped``.
 
     Raises:
         RagR1Error: A problem of recipe, data, model or disk.

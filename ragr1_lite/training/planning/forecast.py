@@ -105,8 +105,8 @@ def plan(
         return _moments(one, to_setting(one, device, length), gpu_gb, correction or Correction())
 
     found = moments(recipe)
-    moment = memory.peak(found)
-    highest = sum(found[moment].values()) / GIB
+    totals = {name: sum(parts.values()) / GIB for name, parts in found.items()}
+    moment = max(totals, key=lambda name: totals[name])
     suggestion: dict[str, int] | None = {}
     if gpu_gb is not None:
         suggestion = suggest(
@@ -122,12 +122,12 @@ def plan(
         device=device,
         dtype=setting.dtype,
         length=setting.length,
-        peak_gb=highest,
+        peak_gb=totals[moment],
         moment=moment,
         parts={name: value / GIB for name, value in found[moment].items() if value},
-        moments={name: sum(parts.values()) / GIB for name, parts in found.items()},
+        moments=totals,
         gpu_gb=gpu_gb,
-        fits=None if gpu_gb is None else highest <= ROOM * gpu_gb,
+        fits=None if gpu_gb is None else totals[moment] <= ROOM * gpu_gb,
         suggestion=suggestion or {},
         notes=_notes(recipe, setting, length, suggestion, gpu_gb),
     )
@@ -162,7 +162,6 @@ def to_setting(recipe: Recipe, device: Device, length: int | None = None) -> Set
 def _moments(
     recipe: Recipe, setting: Setting, gpu_gb: float | None, correction: Correction
 ) -> dict[str, dict[str, float]]:
-    """The moments of a recipe, with vLLM's share, the allocator's and what a probe found."""
     found = memory.moments(setting, max(RUNTIME[setting.device] + correction.runtime, 0.0))
     for name, parts in found.items():
         for part in memory.WORKING & parts.keys():

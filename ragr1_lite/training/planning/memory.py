@@ -8,7 +8,6 @@ docs/memory.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,21 +100,6 @@ def weights(s: Setting) -> float:
 def adapter(s: Setting) -> float:
     """``rank x (in + out)`` numbers in fp32 per adapted module of each layer, whatever the base is in."""
     return 4 * s.rank * s.shape.num_hidden_layers * sum(wide + high for wide, high in s.adapted.values())
-
-
-def optimizer(s: Setting) -> float:
-    """AdamW's two moments in fp32."""
-    return 2 * adapter(s)
-
-
-def gradients(s: Setting) -> float:
-    """One number in fp32 per adapter weight."""
-    return adapter(s)
-
-
-def reference(s: Setting) -> float:
-    """The starting adapter, which the KL is measured from; the base model is the trained one's."""
-    return adapter(s) if s.reference else 0.0
 
 
 def layer_saved(s: Setting) -> float:
@@ -232,10 +216,10 @@ def moments(s: Setting, runtime: float) -> dict[str, dict[str, float]]:
     always = {
         "runtime": runtime,
         "weights": weights(s),
-        "adapter": adapter(s) + reference(s),
-        "optimizer": optimizer(s),
+        "adapter": adapter(s) * (1 + s.reference),  # the KL is measured from a copy of the starting one
+        "optimizer": 2 * adapter(s),  # AdamW's two moments
     }
-    kept = {"gradients": gradients(s)}
+    kept = {"gradients": adapter(s)}
     if s.device == "cuda":
         layers, one = checkpoints(s), layer_saved(s)
     else:
@@ -252,8 +236,3 @@ def moments(s: Setting, runtime: float) -> dict[str, dict[str, float]]:
             "activations": sampling_working(s),
         }
     return found
-
-
-def peak(parts: Mapping[str, Mapping[str, float]]) -> str:
-    """The moment at which most is held."""
-    return max(parts, key=lambda moment: sum(parts[moment].values()))

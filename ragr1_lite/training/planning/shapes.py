@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def find_shape(name: str) -> Shape:
     """The shape of a model by its name, a folder or a hub id; nothing is fetched.
 
     Raises:
-        ModelError: Its config is not on this machine, and the table does not know it, or the config is broken.
+        ModelError: It is not known on this machine, or its config is broken.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -110,15 +111,13 @@ def _from_table(name: str) -> Shape | None:
 
 
 def _cached_config(name: str) -> Path | None:
-    """The config.json of a hub model that was fetched earlier."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    try:
-        found = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:
-        return None
-    return Path(found) if isinstance(found, str) else None
+    with suppress(HFValidationError):
+        if isinstance(found := try_to_load_from_cache(name, "config.json"), str):
+            return Path(found)
+    return None
 
 
 def read_shape(path: Path) -> Shape:

@@ -68,19 +68,17 @@ class Steps:
 
 def small(recipe: Recipe, output: Path) -> Recipe:
     """The recipe as two steps of two micro-batches each: what accumulates over more of them takes no more memory."""
-    micro = recipe.train.micro_batch
-    return Recipe.model_validate(
-        recipe.model_dump()
-        | {
-            "output": output,
-            "data": {},
-            "train": recipe.train.model_dump()
-            | {"steps": 2, "batch_size": 2 * micro, "warmup_steps": 0, "report_to": ()},
-            "grpo": recipe.grpo.model_dump() | {"group_size": 2, "resample": 0, "iterations": 1},
-            "eval": {},
-            "guard": {"enabled": False},
-        }
-    )
+    train = {"steps": 2, "batch_size": 2 * recipe.train.micro_batch, "warmup_steps": 0, "report_to": ()}
+    grpo = {"group_size": 2, "resample": 0, "iterations": 1}
+    changes = {
+        "output": output,
+        "data": {},
+        "train": recipe.train.model_dump() | train,
+        "grpo": recipe.grpo.model_dump() | grpo,
+        "eval": {},
+        "guard": {"enabled": False},
+    }
+    return Recipe.model_validate(recipe.model_dump() | changes)
 
 
 def measure(recipe: Recipe, length: int) -> Steps:
@@ -120,12 +118,6 @@ def _most_held() -> int:
     return int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else most_held("cpu")
 
 
-def _forget_peak() -> None:
-    import torch
-
-    forget_peak("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _give_back_freed_memory() -> None:
     """Has glibc give freed blocks of 128 KiB and more back to the system from here on, and what is free now.
 
@@ -139,7 +131,6 @@ def _give_back_freed_memory() -> None:
 
 
 def _build(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
-    """A model, and a trainer whose trajectories have the planned length."""
     from ragr1_lite.assistant import starting_point
     from ragr1_lite.models.loading import load_policy, model_spec
     from ragr1_lite.training import grpo, sft
@@ -149,17 +140,9 @@ def _build(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
     if recipe.task == "grpo":
         rollouts: Any = import_module("ragr1_lite.training.grpo.rollouts")
         rollouts.run_rollouts = full  # in this process alone
-        return policy, grpo.make_trainer(policy, [QUESTION] * recipe.groups_needed, NoPassages(), recipe, run)
+        return policy, grpo.make_trainer(policy, [QUESTION] * recipe.groups_needed, full, recipe, run)
     prompt = policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION.question))
     return policy, sft.make_trainer(policy, [full.trajectory(QUESTION, prompt, n) for n in range(2)], recipe, run)
-
-
-class NoPassages:
-    """A searcher that finds nothing."""
-
-    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
-        """Nothing, for each query."""
-        return [() for _ in queries]
 
 
 class FullRollouts:
@@ -168,22 +151,22 @@ class FullRollouts:
     Args:
         length: Tokens of a whole trajectory.
         rows: Rows sampled in one batch.
-
-    Attributes:
-        peak: Bytes held at most before and while rows were sampled.
-        sampling: Bytes held at most while they were.
-        seconds: Of the last sampling.
-        sampled: Tokens that it drew.
     """
 
     def __init__(self, length: int, rows: int) -> None:
         self._length, self._rows = length, rows
         self._numbers = itertools.count()
-        self.peak = self.sampling = self.sampled = 0
-        self.seconds = 0.0
+        self.peak = self.sampling = 0  # bytes held at most, in all and while rows were sampled
+        self.seconds, self.sampled = 0.0, 0  # of the last sampling: its time and its tokens
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """Finds nothing: it stands in for the searcher, too."""
+        return [() for _ in queries]
 
     def __call__(self, examples: Sequence[Example], sampler: Sampler, searcher: object, **options: Any) -> Any:
         """Samples a few tokens for all rows at once, then returns trajectories of the planned length."""
+        import torch
+
         question = options["protocol"].render_prompt(examples[0].question)
         prompt = sampler.tokenizer.render_chat(question)
         drawn = min(DRAWN, options["limits"].max_new_tokens)
@@ -192,7 +175,7 @@ class FullRollouts:
         requests = [SampleRequest(row, ids) for row in range(self._rows)]
         with session_of(sampler):
             before = _most_held()
-            _forget_peak()
+            forget_peak("cuda" if torch.cuda.is_available() else "cpu")
             completions = sampler.sample(requests, stop=(), max_new_tokens=drawn, report=lambda event: None)
         self.seconds = time.perf_counter() - began
         self.sampling = max(self.sampling, _most_held())

@@ -30,7 +30,12 @@ def suggest(
         Nothing to change is an empty mapping; None where nothing fits.
     """
     fitted, taken = recipe, peak(recipe)
-    smaller = {"train.micro_batch": _divisors_below(recipe), "rollout.batch_size": _halves(recipe)}
+    batch, micro = recipe.train.batch_size, recipe.train.micro_batch
+    divisors = [size for size in range(1, batch + 1) if batch % size == 0]
+    smaller: dict[str, Iterable[int]] = {
+        "train.micro_batch": [size for size in reversed(divisors) if size < micro],
+        "rollout.batch_size": _halves(recipe),
+    }
     if shorten:
         smaller["rollout.max_length"] = _lengths(recipe)
     for key, values in smaller.items():
@@ -42,8 +47,11 @@ def suggest(
                 fitted, taken = candidate, less
     if taken > room:
         return None
-    larger = {"train.micro_batch": _divisors_above(fitted), "rollout.batch_size": _doubles(fitted)} if grow else {}
-    for key, values in larger.items():
+    larger: dict[str, Iterable[int]] = {
+        "train.micro_batch": [size for size in divisors if size > fitted.train.micro_batch],
+        "rollout.batch_size": _doubles(fitted),
+    }
+    for key, values in larger.items() if grow else ():
         for value in values:
             if peak(candidate := changed(fitted, key, value)) > room:
                 break
@@ -63,16 +71,6 @@ def changed(recipe: Recipe, key: str, value: object) -> Recipe:
 def _value(recipe: Recipe, key: str) -> Any:
     section, _, name = key.partition(".")
     return getattr(getattr(recipe, section), name)
-
-
-def _divisors_below(recipe: Recipe) -> Iterable[int]:
-    micro, batch = recipe.train.micro_batch, recipe.train.batch_size
-    return [size for size in range(micro - 1, 0, -1) if batch % size == 0]
-
-
-def _divisors_above(recipe: Recipe) -> Iterable[int]:
-    micro, batch = recipe.train.micro_batch, recipe.train.batch_size
-    return [size for size in range(micro + 1, batch + 1) if batch % size == 0]
 
 
 def _halves(recipe: Recipe) -> Iterable[int]:
