@@ -30,8 +30,8 @@ def fit_within_memory(
 ) -> TrainResult:
     """:func:`~ragr1_lite.training.trainer.fit`, metered, with ever smaller micro-batches while the memory runs out.
 
-    Batches, steps and learning rates stay what they were: only more passes make a step, which is reported. The run keeps
-    the micro-batch that fits. ``build`` makes the trainer for a recipe, again after each failure.
+    Batches, steps and learning rates stay what they were: only more passes make a step. The run keeps the micro-batch
+    that fits. ``build`` makes the trainer for a recipe, again after each failure.
 
     Raises:
         RunError: Not even one trajectory a pass fits; the last state was written.

@@ -15,11 +15,9 @@ twice its mean is their root mean square. A masked token that took part would we
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
 import torch
@@ -30,8 +28,7 @@ from ragr1_lite.core.types import Trajectory
 from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.processes import anywhere
-from ragr1_lite.training.grpo.rollouts import Rollouts, to_trl
-from ragr1_lite.versions import pip_line
+from ragr1_lite.training.grpo.rollouts import Rollouts, to_trl, version_error
 
 Bound = tuple[float, float]
 BOUNDS: dict[str, Bound] = {"fp32": (0.002, 0.0005), "bf16": (0.02, 0.02), "nf4": (0.08, 0.02)}
@@ -57,30 +54,6 @@ def prove_first(trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, 
         report(Notice("Masks and gradients are not proved beforehand under DeepSpeed and FSDP", "warning"))
         return
     trainer.compute_loss = _Proof(trainer, policy, rollouts, bound, report)
-
-
-def reward_of(rollouts: Rollouts, engine: str) -> Callable[..., list[float]]:
-    """The rollouts' reward function, which first checks that there are rollouts.
-
-    Raises:
-        RunError: From the function: the trainer never called ``rollout_func``, or lost what came with the rollouts.
-    """
-
-    @wraps(rollouts.reward)
-    def reward(**given: Any) -> list[float]:
-        if "total_reward" not in given:
-            problem = "what the rollouts earned is lost" if rollouts.trajectories else "rollout_func is never called"
-            raise version_error(engine, problem)
-        return rollouts.reward(**given)
-
-    return reward
-
-
-def version_error(engine: str, problem: str) -> RunError:
-    """The error that names the versions at work, what they do wrong, and the command that installs tested ones."""
-    names = ["trl", "transformers", *(["unsloth"] if engine == "unsloth" else [])]
-    used = " with ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    return RunError(f"{used}: {problem}", f"Install the tested set: {pip_line([*names, 'peft', 'accelerate'])}")
 
 
 class _Proof:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import random
 import statistics
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ragr1_lite.config import Recipe
+from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Notice, Report, RolloutFinished, RolloutsFinished, ignore, phase
 from ragr1_lite.core.rewards import score
 from ragr1_lite.core.rollout import run_rollouts
@@ -18,6 +20,7 @@ from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling
 from ragr1_lite.training.grpo.user_reward import load_user_reward
+from ragr1_lite.versions import pip_line
 
 PHASE = "rollouts"
 
@@ -80,8 +83,17 @@ class Rollouts:
             "total_reward": [reward.total for reward in rewards]
         }
 
-    def reward(self, *, total_reward: list[float], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
-        """TRL's reward function: hands over what the trajectories earned and logs their figures."""
+    def reward(
+        self, *, log_metric: Callable[[str, float], None], total_reward: list[float] | None = None, **_: Any
+    ) -> list[float]:
+        """TRL's reward function: hands over what the trajectories earned and logs their figures.
+
+        Raises:
+            RunError: The trainer never called ``rollout_func``, or lost what came with the rollouts.
+        """
+        if total_reward is None:
+            problem = "what the rollouts earned is lost" if self.trajectories else "rollout_func is never called"
+            raise version_error(self._policy.engine, problem)
         for name, value in self._metrics.items():
             log_metric(f"rollout/{name}", value)
         return total_reward
@@ -150,6 +162,13 @@ class Rollouts:
             "tokens_per_second": sum(sampled) / max(times),
             "rollout_seconds": max(times),
         }
+
+
+def version_error(engine: str, problem: str) -> RunError:
+    """The error that names the versions at work, what they do wrong, and the command that installs tested ones."""
+    names = ["trl", "transformers", *(["unsloth"] if engine == "unsloth" else [])]
+    used = " with ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    return RunError(f"{used}: {problem}", f"Install the tested set: {pip_line([*names, 'peft', 'accelerate'])}")
 
 
 def to_trl(trajectories: Sequence[Trajectory], eos_id: int) -> dict[str, Any]:

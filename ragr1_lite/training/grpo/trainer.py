@@ -13,18 +13,13 @@ from ragr1_lite.models import upstream, vllm_sampler
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.training.grpo.guard import Guard
-from ragr1_lite.training.grpo.proof import BOUNDS, OTHER_KERNELS, prove_first, reward_of, version_error
-from ragr1_lite.training.grpo.rollouts import Rollouts
+from ragr1_lite.training.grpo.proof import BOUNDS, OTHER_KERNELS, prove_first
+from ragr1_lite.training.grpo.rollouts import Rollouts, version_error
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import as_callback, build_trainer, trainer_arguments
 
 _OF_SEQUENCES = ("gspo", "luspo")
 """Losses whose importance weight is that of a whole sequence; the others weigh each token."""
-_CLIPPED_BY = 0.2
-_SEQUENCES_CLIPPED_BY = (3e-4, 4e-4)
-"""Below and above 1, for ``gspo``."""
-_HIGHEST_WEIGHT = 5.0
-"""Where ``cispo`` cuts importance weights: not 1 + epsilon but the weight itself, of which TRL recommends this."""
 
 
 def make_trainer(
@@ -50,7 +45,7 @@ def make_trainer(
         trainer = build_trainer(
             GRPOTrainer,
             policy,
-            reward_funcs=reward_of(rollouts, policy.engine),
+            reward_funcs=rollouts.reward,
             args=GRPOConfig(**_arguments(recipe, run, policy)),
             train_dataset=Dataset.from_list([{"prompt": str(number)} for number in order]),
             rollout_func=rollouts,
@@ -106,11 +101,8 @@ def _arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
 
 
 def _clipping(grpo: GrpoConfig) -> dict[str, float | None]:
-    """Where importance weights are clipped; None for ``epsilon_high`` is the same as below."""
+    """How far from 1 importance weights are clipped, below and above; None above is the same as below."""
     if grpo.loss_type == "gspo" and grpo.epsilon is None:
-        below, above = _SEQUENCES_CLIPPED_BY
-        return {"epsilon": below, "epsilon_high": above}
-    return {
-        "epsilon": grpo.epsilon or _CLIPPED_BY,
-        "epsilon_high": _HIGHEST_WEIGHT if grpo.loss_type == "cispo" else None,
-    }
+        return {"epsilon": 3e-4, "epsilon_high": 4e-4}
+    # for cispo it is the weight itself that is cut, at what TRL recommends
+    return {"epsilon": grpo.epsilon or 0.2, "epsilon_high": 5.0 if grpo.loss_type == "cispo" else None}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from ragr1_lite.config import RewardConfig
-from ragr1_lite.core.errors import ConfigError, RunError
+from ragr1_lite.core.errors import ConfigError, RagR1Error, RunError
 from ragr1_lite.core.rewards import PARTS
 from ragr1_lite.core.types import Example, Reward, Segment, Trajectory, Turn
 
@@ -56,13 +56,8 @@ class UserReward:
         Raises:
             RunError: The function raises, or what it returns is no finite number.
         """
-        try:
-            value = self._call(trajectory)
-        except _NoNumber as problem:
-            raise RunError(
-                f"reward.function {self.spec} {problem} on question {trajectory.example.id}",
-                "Correct the function and go on with --resume.",
-            ) from problem.__cause__
+        where = f"on question {trajectory.example.id}"
+        value = self._call(trajectory, RunError, where, "Correct the function and go on with --resume.")
         return Reward(reward.total + self.weight * value, reward.parts | {self.name: value})
 
     def rehearse(self, example: Example) -> None:
@@ -78,30 +73,24 @@ class UserReward:
             Trajectory(example, begun, (search, answer), "answer"),
             Trajectory(example, begun, (search, Turn("invalid")), "invalid"),
         ):
-            try:
-                self._call(trial)
-            except _NoNumber as problem:
-                kind = "with" if trial.answer else "without"
-                raise ConfigError(
-                    f"reward.function {self.spec} {problem} when it is tried on a trajectory {kind} an answer",
-                    "It gets every Trajectory, unanswered ones as well, and returns a number.",
-                ) from problem.__cause__
+            where = f"when it is tried on a trajectory {'with' if trial.answer else 'without'} an answer"
+            hint = "It gets every Trajectory, unanswered ones as well, and returns a number."
+            self._call(trial, ConfigError, where, hint)
 
-    def _call(self, trajectory: Trajectory) -> float:
+    def _call(self, trajectory: Trajectory, kind: type[RagR1Error], where: str, hint: str) -> float:
+        def error(problem: str) -> RagR1Error:
+            return kind(f"reward.function {self.spec} {problem} {where}", hint)
+
         try:
             with redirect_stdout(sys.stderr):
                 value = self.function(trajectory)
             number = float(value) if isinstance(value, SupportsFloat) else math.nan
-        except Exception as error:  # whatever the user's code raises
-            text = " ".join(str(error).split())
-            raise _NoNumber(f"raises {type(error).__name__}" + (f" ({text[:200]})" if text else "")) from error
+        except Exception as raised:  # whatever the user's code raises
+            text = " ".join(str(raised).split())
+            raise error(f"raises {type(raised).__name__}" + (f" ({text[:200]})" if text else "")) from raised
         if not math.isfinite(number):
-            raise _NoNumber(f"returns {value!r:.80}, no finite number,")
+            raise error(f"returns {value!r:.80}, no finite number,")
         return number
-
-
-class _NoNumber(Exception):
-    """What a function does in place of returning a number, as the middle of a sentence."""
 
 
 def load_user_reward(config: RewardConfig) -> UserReward | None:

@@ -38,9 +38,6 @@ class Plan:
     """What a recipe takes.
 
     Attributes:
-        task: ``sft`` or ``grpo``.
-        model: Its name.
-        device: ``cuda`` or ``cpu``.
         dtype: Of the weights, ``auto`` resolved.
         length: Tokens of the longest sequence.
         peak_gb: The most that is held: of the card's memory, or of a CPU's the resident memory of the process.

@@ -39,16 +39,13 @@ class Setting:
     """What the formulas need to know of a recipe.
 
     Attributes:
-        shape: The model's sizes.
-        task: ``sft`` or ``grpo``.
-        device: Where it trains.
         dtype: Of the weights: ``fp32``, ``bf16`` or ``nf4``.
         stream: Bytes of a number in the hidden states: 2 where the weights that are not quantized are bf16, else 4.
         rank: Of the adapter.
         targets: The linear modules that get one.
         micro_batch: Sequences per forward pass.
         length: Tokens of the longest sequence.
-        rows: Sequences sampled side by side.
+        rows: Sequences sampled together.
         reference: Whether a copy of the starting adapter is kept for the KL.
     """
 
