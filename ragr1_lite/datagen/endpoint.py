@@ -166,24 +166,21 @@ class Endpoint:
         try:
             yield
         except openai.APITimeoutError:
-            raise ModelError(
-                f"{self.url} gave no answer within {self.connection.timeout:g} seconds",
-                "Lower --concurrency, or raise --timeout.",
-            ) from None
+            problem = f"gave no answer within {self.connection.timeout:g} seconds"
+            hint = "Lower --concurrency, or raise --timeout."
         except openai.APIConnectionError as error:
-            reason = one_line(str(error.__cause__ or error))
-            raise ModelError(
-                f"{self.url} cannot be reached ({reason})", "Check the URL, and that the server runs."
-            ) from None
+            problem = f"cannot be reached ({one_line(str(error.__cause__ or error))})"
+            hint = "Check the URL, and that the server runs."
         except openai.APIStatusError as error:
-            raise self._refusal(error.status_code, _reason(error)) from None
+            problem, hint = self._refusal(error.status_code, _reason(error))
         except (openai.OpenAIError, ValueError) as error:
-            raise ModelError(
-                f"{self.url} gave an answer that cannot be used ({one_line(str(error))})",
-                "Check that it is the URL of an OpenAI-compatible endpoint; most end in /v1.",
-            ) from None
+            problem = f"gave an answer that cannot be used ({one_line(str(error))})"
+            hint = "Check that it is the URL of an OpenAI-compatible endpoint; most end in /v1."
+        else:
+            return
+        raise ModelError(f"{self.url} {problem}", hint)
 
-    def _refusal(self, status: int, reason: str) -> ModelError:
+    def _refusal(self, status: int, reason: str) -> tuple[str, str]:
         key = ("refuses the key", "Set OPENAI_API_KEY to a key for this endpoint.")
         missing = f"has no model {one_line(self.model)}" if self.model else "has no API"
         limited = f"still limits the rate after {self.connection.retries} retries"
@@ -195,7 +192,7 @@ class Endpoint:
         }
         other = "fails" if status >= 500 else "refuses the request"
         problem, hint = known.get(status, (other, "Follow its reason, or see the server's log."))
-        return ModelError(f"{self.url} {problem} (status {status}{': ' if reason else ''}{reason})", hint)
+        return f"{problem} (status {status}{': ' if reason else ''}{reason})", hint
 
 
 def _read(answer: Any) -> tuple[str, str, Usage]:

@@ -83,11 +83,7 @@ def dated(value: Date, sentence: str) -> bool:
 
 
 def write(day: Date) -> str:
-    """A date as a thought writes it.
-
-    >>> write((1987, 10, 5))
-    '5 October 1987'
-    """
+    """A date as a thought writes it: ``5 October 1987``."""
     year, month, number = day
     return " ".join([*([str(number)] if number else []), *([_MONTHS[month - 1]] if month else []), str(year)])
 

@@ -104,11 +104,7 @@ class _Task:
 
 
 def draw_positions(count: int, seed: int) -> Iterator[int]:
-    """Every number below ``count`` once, in an order by ``seed``, without a list of them.
-
-    >>> sorted(draw_positions(5, seed=1))
-    [0, 1, 2, 3, 4]
-    """
+    """Every number below ``count`` once, in an order by ``seed``, without a list of them."""
     draw = random.Random(seed)
     start, step = draw.randrange(count), draw.randrange(count) + 1
     while math.gcd(step, count) != 1:
@@ -151,7 +147,7 @@ def _made(task: _Task, written: tuple[str, str] | None) -> Made | str:
     answers = (answer,) if task.kind == "comparison" else forms(answer)
     titles = tuple(dict.fromkeys(passage.title for passage in task.passages))
     example = Example(question_id(task.kind, question), question, answers, task.kind, len(task.passages), titles=titles)
-    return Made(Question(example), tuple(_sought(task, question, answers)))
+    return Made(Question(example), _sought(task, question, answers))
 
 
 def _fault(task: _Task, question: str, answer: str) -> str:
@@ -173,14 +169,12 @@ def _fault(task: _Task, question: str, answer: str) -> str:
     return "question names its bridge" if task.kind == "bridge" and stands_in(names[1], question) else ""
 
 
-def _sought(task: _Task, question: str, answers: tuple[str, ...]) -> Iterator[Sought]:
+def _sought(task: _Task, question: str, answers: tuple[str, ...]) -> tuple[Sought, ...]:
     """One search per passage, by the question or by their names."""
     if task.kind == "one-hop":
-        yield Sought(question, task.passages[0].title, answers)
-        return
-    for passage, name in zip(task.passages, task.names, strict=True):
-        last = task.kind == "bridge" and passage is task.passages[-1]
-        yield Sought(name, passage.title, answers if last else ())
+        return (Sought(question, task.passages[0].title, answers),)
+    held = ((), answers if task.kind == "bridge" else ())
+    return tuple(map(Sought, task.names, [passage.title for passage in task.passages], held))
 
 
 def _prompt(task: _Task) -> str:
