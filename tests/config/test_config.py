@@ -402,7 +402,7 @@ def test_the_fields_of_a_family_are_what_its_files_say(tmp_path: Path) -> None:
 # The adapter a recipe starts from
 
 
-def test_a_missing_adapter_is_told_with_the_command_that_makes_it(
+def test_a_missing_adapter_is_reported_with_the_command_that_makes_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

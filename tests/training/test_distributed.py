@@ -104,7 +104,7 @@ def test_stopped_in_one_process_and_resumed(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_line(folder: Path) -> None:
-    """One run folder, each step told once, and a second run into it refused in one sentence."""
+    """One run folder, each step reported once, and a second run into it refused in one sentence."""
     recipe = launched.recipe_for("grpo", folder, "cli", train={"steps": 4})
     file = folder / "cli.yaml"
     file.write_text(recipe.dump(), encoding="utf-8")

@@ -78,7 +78,7 @@ class Watched:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], str]], None]:
-    """Makes rollouts say what ``say(row, turn)`` tells, in place of the model."""
+    """Makes rollouts say what ``say(row, turn)`` gives, in place of the model."""
 
     def use(say: Callable[[int, int], str]) -> None:
         monkeypatch.setattr(trainer, "TransformersSampler", lambda policy, **_: tiny.Script(policy.tokenizer, say))
@@ -475,7 +475,7 @@ def test_base_of_a_checkpoint(byte_model: Path, tmp_path: Path, script: Any, mon
         assert fields["base_model_name_or_path"] == "org/tiny-byte"
 
 
-# --- what is told, and what can be wrong ---------------------------------------------------------------------------
+# --- what is reported, and what can be wrong ------------------------------------------------------------------------
 
 
 def question_file(folder: Path) -> dict[str, Any]:

@@ -51,10 +51,10 @@ def test_trajectories_in_the_trainers_form() -> None:
 
 
 def test_log_probabilities_are_handed_over_where_every_sampled_token_has_one() -> None:
-    told = two_turns((-0.5, -0.25), (-1.0,))
-    assert to_trl([told, UNBEGUN], eos_id=3)["logprobs"] == [[-0.5, -0.25, 0.0, -1.0], [0.0]]
+    reported = two_turns((-0.5, -0.25), (-1.0,))
+    assert to_trl([reported, UNBEGUN], eos_id=3)["logprobs"] == [[-0.5, -0.25, 0.0, -1.0], [0.0]]
     for lacking in (two_turns(), two_turns((-0.5, -0.25), ()), two_turns((-0.5,), (-1.0,))):
-        assert to_trl([told, lacking], eos_id=3)["logprobs"] is None
+        assert to_trl([reported, lacking], eos_id=3)["logprobs"] is None
 
 
 def test_figures_are_means_over_those_that_have_them() -> None:
@@ -282,19 +282,19 @@ def test_figures_are_those_of_all_processes(roll: Any, monkeypatch: pytest.Monke
     assert again.figures["rollout/rollout_seconds"] == slower
 
 
-@pytest.mark.parametrize(("rank", "mended"), [(0, slice(0, 4)), (1, slice(2, 6))])
+@pytest.mark.parametrize(("rank", "replaced"), [(0, slice(0, 4)), (1, slice(2, 6))])
 def test_a_process_replaces_its_own_groups_alone(
-    roll: Any, monkeypatch: pytest.MonkeyPatch, rank: int, mended: slice
+    roll: Any, monkeypatch: pytest.MonkeyPatch, rank: int, replaced: slice
 ) -> None:
     monkeypatch.setattr("accelerate.utils.gather_object", lambda mine: mine)
     numbers = [[0] * 4 + [1] * 2, [1] * 2 + [2] * 4][rank]
     step = roll(numbers, (), resample=1, size=4, place=(rank, 2))
     before = [NAMES[number] for number in numbers]
     changed = [old != new for old, new in zip(before, step.questions, strict=True)]
-    assert [at for at, new in enumerate(changed) if new] == list(range(6))[mended]
+    assert [at for at, new in enumerate(changed) if new] == list(range(6))[replaced]
 
 
-# --- what is told --------------------------------------------------------------------------------------------------
+# --- what is reported -----------------------------------------------------------------------------------------------
 
 
 def test_rollouts_are_counted_as_they_finish(roll: Any) -> None:

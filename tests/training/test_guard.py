@@ -164,9 +164,9 @@ class Watched:
         self.model.register_parameter("base", torch.nn.Parameter(torch.zeros(1), requires_grad=False))
         self.optimizer = torch.optim.AdamW([self.weight], lr=1.0)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
-        self.told: list[str] = []
+        self.reported: list[str] = []
         policy: Any = SimpleNamespace(model=self.model)
-        self.guard = Guard(policy, GuardConfig(**bounds), lambda event: self.told.append(event.text))
+        self.guard = Guard(policy, GuardConfig(**bounds), lambda event: self.reported.append(event.text))
         self.state: Any = SimpleNamespace(global_step=0)
         self.guard.on_train_begin(self.nothing, self.state, self.nothing)
 
@@ -183,7 +183,7 @@ class Watched:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "figures", "told"),
+    ("bounds", "figures", "reported"),
     [
         ({}, {}, ""),
         ({}, {"kl": 1.0, "tokens": 300.0, "invalid": 0.7, "dead": 1.0, "entropy": 0.0}, ""),
@@ -197,37 +197,37 @@ class Watched:
         ({"max_kl": 2.0}, {"kl": 3.0, "tokens": 900.0}, "kl 3 is above 2 (guard.max_kl), tokens 900 is above 300"),
     ],
 )
-def test_each_bound(bounds: dict[str, float], figures: dict[str, float | None], told: str) -> None:
+def test_each_bound(bounds: dict[str, float], figures: dict[str, float | None], reported: str) -> None:
     watched = Watched(patience=2, **bounds)
     watched.step(tokens=80.0, invalid=0.1)
     watched.step(tokens=120.0, invalid=0.3)
-    assert watched.told == []
+    assert watched.reported == []
     watched.step(**figures)
-    assert [told in text for text in watched.told] == ([True] if told else [])
+    assert [reported in text for text in watched.reported] == ([True] if reported else [])
 
 
 def test_length_and_invalid_share_are_measured_against_the_first_steps() -> None:
     watched = Watched(patience=2, max_invalid=0.3)
     for tokens, invalid in ((500.0, 0.9), (10.0, 0.9), (700.0, 1.0)):
         watched.step(tokens=tokens, invalid=invalid)
-    assert watched.told == []
+    assert watched.reported == []
     watched.step(tokens=800.0)
-    assert "tokens 800 is above 765" in watched.told[0]
+    assert "tokens 800 is above 765" in watched.reported[0]
 
 
 def test_a_streak_warns_once_and_must_not_be_broken_to_roll_back() -> None:
     watched = Watched(patience=3)
     for kl in (9.0, 9.0, 0.1, 9.0, 9.0):
         watched.step(kl=kl)
-    assert [text[:6] for text in watched.told] == ["Step 1", "Step 4"]
+    assert [text[:6] for text in watched.reported] == ["Step 1", "Step 4"]
     assert watched.weight.item() == 5.0
     watched.step(kl=9.0)
-    assert watched.told[2].startswith("Rolled back: the adapter is that of step 2 again")
+    assert watched.reported[2].startswith("Rolled back: the adapter is that of step 2 again")
     assert watched.weight.item() == 2.0, "what the third step began with and proved good"
     assert watched.optimizer.param_groups[0]["lr"] == 0.5
     for _ in range(4):
         watched.step(kl=9.0)
-    assert len(watched.told) == 4
+    assert len(watched.reported) == 4
     assert watched.weight.item() == 6.0
 
 
@@ -235,7 +235,7 @@ def test_without_a_good_step_the_start_comes_back() -> None:
     watched = Watched(patience=2)
     watched.step(kl=9.0)
     watched.step(kl=9.0)
-    assert "that of step 0 again" in watched.told[1]
+    assert "that of step 0 again" in watched.reported[1]
     assert watched.weight.item() == 0.0
 
 
@@ -245,7 +245,7 @@ def test_steps_on_earlier_rollouts_are_not_judged() -> None:
     logs = {"loss": 0.0, "kl": 0.0}
     watched.guard.on_log(watched.nothing, watched.state, watched.nothing, logs, optimizer=None, lr_scheduler=None)
     watched.step(kl=9.0)
-    assert len(watched.told) == 2, "the streak went on"
+    assert len(watched.reported) == 2, "the streak went on"
 
 
 @pytest.mark.parametrize("enabled", [True, False])

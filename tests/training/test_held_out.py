@@ -85,18 +85,18 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Policy]:
 @pytest.fixture
 def by_weights(monkeypatch: pytest.MonkeyPatch, loaded: list[Policy]) -> list[float]:
     """Figures that a random model has, too: they follow from its adapter. Collects them."""
-    told: list[float] = []
+    reported: list[float] = []
 
     def evaluate(*_: object, **__: object) -> Any:
         model = loaded[-1].model
         weight = sum(
             float(one.detach().double().sum()) for name, one in model.named_parameters() if ".default." in name
         )
-        told.append(round(abs(weight) * 1000 % 1, 4))
-        return [SimpleNamespace(figures=lambda: {"em": told[-1], "f1": 1.0})]
+        reported.append(round(abs(weight) * 1000 % 1, 4))
+        return [SimpleNamespace(figures=lambda: {"em": reported[-1], "f1": 1.0})]
 
     monkeypatch.setattr(held_out, "evaluate_variants", evaluate)
-    return told
+    return reported
 
 
 def test_training_does_not_notice(

@@ -92,8 +92,8 @@ class Processes:
     def run(self, *arguments: str, kill: tuple[Path, int, int] | None = None) -> int:
         """The exit code of a command, killed at this many accesses to files of this folder after this step."""
         assert self._server.stdin is not None
-        told = kill and (str(kill[0]), *kill[1:])
-        self._server.stdin.write(json.dumps((arguments, told)) + "\n")
+        reported = kill and (str(kill[0]), *kill[1:])
+        self._server.stdin.write(json.dumps((arguments, reported)) + "\n")
         self._server.stdin.flush()
         return int(self._read())
 
@@ -129,7 +129,7 @@ def moments(seed: int, steps: int) -> list[tuple[int, float]]:
 
 
 def kill_at(run: Path, process: int, earlier: int | None, step: int, seconds: float) -> None:
-    """Kills a process some seconds after it told a step; for step 0 after it began its run's folder.
+    """Kills a process some seconds after it reported a step; for step 0 after it began its run's folder.
 
     ``earlier`` is the file of the process before it, whose metrics do not count.
     """
@@ -147,7 +147,7 @@ def metrics_file(run: Path) -> int | None:
 
 
 def _steps(run: Path) -> int:
-    """Steps told so far; -1 before there is a run."""
+    """Steps reported so far; -1 before there is a run."""
     with contextlib.suppress(FileNotFoundError):
         return (run / "metrics.jsonl").read_bytes().count(b"\n")
     return 0 if (run / "recipe.yaml").exists() else -1

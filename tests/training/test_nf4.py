@@ -123,10 +123,10 @@ def test_grpo_samples_what_it_trains(folder: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(rollouts, "score", by_parity)
     recipe, policy = four_bits("grpo", folder, tmp_path / "run", train={"steps": 2, "learning_rate": 0.01})
-    told: list[object] = []
+    reported: list[object] = []
     run = Run.start(recipe)
-    training = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run, told.append)
+    training = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run, reported.append)
     fit(training, policy, recipe, run, ignore, resume=False)
-    (proved,) = [event.text for event in told if isinstance(event, Notice) and event.text.startswith("Proved")]
+    (proved,) = [event.text for event in reported if isinstance(event, Notice) and event.text.startswith("Proved")]
     assert "sampler and trainer differ by 0.0" in proved
     assert all(line["grad_norm"] > 0 for line in tiny.metrics_of(recipe.output))

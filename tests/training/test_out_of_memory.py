@@ -38,7 +38,7 @@ class Memory:
         fits: Trajectories a pass.
         since: Steps that are done before it becomes tight.
         before: Whether it fails before the pass, else when it is nearly over.
-        error: How it is told.
+        error: How it is reported.
         passes: The size of each pass that was tried, by the step that was under way.
         trainers: Every trainer that was built.
     """
@@ -295,7 +295,7 @@ def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
     assert out_of_memory(error) is expected
 
 
-def test_a_cpu_tells_it_so() -> None:
+def test_a_cpu_gives_it_so() -> None:
     """The real error of torch's allocator."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)

@@ -62,7 +62,7 @@ def test_a_model_that_is_not_known_says_what_to_do(name: str) -> None:
         find_shape(name)
 
 
-def test_a_folder_tells_its_sizes(tmp_path: Path) -> None:
+def test_a_folder_gives_its_sizes(tmp_path: Path) -> None:
     config = {
         "model_type": "qwen2",
         "hidden_size": 8,

@@ -56,7 +56,7 @@ def adapter(byte_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Honest(tiny.Script):
-    """Searches in every second row, answers, and tells how likely the policy is to say so at a temperature."""
+    """Searches in every second row, answers, and gives how likely the policy is to say so at a temperature."""
 
     def __init__(self, policy: Policy, temperature: float = 1.0, change: Change = lambda logits: logits) -> None:
         super().__init__(policy.tokenizer, lambda row, turn: AT_ONCE if row % 2 else LATER if turn else SEARCH)
@@ -95,19 +95,19 @@ class Start:
         self.recipe: Recipe = tiny.make_recipe("grpo", folder, output, **merged)
         self.policy = tiny.load(self.recipe)
         self.run = Run.start(self.recipe)
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.trainer = grpo.make_trainer(
             self.policy, tiny.EXAMPLES[:2], tiny.OnePassage(), self.recipe, self.run, self.report
         )
 
     def report(self, event: object) -> None:
         if isinstance(event, Notice):
-            self.told.append(event.text)
+            self.reported.append(event.text)
 
     def fit(self) -> list[str]:
         """What was proved."""
         fit(self.trainer, self.policy, self.recipe, self.run, ignore, resume=False)
-        return [text for text in self.told if text.startswith("Proved")]
+        return [text for text in self.reported if text.startswith("Proved")]
 
     def refused(self) -> str:
         """What stopped it; the versions and the command are looked at here."""
@@ -129,18 +129,20 @@ class Start:
     ("loss_type", "beta"),
     [("dapo", 0.0), *((name, 0.05) for name in typing.get_args(GrpoConfig.model_fields["loss_type"].annotation))],
 )
-def test_what_is_told(byte_model: Path, tmp_path: Path, honest: Any, loss_type: str, beta: float) -> None:
+def test_what_is_reported(byte_model: Path, tmp_path: Path, honest: Any, loss_type: str, beta: float) -> None:
     """With every loss, each of which makes a step then."""
     honest()
     start = Start(byte_model, tmp_path / "run", grpo={"loss_type": loss_type, "beta": beta})
-    (told,) = start.fit()
+    (reported,) = start.fit()
     first = start.trainer._buffered_inputs[0]
     written = int((first["tool_mask"] * first["completion_mask"]).sum())
     retrieved = int(first["completion_mask"].sum()) - written
-    assert f"{written} tokens of the model have gradient" in told
-    assert (f"{retrieved} of the environment none" if retrieved else "none of the environment is among them") in told
-    assert float(told.partition("differ by ")[2].split()[0]) < proof.BOUNDS["fp32"][0]
-    assert "14 weights move" in told, "half of a fresh adapter's have no gradient yet"
+    assert f"{written} tokens of the model have gradient" in reported
+    assert (
+        f"{retrieved} of the environment none" if retrieved else "none of the environment is among them"
+    ) in reported
+    assert float(reported.partition("differ by ")[2].split()[0]) < proof.BOUNDS["fp32"][0]
+    assert "14 weights move" in reported, "half of a fresh adapter's have no gradient yet"
     (line,) = tiny.metrics_of(start.recipe.output)
     assert line["grad_norm"] > 0
     trained = [weight for name, weight in start.policy.model.named_parameters() if "lora_B" in name]
@@ -149,15 +151,15 @@ def test_what_is_told(byte_model: Path, tmp_path: Path, honest: Any, loss_type: 
 
 def test_real_sampler_at_another_temperature(byte_model: Path, tmp_path: Path, adapter: Path) -> None:
     start = Start(byte_model, tmp_path / "run", model={"adapter": str(adapter)}, grpo={"temperature": 0.7})
-    (told,) = start.fit()
-    assert "differ by 0.00" in told
-    assert "28 weights move" in told
+    (reported,) = start.fit()
+    assert "differ by 0.00" in reported
+    assert "28 weights move" in reported
 
 
-def test_sampler_that_tells_nothing(byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampler_that_gives_nothing(byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "make_sampler", lambda policy, *_: tiny.Script(policy.tokenizer, lambda *_: AT_ONCE))
-    (told,) = Start(byte_model, tmp_path / "run").fit()
-    assert "no log-probabilities to compare" in told
+    (reported,) = Start(byte_model, tmp_path / "run").fit()
+    assert "no log-probabilities to compare" in reported
 
 
 def test_prompts_that_do_not_fit_are_left_to_the_next_pass(byte_model: Path, tmp_path: Path, honest: Any) -> None:
@@ -180,7 +182,7 @@ def test_prompts_that_do_not_fit_are_left_to_the_next_pass(byte_model: Path, tmp
         return handed
 
     start.trainer.rollout_func = first_one_empty
-    (told,) = start.fit()
+    (reported,) = start.fit()
     assert start.trainer.state.global_step == 2
 
 
@@ -226,13 +228,13 @@ def test_a_resumed_run_proves_itself_again(byte_model: Path, tmp_path: Path, hon
 
     with pytest.raises(InterruptedError):
         fit(start.trainer, start.policy, start.recipe, start.run, crash, resume=False)
-    told: list[object] = []
+    reported: list[object] = []
     run = Run.start(start.recipe, resume=True)
     policy = tiny.load(start.recipe)
-    again = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), start.recipe, run, told.append)
+    again = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), start.recipe, run, reported.append)
     fit(again, policy, start.recipe, run, ignore, resume=True)
-    assert sum(isinstance(event, Notice) and event.text.startswith("Proved") for event in told) == 1
-    assert sum(text.startswith("Proved") for text in start.told) == 1
+    assert sum(isinstance(event, Notice) and event.text.startswith("Proved") for event in reported) == 1
+    assert sum(text.startswith("Proved") for text in start.reported) == 1
 
 
 # --- what is refused: hooks and masks ------------------------------------------------------------------------------
@@ -293,7 +295,9 @@ def test_mask_of_other_tokens(byte_model: Path, tmp_path: Path, honest: Any, mon
     assert start.refused() == "other tokens are masked than those that the environment wrote"
 
 
-def test_mask_beside_its_tokens(byte_model: Path, tmp_path: Path, honest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mask_next_to_its_tokens(
+    byte_model: Path, tmp_path: Path, honest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Off by one in the loss: a token of the environment takes part, and its log-probability is tens of nats off."""
     honest()
     in_loss(lambda inputs: inputs | {"tool_mask": inputs["tool_mask"].roll(1, dims=1)}, monkeypatch)
@@ -430,11 +434,11 @@ def test_unsloths_places() -> None:
 
 @pytest.mark.parametrize("sharded", ["is_deepspeed_enabled", "is_fsdp_enabled"])
 def test_sharded_weights_are_not_looked_at(sharded: str) -> None:
-    told: list[object] = []
+    reported: list[object] = []
     flags = {"is_deepspeed_enabled": False, "is_fsdp_enabled": False} | {sharded: True}
     theirs: Any = SimpleNamespace(compute_loss="its own", **flags)
-    proof.prove_first(theirs, None, None, proof.OTHER_KERNELS, told.append)  # type: ignore[arg-type]
-    (notice,) = told
+    proof.prove_first(theirs, None, None, proof.OTHER_KERNELS, reported.append)  # type: ignore[arg-type]
+    (notice,) = reported
     assert isinstance(notice, Notice)
     assert notice.level == "warning"
     assert theirs.compute_loss == "its own"

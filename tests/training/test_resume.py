@@ -133,7 +133,7 @@ def untimed(run: Path) -> list[dict[str, float]]:
 
 
 def at_step(step: int, act: Callable[[], None]) -> Callable[[object], None]:
-    """A report that acts when a step is told."""
+    """A report that acts when a step is reported."""
 
     def report(event: object) -> None:
         if isinstance(event, StepFinished) and event.step == step:

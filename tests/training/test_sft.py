@@ -1,4 +1,4 @@
-"""SFT through TRL's trainer: what is trained, what is not, and what is told about it."""
+"""SFT through TRL's trainer: what is trained, what is not, and what is reported about it."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_features_are_as_long_as_the_trajectory(byte_model: Path, tmp_path: Path
         assert kept == [t for segment in one.segments if segment.source == "model" for t in segment.token_ids]
 
 
-# --- what is told --------------------------------------------------------------------------------------------------
+# --- what is reported -----------------------------------------------------------------------------------------------
 
 
 def test_one_line_a_step_and_nothing_printed(
@@ -181,12 +181,12 @@ def test_one_line_a_step_and_nothing_printed(
     steps = [event for event in events if isinstance(event, StepFinished)]
     assert [(event.step, event.total) for event in steps] == [(1, 3), (2, 3), (3, 3)]
     assert [event.metrics | {"step": event.step} for event in steps] == lines
-    told = " ".join(event.text for event in events if isinstance(event, Notice))
-    assert "4 trajectories" in told
-    (tokens,) = re.findall(r"(\d+) tokens", told)  # all of them are in every batch
+    reported = " ".join(event.text for event in events if isinstance(event, Notice))
+    assert "4 trajectories" in reported
+    (tokens,) = re.findall(r"(\d+) tokens", reported)  # all of them are in every batch
     for line in lines:
         assert line["tokens_per_second"] * line["seconds"] == pytest.approx(int(tokens), rel=0.05)
-    assert "(1) 2, (2) 2, (3) 2, (4) 0" in told
+    assert "(1) 2, (2) 2, (3) 2, (4) 0" in reported
     assert (result.steps, result.adapter) == (3, recipe.output / "adapter")
 
 

@@ -1,4 +1,4 @@
-"""Trackers by name: what is wrong is said early, and they are told what ``metrics.jsonl`` is told."""
+"""Trackers by name: what is wrong is said early, and they get what ``metrics.jsonl`` gets."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_tracker_sees_what_the_run_writes(folder: Path, tmp_path: Path, monkey
     sft.train(recipe, resume=True)
     assert names == ["my-run", "my-run"]
     steps = [one for one in logs if "loss" in one]
-    assert [one["step"] for one in steps] == [1, 2, 3], "step 2 is told by the resumed run alone"
+    assert [one["step"] for one in steps] == [1, 2, 3], "step 2 is reported by the resumed run alone"
     for one, line in zip(steps, tiny.metrics_of(recipe.output), strict=True):
         assert all(one[name] == line[name] for name in ("loss", "memory_gb", "tokens_per_second", "seconds"))
 
