@@ -31,6 +31,11 @@ def pip_line(names: Iterable[str], *flags: str) -> str:
     return " ".join([tool, "install", *flags, *wanted])
 
 
+def install_hint(extra: str) -> str:
+    """How to install what an extra of this package brings, such as ``serve``."""
+    return f"Install it: {pip_line([f'ragr1-lite[{extra}]'])}"
+
+
 def versions() -> dict[str, str]:
     """The installed versions that figures depend on."""
     names = ("torch", "transformers", "trl", "peft", "bm25s", "ragr1-lite")

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ragr1_lite import __version__
-from ragr1_lite.cli.commands import STYLE
+from ragr1_lite.cli.commands.options import STYLE
 from ragr1_lite.cli.session import Options
 
 __all__ = ["app", "main"]
@@ -32,12 +32,12 @@ COMMANDS = {
     "eval": ("evaluate", "Measure a model on questions with known answers."),
     "compare": ("evaluate", "Test whether one evaluation is better than another, question by question."),
     "report": (
-        "report",
+        "evaluate",
         "Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.",
     ),
-    "study": ("study", "Vary one thing, keep the rest, and see what it does: a table and a plot."),
-    "plan": ("plan", "Predict a training's memory, measure its time with --probe, and propose what fits."),
-    "doctor": ("doctor", "Check what training needs: packages, card, memory, disk, model caches."),
+    "study": ("evaluate", "Vary one thing, keep the rest, and see what it does: a table and a plot."),
+    "plan": ("train", "Predict a training's memory, measure its time with --probe, and propose what fits."),
+    "doctor": ("train", "Check what training needs: packages, card, memory, disk, model caches."),
     "index": ("", "Build, search and check BM25 indexes of your own passages."),
     "data": ("", "Make training data."),
     "recipes": ("", "The training recipes that come with ragr1-lite."),

@@ -14,6 +14,7 @@ from typing import Any
 from ragr1_lite.core.errors import ConfigError, ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.retrieval.remote.client import is_here, one_line, split_url, whole
+from ragr1_lite.versions import install_hint
 
 _CONNECT_SECONDS = 10.0
 _TOO_LONG = re.compile(r"context.?(length|size|window)|maximum context|exceed_context", re.IGNORECASE)
@@ -253,7 +254,5 @@ def _openai() -> Any:
     try:
         import openai
     except ImportError:
-        raise ModelError(
-            "Teachers behind a URL need the openai package", "Install it: pip install 'ragr1-lite[teacher]'."
-        ) from None
+        raise ModelError("Teachers behind a URL need the openai package", install_hint("teacher")) from None
     return openai

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ragr1_lite.versions import install_hint
+
 _GB = 1 << 30
 _NO_CARD = "no NVIDIA card is in use"
 _NO_PROCESSOR = "processors are not metered: for security, Linux lets only root read their counters (CVE-2020-8694)"
@@ -207,7 +209,7 @@ def _card_energy() -> tuple[float | None, str]:
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
-        return None, "nvidia-ml-py is not installed, pip install 'ragr1-lite[energy]' adds it"
+        return None, f"nvidia-ml-py is not installed. {install_hint('energy')}"
     # By its identity: PyTorch's number for a card is not the driver's.
     uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid).removeprefix("GPU-")
     try:

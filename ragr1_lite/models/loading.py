@@ -19,6 +19,7 @@ from ragr1_lite.models import cpu_speed, smollm2, upstream
 from ragr1_lite.models.hub import find_folder, first_line
 from ragr1_lite.models.processes import anywhere, local_rank, main_first, processes
 from ragr1_lite.models.tokenizer import ChatTokenizer
+from ragr1_lite.versions import install_hint
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -109,7 +110,7 @@ def import_unsloth_first() -> bool:
     except Exception as error:  # it raises whatever its patches meet
         raise ModelError(
             f"unsloth is installed but cannot be imported: {first_line(error)}",
-            "Run: pip install 'ragr1-lite[gpu]', or set model.engine to transformers.",
+            f"{install_hint('gpu')}, or set model.engine to transformers.",
         ) from error
     return True
 
@@ -150,7 +151,7 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     if engine == "unsloth" and not has_unsloth():
         raise ModelError(
             "unsloth is not installed or there is no CUDA device" if cuda else "unsloth needs a CUDA device",
-            "Set model.engine to transformers, or pip install 'ragr1-lite[gpu]' on a machine with an NVIDIA card.",
+            f"{install_hint('gpu')} on a machine with an NVIDIA card, or set model.engine to transformers.",
         )
     if engine == "auto":
         engine = "unsloth" if cuda and has_unsloth() else "transformers"

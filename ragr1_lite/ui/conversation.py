@@ -11,12 +11,13 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.spinner import Spinner
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ragr1_lite.core.events import RolloutFinished, Searched, TextSampled
 from ragr1_lite.core.types import Passage
 from ragr1_lite.ui.display import Display, live, redraws
+from ragr1_lite.ui.tables import title_grid
 from ragr1_lite.ui.text import clean, one_line, title_of
 from ragr1_lite.ui.turns import NO_ANSWER, costs, last_thought, read_partial
 
@@ -189,18 +190,14 @@ def _query_columns(queries: Sequence[str], passages: Found, width: int) -> Rende
     blocks = [_query_block(query, found) for query, found in zip(queries, passages, strict=True)]
     if width < _QUERY_COLUMNS * len(blocks):
         return Group(*blocks)
-    grid = Table.grid(expand=True, padding=(0, 3, 0, 0), pad_edge=False)
-    for _ in blocks:
-        grid.add_column(ratio=1)
+    grid = Table.grid(*(Column(ratio=1) for _ in blocks), expand=True, padding=(0, 3, 0, 0))
     grid.add_row(*blocks)
     return grid
 
 
 def _query_block(query: str, found: Sequence[Passage]) -> RenderableType:
     """One query over its documents: titles with scores, and their first words."""
-    documents = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
-    documents.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    documents.add_column(justify="right", no_wrap=True)
+    documents = title_grid()
     for passage in found:
         documents.add_row(Text(title_of(passage)), Text(f"{passage.score:.1f}", "dim"))
         documents.add_row(Text(one_line(passage.text, _TEXT_CHARACTERS), "dim"), Text())

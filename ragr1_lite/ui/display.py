@@ -111,19 +111,21 @@ class Display:
         self._training = None
         self._redraw()
 
-    def show(self, result: RenderableType, json: Any = None) -> None:
-        """Prints a result: ``json``, if that is there and wanted, in its place."""
+    def show(self, *results: RenderableType, json: Any = None) -> None:
+        """Prints results one below the other: ``json``, if that is there and wanted, in their place."""
         self.close()
         if self._as_json and json is not None:
             self.show_json(json)
-        elif isinstance(result, str):
-            self.out.print(Text(clean(result)), soft_wrap=True)
-        elif self._draws:
-            self.out.print(result)
-        else:
-            with self.out.capture() as lines:
+            return
+        for result in results:
+            if isinstance(result, str):
+                self.out.print(Text(clean(result)), soft_wrap=True)
+            elif self._draws:
                 self.out.print(result)
-            self.show_raw("\n".join(line.rstrip() for line in lines.get().split("\n")))
+            else:
+                with self.out.capture() as lines:
+                    self.out.print(result)
+                self.show_raw("\n".join(line.rstrip() for line in lines.get().split("\n")))
 
     def show_json(self, value: Any) -> None:
         """Prints a result as one line of JSON."""
@@ -140,8 +142,8 @@ class Display:
         self.err.print(Text.assemble((what, "bold red"), " ", clean(text)), soft_wrap=True)
 
     def note(self, text: str, style: str = "") -> None:
-        """Prints a line on stderr, unless quiet."""
-        if not self.quiet:
+        """Prints a hint on stderr, unless quiet or next to JSON."""
+        if not (self.quiet or self._as_json):
             self.err.print(Text(clean(text), style))
 
     def ask_question(self) -> str:

@@ -91,17 +91,13 @@ def comparison_table(found: Comparison, console: Console) -> RenderableType:
         "B": [f"{value:.3f}" for value in second.values()],
         "B − A": [f"{second[name] - first[name]:+.3f}" for name in first],
         "95 %": [f"{gap.interval.low:+.3f} to {gap.interval.high:+.3f}" if gap else "" for gap in gaps],
-        "p": [_p_value(gap.p) if gap else "" for gap in gaps],
+        "p": [(f"{gap.p:.3f}" if gap.p >= _SMALLEST_P else f"<{_SMALLEST_P}") if gap else "" for gap in gaps],
     }
     alone = [f"{number:,} only in {name}" for name, number in zip("AB", found.alone, strict=True) if number]
     left_out = [Text(f"Left out: {', '.join(alone)}.", "dim")] if alone else []
     labels = [_MEASURES.get(name, name.replace("_", " ")) for name in first]
     table = figures_table("", labels, columns, console)
     return Group(compared, table, Text(), *left_out, Text(f"{found.verdict}.", "bold"))
-
-
-def _p_value(p: float) -> str:
-    return f"{p:.3f}" if p >= _SMALLEST_P else f"<{_SMALLEST_P}"
 
 
 def benchmarks_table(benchmarks: Sequence[Benchmark], console: Console) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from statistics import fmean
 
 from ragr1_lite.ui.text import one_line, share
@@ -110,14 +111,8 @@ def step_line(metrics: Mapping[str, float]) -> str:
     >>> step_line({"loss": 0.4131, "reward": 0.5, "em": 0.5, "lr": 1e-4, "seconds": 3.21})
     '3.2 s/step · loss 0.413 · reward .50 · em .50'
     """
-    order = [
-        "seconds",
-        "loss",
-        "reward",
-        *_reward_parts(metrics),
-        *(name for group in _GROUPS.values() for name in group),
-    ]
-    order += [name for name in metrics if name.startswith("eval_")]
+    measured = [name for name in metrics if name.startswith("eval_")]
+    order = ["seconds", "loss", "reward", *_reward_parts(metrics), *chain(*_GROUPS.values()), *measured]
     shown = _shown(metrics) - _NOT_IN_LINES
     return " · ".join(_named(name, metrics[name]) for name in dict.fromkeys(order) if name in shown)
 

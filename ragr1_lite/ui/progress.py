@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ragr1_lite.ui.text import duration, one_line
@@ -75,10 +75,7 @@ class Task:
 
     def line(self, now: float, width: int) -> Table:
         """Name, bar, units, times."""
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(overflow="ellipsis")
-        for _ in range(3):
-            grid.add_column(no_wrap=True)
+        grid = Table.grid(Column(overflow="ellipsis"), *(Column(no_wrap=True) for _ in range(3)), padding=(0, 2))
         times = Text(self.times(now, rate=width >= _WIDE), "dim")
         grid.add_row(Text(sentence(self.name)), self.bar(now, min(24, max(8, width // 5))), Text(self.progress), times)
         return grid

@@ -9,7 +9,7 @@ from rich import box
 from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ragr1_lite.core.types import Passage
@@ -69,10 +69,8 @@ def counts_table(counts: Mapping[str, Any]) -> Table:
 
 def histogram(bins: Mapping[str, int]) -> Table:
     """A line per bin: its name, a bar as long as its count against the largest, and the count."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", justify="right", no_wrap=True)
-    table.add_column(width=_BAR)
-    table.add_column(justify="right")
+    name_column = Column(style="dim", justify="right", no_wrap=True)
+    table = Table.grid(name_column, Column(width=_BAR), Column(justify="right"), padding=(0, 2, 0, 0))
     most = max(bins.values(), default=0)
     for name, number in bins.items():
         shown = max(number, most / (2 * _BAR)) if number else 0  # a small count is seen, too
@@ -82,10 +80,8 @@ def histogram(bins: Mapping[str, int]) -> Table:
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     """The doctor's findings: ``name``, ``ok``, ``detail`` and, where something is broken, its ``fix``."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    name_column = Column(style="dim", no_wrap=True)
+    table = Table.grid(Column(no_wrap=True), name_column, Column(overflow="fold"), padding=(0, 2, 0, 0))
     for finding in findings:
         mark = Text("ok", "green") if finding["ok"] else Text("BAD", "bold red")
         table.add_row(mark, Text(clean(finding["name"])), Text(clean(finding["detail"])))
@@ -117,12 +113,16 @@ def figures_table(title: str, labels: Sequence[str], columns: Mapping[str, Seque
 
 def pairs_table(rows: Mapping[str, str]) -> Table:
     """Names, each with its value."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = Table.grid(Column(style="dim", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
     for name, value in rows.items():
         table.add_row(Text(clean(name)), Text(clean(value)))
     return table
+
+
+def title_grid() -> Table:
+    """Rows of a passage's title, cut where the width ends, and its score."""
+    title, score = Column(ratio=1, no_wrap=True, overflow="ellipsis"), Column(justify="right", no_wrap=True)
+    return Table.grid(title, score, expand=True, padding=(0, 1, 0, 0))
 
 
 def _headed(title: str, console: Console) -> Table:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.segment import Segment as Cells
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ragr1_lite.core.types import Passage, Source, Turn
+from ragr1_lite.ui.tables import title_grid
 from ragr1_lite.ui.text import clean, count, one_line, title_of
 
 if TYPE_CHECKING:
@@ -139,9 +140,7 @@ class _Searches:
         if options.max_width < _TWO_COLUMNS:
             yield Group(*(part for row in rows for part in row))
             return
-        grid = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
-        grid.add_column(ratio=1)
-        grid.add_column(ratio=2)
+        grid = Table.grid(Column(ratio=1), Column(ratio=2), expand=True, padding=(0, 1, 0, 0))
         for row in rows:
             grid.add_row(*row)
         yield grid
@@ -153,9 +152,7 @@ def _documents(passages: Sequence[Passage] | None) -> RenderableType:
         return Text("not searched" if passages is None else "nothing found", "italic")
     parts: list[RenderableType] = []
     for number, passage in enumerate(passages, start=1):
-        head = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
-        head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        head.add_column(justify="right", no_wrap=True)
+        head = title_grid()
         head.add_row(Text(f"{number}. {title_of(passage)}"), Text(f"{passage.score:.2f}"))
         parts += [head, Padding(_Opening(one_line(passage.text)), (0, 0, 0, len(f"{number}. ")))]
     return Group(*parts)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ragr1_lite.assistant import Setup
-from ragr1_lite.cli.commands.data.generate import data_generate
+from ragr1_lite.cli.commands.datagen import data_generate
 from ragr1_lite.cli.main import app
 from ragr1_lite.core.protocol import render_turn
 from ragr1_lite.datagen import generate as generating

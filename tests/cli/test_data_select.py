@@ -103,7 +103,7 @@ def test_nothing_kept_is_told_with_its_histogram(file: Path, tmp_path: Path, mon
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from ragr1_lite.cli.commands.data.select import data_select
+    from ragr1_lite.cli.commands.datagen import data_select
 
     ours = inspect.signature(data_select).parameters
     for owner, least in ((Rule, 6), (Setup, 6), (run, 5)):

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from ragr1_lite import versions as known
 from ragr1_lite.cli import doctor
-from ragr1_lite.cli.doctor import Finding, machine, packages, storage
+from ragr1_lite.cli.doctor import Finding, machine, packages
 from ragr1_lite.cli.doctor.finding import load
 from ragr1_lite.training.planning.machine import GIB
 
@@ -402,17 +402,17 @@ def test_counters_of_energy_are_named_and_no_fault(loads: Callable[..., None], m
 
 
 def disk(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * GIB))  # type: ignore[attr-defined]
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * GIB))  # type: ignore[attr-defined]
 
 
 def test_the_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     disk(monkeypatch, 5)
-    found = one(storage.working_folder())
+    found = one(machine.working_folder())
     assert found.ok and str(tmp_path) in found.detail and "5.0 GB free" in found.detail
     assert list(tmp_path.iterdir()) == []
     disk(monkeypatch, 0.5)
-    found = one(storage.working_folder())
+    found = one(machine.working_folder())
     assert not found.ok and "0.5 GB free for runs, too little" in found.detail
 
 
@@ -421,24 +421,24 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pa
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(storage.tempfile, "TemporaryFile", refuse)  # type: ignore[attr-defined]
-    found = one(storage.working_folder())
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", refuse)  # type: ignore[attr-defined]
+    found = one(machine.working_folder())
     assert not found.ok and "cannot be written to: Permission denied" in found.detail and "output=FOLDER" in found.fix
 
 
 def test_the_model_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = tmp_path / "not" / "yet"
     monkeypatch.setenv("RAGR1_LITE_CACHE", str(root))
-    found = one(storage.model_cache())
+    found = one(machine.model_cache())
     assert found.ok and "not in it yet" in found.detail and not root.exists()
     disk(monkeypatch, 0.1)
-    found = one(storage.model_cache())
+    found = one(machine.model_cache())
     assert not found.ok and "0.1 GB free, too little" in found.detail and "RAGR1_LITE_CACHE" in found.fix
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert "cannot be written" in one(storage.model_cache()).detail
+    assert "cannot be written" in one(machine.model_cache()).detail
     (root / "smollm2-135m").mkdir(parents=True)
     sparse(root / "smollm2-135m" / "config.json", 300 << 20)
-    found = one(storage.model_cache())
+    found = one(machine.model_cache())
     assert found.ok and found.detail == f"{root}, 0.3 GB, holds smollm2-135m", "what is there needs no space"
 
 
@@ -449,12 +449,12 @@ def sparse(path: Path, size: int) -> None:
 
 def test_the_hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     hub_cache(monkeypatch, tmp_path)
-    assert "empty" in one(storage.hub_cache()).detail
+    assert "empty" in one(machine.hub_cache()).detail
     blobs = tmp_path / "models--Qwen--Qwen3-0.6B" / "blobs"
     blobs.mkdir(parents=True)
     sparse(blobs / "x", 100 << 20)
     (tmp_path / "models--Qwen--Qwen3-0.6B" / "link").symlink_to(blobs / "x")
-    assert f"{tmp_path}, 0.1 GB, Qwen/Qwen3-0.6B" in one(storage.hub_cache()).detail
+    assert f"{tmp_path}, 0.1 GB, Qwen/Qwen3-0.6B" in one(machine.hub_cache()).detail
 
 
 def hub_cache(monkeypatch: pytest.MonkeyPatch, folder: Path | None = None, **constants: Any) -> None:
@@ -467,14 +467,14 @@ def hub_cache(monkeypatch: pytest.MonkeyPatch, folder: Path | None = None, **con
 def test_a_hub_that_answers_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         hub_cache(monkeypatch, ENDPOINT=f"http://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr(storage, "TIMEOUT", 0.3)
-        found = one(storage.hub(online=True))  # it takes the connection and stays silent
+        monkeypatch.setattr(machine, "TIMEOUT", 0.3)
+        found = one(machine.hub(online=True))  # it takes the connection and stays silent
         assert not found.ok and "does not answer" in found.detail
-    monkeypatch.setattr(storage, "TIMEOUT", 3.0)
-    found = one(storage.hub(online=True))
+    monkeypatch.setattr(machine, "TIMEOUT", 3.0)
+    found = one(machine.hub(online=True))
     assert not found.ok and "Connection" in found.detail and "smollm2-135m" in found.fix
     hub_cache(monkeypatch, HF_HUB_OFFLINE=True)
-    found = one(storage.hub(online=True))
+    found = one(machine.hub(online=True))
     assert found.ok and "HF_HUB_OFFLINE is set" in found.detail
 
 
@@ -497,5 +497,5 @@ def test_any_answer_of_a_hub_is_an_answer(monkeypatch: pytest.MonkeyPatch, statu
     with HTTPServer(("127.0.0.1", 0), Hub) as server:
         Thread(target=server.handle_request, daemon=True).start()
         hub_cache(monkeypatch, ENDPOINT=f"http://127.0.0.1:{server.server_port}")
-        found = one(storage.hub(online=True))
+        found = one(machine.hub(online=True))
     assert found.ok and found.detail.endswith(" answers") and asked == ["HEAD"]

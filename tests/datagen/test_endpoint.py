@@ -409,5 +409,5 @@ def test_the_url_may_be_that_of_the_completions(end: str) -> None:
 
 def test_without_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ModelError, match=r"pip install 'ragr1-lite\[teacher\]'"):
+    with pytest.raises(ModelError, match=r'pip install "ragr1-lite\[teacher\]"'):
         Endpoint("http://127.0.0.1:9/v1", Connection())

@@ -139,7 +139,7 @@ def test_a_counter_that_is_lost_leaves_no_figure(nvml: Nvml) -> None:
 
 def test_a_card_without_the_extra(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert "pip install 'ragr1-lite[energy]'" in energy_meters()["gpu"]
+    assert 'pip install "ragr1-lite[energy]"' in energy_meters()["gpu"]
 
 
 def test_memory_of_the_card(cuda: Cuda) -> None:

@@ -204,7 +204,7 @@ class TestSearch:
 
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "opensearchpy", None)
-        with pytest.raises(ConfigError, match=r"pip install 'ragr1-lite\[opensearch\]'"):
+        with pytest.raises(ConfigError, match=r'pip install "ragr1-lite\[opensearch\]"'):
             open_searcher("opensearch://localhost:9200/wiki")
 
 

@@ -168,7 +168,7 @@ class TestServer:
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
         monkeypatch.setitem(__import__("sys").modules, missing, None)
         for start in (server.make_app, server.serve):
-            with pytest.raises(ConfigError, match=r"pip install 'ragr1-lite\[serve\]'"):
+            with pytest.raises(ConfigError, match=r'pip install "ragr1-lite\[serve\]"'):
                 start(Scripted())
 
 

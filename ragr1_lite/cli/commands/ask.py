@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from ragr1_lite.assistant import Assistant
     from ragr1_lite.ui import Conversation, Display
 
-app = opt.group()
+app = opt.Group()
 
 
-@app.command(
-    epilog=opt.examples(
-        'ragr1-lite ask "Which has the higher highest point, Chad or Niger?"',
-        'ragr1-lite ask "Who wrote it?" --index runs/books --json',
-        "ragr1-lite ask        (a prompt; /help lists its commands, an empty line ends it)",
-        "ragr1-lite ask --web  (a page on this machine)",
-    )
+@app.add(
+    "ask",
+    'ragr1-lite ask "Which has the higher highest point, Chad or Niger?"',
+    'ragr1-lite ask "Who wrote it?" --index runs/books --json',
+    "ragr1-lite ask        (a prompt; /help lists its commands, an empty line ends it)",
+    "ragr1-lite ask --web  (a page on this machine)",
 )
 def ask(
     context: Context,

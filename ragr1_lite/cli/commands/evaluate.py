@@ -1,4 +1,4 @@
-"""Evaluating a model, and comparing two evaluations."""
+"""Evaluating a model, comparing evaluations, studying what changes them, and reporting them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.types import Mode
 
-app = opt.group()
+app = opt.Group()
 
 _DATA = "The embedded world, a name of `data benchmarks`, a question file, or hub:OWNER/NAME."
 _TEMPERATURE = "Sampling temperature. [default: 0, greedy; 1 with several samples]"
 _NORMALIZER = "How answers are normalised: this package's way, or as published."
+_RECIPE = "Gives model, adapter, index and questions."
+_VARIANT = "Change a variant, or add one. May be repeated."
+_STUDY_OUT = "Where study.json, table.md, plot.svg and each variant's results go."
+_REPORT_OUT = "The page or card to write. [default: report.html]"
+_RUNS = "Run folders of `sft` or `grpo`, and files of `eval --out`."
 Normalizer = Annotated[Literal["ours", "squad", "hotpotqa"], Option(help=_NORMALIZER)]
 
 
-@app.command(
+@app.add(
     "eval",
-    epilog=opt.examples(
-        "ragr1-lite eval --questions 100",
-        "ragr1-lite eval --mode direct --mode rag --mode multi --adapter runs/sft/adapter",
-        "ragr1-lite eval --data questions.jsonl --index runs/books --out runs/books.jsonl",
-        "ragr1-lite eval --data hotpotqa --index runs/wikipedia --k 3   (data benchmarks)",
-    ),
+    "ragr1-lite eval --questions 100",
+    "ragr1-lite eval --mode direct --mode rag --mode multi --adapter runs/sft/adapter",
+    "ragr1-lite eval --data questions.jsonl --index runs/books --out runs/books.jsonl",
+    "ragr1-lite eval --data hotpotqa --index runs/wikipedia --k 3   (data benchmarks)",
 )
 def evaluate(
     context: Context,
@@ -66,7 +69,7 @@ def evaluate(
     modes, an object with one such object per mode. Intervals are 95 % bootstraps; tokens are per answer; of `failures`
     and `resources`, what could not be seen is null.
     """
-    with session(context) as display:
+    with session(context, as_json=as_json) as display:
         from ragr1_lite.assistant import Setup
         from ragr1_lite.data.benchmarks import BENCHMARKS
         from ragr1_lite.evaluation import run
@@ -90,22 +93,19 @@ def evaluate(
         )
         benchmark = BENCHMARKS.get(data)
         figures = {one.label: one.to_json() for one in evaluations}
+        shown = [evaluation_table(evaluations, display.out)]
         if benchmark:
+            shown += [published_line(benchmark, f"{questions or 'all'} questions, {index or 'the world'}")]
             figures = {
-                name: one | {"published": benchmark.nearest(cast("Mode", name))} for name, one in figures.items()
+                label: one | {"published": benchmark.nearest(cast(Mode, label))} for label, one in figures.items()
             }
-        if as_json:
-            display.show_json(figures if len(figures) > 1 else figures[evaluations[0].label])
-        else:
-            display.show(evaluation_table(evaluations, display.out))
-            if benchmark:
-                display.show(published_line(benchmark, f"{questions or 'all'} questions, {index or 'the world'}"))
-            for one in evaluations:
-                if one.resources:
-                    display.note(f"{one.label} took {one.resources}.", "dim")
+        display.show(*shown, json=figures if len(figures) > 1 else figures[evaluations[0].label])
+        for one in evaluations:
+            if one.resources:
+                display.note(f"{one.label} took {one.resources}.", "dim")
 
 
-@app.command("compare", epilog=opt.examples("ragr1-lite compare before.jsonl after.jsonl"))
+@app.add("compare", "ragr1-lite compare before.jsonl after.jsonl")
 def compare(
     context: Context,
     a: Annotated[Path, Argument(metavar="A", help="From `eval --out`.")],
@@ -128,3 +128,93 @@ def compare(
 
         found = evaluation.compare(a, b, normalizer=normalizer, report=display)
         display.show(comparison_table(found, display.out), json=found.to_json())
+
+
+@app.add(
+    "study",
+    "ragr1-lite study single-multi --kind compare-2 --kind compare-3 --out runs/study",
+    "ragr1-lite study single-multi --variant single:model.adapter=runs/sq/adapter",
+    "ragr1-lite study queries mine.yaml --set retrieval.index=runs/books",
+    "ragr1-lite study search --variant web:retrieval.index=web+brave://",
+    "ragr1-lite study models --variant qwen:model.name=Qwen/Qwen2.5-0.5B-Instruct",
+)
+def study(
+    context: Context,
+    name: Annotated[str, Argument(metavar="NAME", help="single-multi, queries, search or models.")],
+    recipe: Annotated[str, Argument(metavar="RECIPE", help=_RECIPE)] = "grpo-smollm2-135m",
+    overrides: opt.Overrides = None,
+    variant: Annotated[list[str] | None, Option(metavar="LABEL:KEY=VALUE", help=_VARIANT)] = None,
+    questions: Annotated[int, Option(min=1, metavar="N", help="At most this many of the recipe's questions.")] = 48,
+    split: opt.TestSplit = "test",
+    kind: opt.Kinds = None,
+    batch_size: opt.BatchSize = 32,
+    out: Annotated[Path | None, Option(metavar="FOLDER", help=_STUDY_OUT)] = None,
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Vary one thing, keep the rest, and see what it does: a table and a plot.
+
+    single-multi: one query a turn or several; queries: one to five at once; search: BM25 in this process, over HTTP, or
+    the web; models: with and without the adapter, and others you name. All answer the same questions, by turns.
+
+    JSON: {"study", "question", "questions", "variants": [{"variant", as of `eval`, "difference": {"em", "ci": [low,
+    high], "p", "saved": {"rounds", "queries", "seconds_per_question"}}} or {"variant", "problem"}]}; differences are
+    from the first variant, `saved` are shares of its cost.
+    """
+    with session(context, as_json=as_json) as display:
+        from ragr1_lite.evaluation.study import run_study, with_variants
+        from ragr1_lite.evaluation.study.designs import find_design
+
+        design = with_variants(find_design(name), variant or ())
+        outcome = run_study(
+            design,
+            recipe,
+            overrides or (),
+            questions=questions,
+            split=split,
+            kinds=kind or None,
+            batch_size=batch_size,
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+            report=display,
+        )
+        from ragr1_lite.ui.evaluations import study_markdown, study_table
+
+        if out is not None:
+            from ragr1_lite.evaluation.study.plot import draw_study
+            from ragr1_lite.files.writing import json_text, write_atomic
+
+            write_atomic(out / "study.json", json_text(outcome.to_json(), indent=2) + "\n")
+            write_atomic(out / "table.md", study_markdown(outcome))
+            draw_study(outcome, out / "plot.svg")
+        display.show(study_table(outcome, display.out), json=outcome.to_json())
+
+
+@app.add(
+    "report",
+    "ragr1-lite report runs/grpo before.jsonl after.jsonl -o report.html",
+    "ragr1-lite report after.jsonl --format md -o card.md",
+)
+def report(
+    context: Context,
+    runs: Annotated[list[Path], Argument(metavar="RUN", help=_RUNS)],
+    out: Annotated[Path | None, Option("--out", "-o", metavar="FILE", help=_REPORT_OUT)] = None,
+    format: Annotated[Literal["html", "md"], Option(help="A page with everything, or only the tables.")] = "html",
+    title: Annotated[str | None, Option(metavar="TITLE", help="Title of the page. [default: the runs' names]")] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.
+
+    The page is one file that needs no network. Two evaluations of the same questions are shown next to each other.
+
+    JSON: {"file", "bytes", "trainings", "evaluations", "trajectories"}
+    """
+    with session(context, as_json=as_json) as display:
+        from ragr1_lite.evaluation.report import write_report
+        from ragr1_lite.ui.text import count, size
+
+        made = write_report(runs, out or Path(f"report.{format}"), format=format, title=title, report=display)
+        content = f"{count(made['trainings'], 'training run')}, {count(made['trajectories'], 'trajectory')}"
+        display.show(f"{made['file']} ({size(made['bytes'])}): {content}", json=made)

@@ -19,16 +19,14 @@ _QUERIES_FILE = "More queries, one a line; - reads them from stdin."
 _TITLE_WEIGHT = "How many times a title's words count. [default: 3]"
 K = Annotated[int, Option("--k", "-k", min=1, metavar="N", help="Passages per query.")]
 
-app = opt.group()
+app = opt.Group()
 
 
-@app.command(
+@app.add(
     "build",
-    epilog=opt.examples(
-        "ragr1-lite index build passages.jsonl --out runs/books",
-        "ragr1-lite index build notes/ papers/ --out runs/notes",
-        "ragr1-lite index build passages.jsonl --out opensearch://localhost:9200/books",
-    ),
+    "ragr1-lite index build passages.jsonl --out runs/books",
+    "ragr1-lite index build notes/ papers/ --out runs/notes",
+    "ragr1-lite index build passages.jsonl --out opensearch://localhost:9200/books",
 )
 def index_build(
     context: Context,
@@ -61,7 +59,7 @@ def index_build(
         display.show(saved_index(info))
 
 
-@app.command("search", epilog=opt.examples('ragr1-lite index search runs/books "area of Chad" "area of Niger" -k 3'))
+@app.add("search", 'ragr1-lite index search runs/books "area of Chad" "area of Niger" -k 3')
 def index_search(
     context: Context,
     index: AnyIndex,
@@ -90,7 +88,6 @@ def index_search(
 
 
 def _lines(file: Path) -> list[str]:
-    """The lines of a text file that are not blank."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -100,7 +97,7 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-@app.command("serve", epilog=opt.examples("ragr1-lite index serve runs/books --port 8000"))
+@app.add("serve", "ragr1-lite index serve runs/books --port 8000")
 def index_serve(
     context: Context,
     index: AnyIndex,
@@ -117,7 +114,7 @@ def index_serve(
         serve(lambda: open_searcher(index, display), host, port, Limits(k, max_k), display)
 
 
-@app.command("ceiling", epilog=opt.examples("ragr1-lite index ceiling runs/books questions.jsonl -k 3"))
+@app.add("ceiling", "ragr1-lite index ceiling runs/books questions.jsonl -k 3")
 def index_ceiling(
     context: Context,
     index: AnyIndex,
@@ -141,7 +138,7 @@ def index_ceiling(
         display.show(counts_table(result.rows()), json=result.to_json())
 
 
-@app.command("info")
+@app.add("info")
 def index_info(context: Context, index: IndexFolder, as_json: opt.AsJson = False) -> None:
     """Show what an index is made of.
 
@@ -157,7 +154,7 @@ def index_info(context: Context, index: IndexFolder, as_json: opt.AsJson = False
         display.show(index_table(info), json=asdict(info) | {"path": str(info.path)})
 
 
-@app.command("verify")
+@app.add("verify")
 def index_verify(context: Context, index: IndexFolder) -> None:
     """Check every file of an index against its checksum."""
     with session(context) as display:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
 
 from typer import Argument, BadParameter, Option, Typer
 
-from ragr1_lite.cli.commands import STYLE
 from ragr1_lite.core.types import Mode
 
+STYLE: Any = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}
+Command = Callable[[Callable[..., None]], Callable[..., None]]
 
-def group(help: str | None = None) -> Typer:
+
+class Group(Typer):
     """A group of commands."""
-    return Typer(help=help, **STYLE)
 
+    def __init__(self) -> None:
+        super().__init__(**STYLE)
 
-def examples(*lines: str) -> str:
-    """An epilog whose lines are not wrapped."""
-    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+    def add(self, name: str, *examples: str, help: str | None = None) -> Command:
+        """Adds the decorated command, whose help ends with the examples, a line each."""
+        lines = ("\b", "Examples:", *(f"  {line}" for line in examples))
+        return self.command(name, help=help, epilog="\n".join(lines) if examples else None)
 
 
 def _known_modes(names: list[str] | None) -> list[str] | None:

@@ -13,13 +13,13 @@ from ragr1_lite.cli.session import session
 if TYPE_CHECKING:
     from ragr1_lite.ui import Display
 
-app = opt.group()
+app = opt.Group()
 
 _RESOLVED = "With every key: those of the recipes it extends, and all defaults."
 _GPU_GB = "Plan for a card of this size, not this machine."
 
 
-@app.command("list")
+@app.add("list")
 def recipes_list(context: Context, as_json: opt.AsJson = False) -> None:
     """List the shipped recipes: those for a CPU first, then by the size of the card.
 
@@ -47,9 +47,10 @@ def recipes_list(context: Context, as_json: opt.AsJson = False) -> None:
         display.show(records_table(rows, display.out), json={"recipes": [asdict(entry) for entry in found]})
 
 
-@app.command(
+@app.add(
     "show",
-    epilog=opt.examples("ragr1-lite recipes show sft-smollm2-135m", "ragr1-lite recipes show mine.yaml --resolved"),
+    "ragr1-lite recipes show sft-smollm2-135m",
+    "ragr1-lite recipes show mine.yaml --resolved",
 )
 def recipes_show(
     context: Context,
@@ -64,7 +65,7 @@ def recipes_show(
         display.show_raw(text)
 
 
-@app.command("copy", epilog=opt.examples("ragr1-lite recipes copy sft-qwen2.5-1.5b mine.yaml"))
+@app.add("copy", "ragr1-lite recipes copy sft-qwen2.5-1.5b mine.yaml")
 def recipes_copy(
     context: Context,
     recipe: opt.RecipeName,
@@ -91,9 +92,10 @@ def recipes_copy(
         display.note(f"Start it: ragr1-lite {load_recipe(str(target)).task} {target}", "dim")
 
 
-@app.command(
+@app.add(
     "check",
-    epilog=opt.examples("ragr1-lite recipes check mine.yaml", "ragr1-lite recipes check mine.yaml --gpu-gb 8"),
+    "ragr1-lite recipes check mine.yaml",
+    "ragr1-lite recipes check mine.yaml --gpu-gb 8",
 )
 def recipes_check(
     context: Context,

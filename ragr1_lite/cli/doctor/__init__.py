@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from ragr1_lite.cli.doctor import machine, packages, storage
+from ragr1_lite.cli.doctor import machine, packages
 from ragr1_lite.cli.doctor.finding import Finding, error_line
 
 __all__ = ["Finding", "examine"]
@@ -30,10 +30,10 @@ def checks(*, online: bool) -> dict[str, Check]:
         "threads": machine.threads,
         "memory": machine.memory,
         "energy": machine.energy,
-        "working folder": storage.working_folder,
-        "model cache": storage.model_cache,
-        "hub cache": storage.hub_cache,
-        "hub": partial(storage.hub, online=online),
+        "working folder": machine.working_folder,
+        "model cache": machine.model_cache,
+        "hub cache": machine.hub_cache,
+        "hub": partial(machine.hub, online=online),
     }
 
 

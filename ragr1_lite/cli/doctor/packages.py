@@ -144,7 +144,6 @@ def _needs() -> list[Requirement]:
 
 
 def _install(names: Sequence[str], *flags: str) -> str:
-    """The command that installs these packages in their tested versions."""
     spelled = {canonicalize_name(name): name for name in tested_versions()}
     return pip_line([spelled[canonicalize_name(name)] for name in names], *flags)
 

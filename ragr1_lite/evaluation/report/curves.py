@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core.errors import ConfigError
+from ragr1_lite.versions import install_hint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +72,7 @@ def plots(steps: Sequence[Mapping[str, float]]) -> list[Plot]:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ConfigError("Plots need matplotlib", "Install it with: pip install 'ragr1-lite[report]'") from None
+        raise ConfigError("Plots need matplotlib", install_hint("report")) from None
     return [_plot(title, names, steps) for title, names in panels(steps).items()]
 
 

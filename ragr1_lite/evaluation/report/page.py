@@ -17,6 +17,7 @@ from ragr1_lite.evaluation.report.packing import pack
 from ragr1_lite.evaluation.report.reading import Sources, read_sources
 from ragr1_lite.evaluation.report.tables import INTERVALS, causes, courses, evaluation_rows, kinds, resources
 from ragr1_lite.files.writing import json_text, write_atomic
+from ragr1_lite.versions import install_hint
 
 Format = Literal["html", "md"]
 
@@ -60,7 +61,7 @@ def _rendered(sources: Sources, format: Format, title: str) -> str:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
-        raise ConfigError("Reports need Jinja2", "Install it with: pip install 'ragr1-lite[report]'") from None
+        raise ConfigError("Reports need Jinja2", install_hint("report")) from None
     templates = Environment(
         loader=PackageLoader(__package__),
         autoescape=lambda name: name is None or ".html." in name,

@@ -11,6 +11,7 @@ from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.evaluation.intervals import bootstrap
 from ragr1_lite.evaluation.study.running import Outcome, Row
 from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.versions import install_hint
 
 _PANELS = {"em": "EM", "rounds": "Rounds", "queries": "Queries", "seconds_per_question": "Seconds a question"}
 _INK, _BAR, _ERROR = "#7d8590", "#3b82c4", "#c98a3b"
@@ -27,7 +28,7 @@ def draw_study(outcome: Outcome, path: Path) -> None:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
-        raise ConfigError("Plots need matplotlib", "Install it with: pip install 'ragr1-lite[report]'") from None
+        raise ConfigError("Plots need matplotlib", install_hint("report")) from None
     rows = [row for row in outcome.rows if row.evaluation]
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": outcome.design.name, "font.size": 9, "text.color": _INK}):
         figure = Figure(figsize=(9.6, 0.9 + 0.34 * len(rows)), layout="constrained")

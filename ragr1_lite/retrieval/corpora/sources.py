@@ -14,6 +14,7 @@ from ragr1_lite.files.hub_rows import PREFIX, HubData
 from ragr1_lite.files.json_lines import reading
 from ragr1_lite.files.sources import File, Form, Source, file_of, form_of
 from ragr1_lite.retrieval.corpora.rows import PASSAGES
+from ragr1_lite.versions import install_hint
 
 NEVER_IN_FOLDERS: frozenset[Form] = frozenset({"json", "csv"})
 """In a folder of documents these are rather settings and lists; named by themselves they are corpora."""
@@ -77,5 +78,5 @@ def _need_packages(forms: set[Form]) -> None:
         raise DataError(
             f"Reading {' and '.join(sorted({form.upper() for form in forms & {*_PACKAGES}}))} "
             f"needs {' and '.join(missing)}",
-            "Install it with: pip install 'ragr1-lite[docs]'",
+            install_hint("docs"),
         )

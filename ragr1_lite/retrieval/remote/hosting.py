@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from ragr1_lite.core.errors import ConfigError
+from ragr1_lite.versions import install_hint
 
 _CONNECTIONS = 1_000
 _PATIENCE = 30.0
@@ -37,9 +38,7 @@ def need_extra(what: str) -> None:
         for package in ("fastapi", "uvicorn"):
             import_module(package)
     except ImportError:
-        raise ConfigError(
-            f"{what} needs FastAPI and uvicorn", "Install them with: pip install 'ragr1-lite[serve]'"
-        ) from None
+        raise ConfigError(f"{what} needs FastAPI and uvicorn", install_hint("serve")) from None
 
 
 async def read_body(request: Any, most: int) -> bytes:

@@ -32,6 +32,7 @@ from ragr1_lite.retrieval.remote.client import (
     trusted,
     whole,
 )
+from ragr1_lite.versions import install_hint
 
 QUERIES = 1_000
 """Queries per ``_msearch``, at most."""
@@ -275,7 +276,5 @@ def _opensearchpy() -> Any:
     try:
         import opensearchpy
     except ImportError:
-        raise ConfigError(
-            "Searching OpenSearch needs opensearch-py", "Install it with: pip install 'ragr1-lite[opensearch]'"
-        ) from None
+        raise ConfigError("Searching OpenSearch needs opensearch-py", install_hint("opensearch")) from None
     return opensearchpy
