@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ragr1_lite.cli.commands.options import AsJson, Model, examples, group
+from ragr1_lite.cli.commands.options import AsJson, Group, Model
 from ragr1_lite.cli.session import Options, session
 
-app = group("Measure this machine: both ways in one run, medians, ratios.")
+app = Group("Measure this machine: both ways in one run, medians, ratios.")
 
 
 @app.callback()
@@ -22,11 +22,10 @@ def _root(
     context.obj = Options(debug, quiet)
 
 
-@app.command(
+@app.add(
     "retrieval",
-    epilog=examples(
-        "python -m benchmarks retrieval --passages 10000,100000", "python -m benchmarks retrieval --index runs/books"
-    ),
+    "python -m benchmarks retrieval --passages 10000,100000",
+    "python -m benchmarks retrieval --index runs/books",
 )
 def bench_retrieval(
     context: typer.Context,
@@ -52,7 +51,7 @@ def bench_retrieval(
         display.show(counts_table(benchmarks.figures(result)), json=result)
 
 
-@app.command("sampling")
+@app.add("sampling")
 def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson = False) -> None:
     """Our sampler against transformers' generate: the same prompts, greedy.
 
@@ -69,7 +68,7 @@ def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson 
         )
 
 
-@app.command("startup")
+@app.add("startup")
 def bench_startup(context: typer.Context, as_json: AsJson = False) -> None:
     """``ragr1-lite --help`` against a Python that does nothing.
 
@@ -83,7 +82,7 @@ def bench_startup(context: typer.Context, as_json: AsJson = False) -> None:
         display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
 
 
-@app.command("rollout", epilog=examples("python -m benchmarks rollout --rows 8 --json"))
+@app.add("rollout", "python -m benchmarks rollout --rows 8 --json")
 def bench_rollout(
     context: typer.Context,
     model: Model = None,
@@ -107,7 +106,7 @@ def bench_rollout(
         display.show(counts_table(shown), json=result)
 
 
-@app.command("eval", epilog=examples("python -m benchmarks eval --questions 32 --batch-size 16 --json"))
+@app.add("eval", "python -m benchmarks eval --questions 32 --batch-size 16 --json")
 def bench_eval(
     context: typer.Context,
     model: Model = None,
@@ -128,7 +127,7 @@ def bench_eval(
         display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
 
 
-@app.command("segments", epilog=examples("python -m benchmarks segments gold.jsonl --limit 8"))
+@app.add("segments", "python -m benchmarks segments gold.jsonl --limit 8")
 def bench_segments(
     context: typer.Context,
     trajectories: Annotated[Path, typer.Argument(help="From `data generate`, in multi mode.")],

@@ -207,6 +207,7 @@ def test_where_pip_is_missing_uv_installs(monkeypatch: pytest.MonkeyPatch, versi
     monkeypatch.setattr(known.shutil, "which", lambda name: f"/usr/bin/{name}")  # type: ignore[attr-defined]
     assert one(packages.pinned()).fix == f"uv pip install {pin}"
     assert packages._reinstall("peft") == f"uv pip install --force-reinstall --no-deps {pin}"
+    assert known.install_hint("serve") == 'Install it: uv pip install "ragr1-lite[serve]"'
     monkeypatch.setattr(known.shutil, "which", lambda name: None)  # type: ignore[attr-defined]
     assert one(packages.pinned()).fix == f"pip install {pin}"
 

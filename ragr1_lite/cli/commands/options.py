@@ -16,8 +16,8 @@ Command = Callable[[Callable[..., None]], Callable[..., None]]
 class Group(Typer):
     """A group of commands."""
 
-    def __init__(self) -> None:
-        super().__init__(**STYLE)
+    def __init__(self, help: str | None = None) -> None:
+        super().__init__(help=help, **STYLE)
 
     def add(self, name: str, *examples: str, help: str | None = None) -> Command:
         """Adds the decorated command, whose help ends with the examples, a line each."""
