@@ -99,7 +99,8 @@ class Setup:
             "retrieval.k": self.k,
         }
         overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-        recipe = load_recipe(str(trained or _shipped_recipe(str(model))), overrides)
+        shipped = "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"
+        recipe = load_recipe(str(trained or shipped), overrides)
         return with_adapter(recipe, self.adapter or _adapter_for(recipe.model.name, report))
 
 
@@ -116,11 +117,7 @@ class Assistant:
 
     @classmethod
     def open(cls, setup: Setup = Setup(), *, report: Report = ignore) -> Assistant:
-        """Loads the model, the adapter and the index.
-
-        Raises:
-            RagR1Error: One of them cannot be opened.
-        """
+        """Loads the model, the adapter and the index; raises RagR1Error where one of them cannot be opened."""
         return cls.open_recipe(setup.recipe(report), report=report)
 
     @classmethod
@@ -198,11 +195,7 @@ def shipped_adapter(model: str) -> Path | None:
 
 
 def starting_point(recipe: Recipe) -> Recipe:
-    """The recipe with the folder of the shipped adapter where ``model.adapter`` is ``shipped``.
-
-    Raises:
-        ModelError: No adapter ships for this model.
-    """
+    """The recipe with ``model.adapter=shipped`` filled in; raises ModelError where no adapter ships for its model."""
     if recipe.model.adapter != SHIPPED:
         return recipe
     folder = shipped_adapter(recipe.model.name)
@@ -229,7 +222,3 @@ def _recipe_of_run(adapter: str | None) -> Path | None:
     """The recipe an adapter was trained by, where the adapter is still in its run's folder."""
     path = Path(adapter).parent / "recipe.yaml" if adapter not in (None, BARE) else None
     return path if path is not None and path.is_file() else None
-
-
-def _shipped_recipe(model: str) -> str:
-    return "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"

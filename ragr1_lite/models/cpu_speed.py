@@ -39,8 +39,7 @@ def prefers_bf16() -> bool:
 def use_best_threads(kept: int | None = None) -> int:
     """Lets torch use all its threads only where they are faster than one now, and returns their number.
 
-    Args:
-        kept: This number instead, as an earlier part of the same work found it. ``OMP_NUM_THREADS`` goes before both.
+    ``kept`` is what an earlier part of the same work found. ``OMP_NUM_THREADS`` goes before both.
     """
     import torch
 

@@ -60,11 +60,8 @@ def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         fix = "Give the folder of a model; an adapter goes into model.adapter."
         raise ModelError(f"{folder} has no config.json, so it is not a model folder", fix)
-    if not any(folder.glob("*.safetensors*")):
-        if any(folder.glob("*.bin")):
-            raise ModelError(f"{folder} has weights only as pickle (.bin)", "Convert them to safetensors.")
-        fix = "Download the model again, or give another folder."
-        raise ModelError(f"{folder} has no weights (*.safetensors)", fix)
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors*")):
+        raise ModelError(f"{folder} has weights only as pickle (.bin)", "Convert them to safetensors.")
     if missing := _missing_weights(folder):
         fix = "Download the model again, or copy the missing files into the folder."
         raise ModelError(f"{folder} lacks weights: {', '.join(missing)}", fix)

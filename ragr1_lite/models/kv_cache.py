@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -133,26 +133,19 @@ class RaggedCache:
             return
         first, second = self._slots[i], self._slots[last]
         self._slots[i], self._slots[last] = second, first
-        for slab in self._tensors():
-            moved = slab[i, :, : len(first.token_ids)].clone()
-            self._move(slab, last, i, len(second.token_ids))
-            slab[last, :, : len(first.token_ids)] = moved
+        one, other = len(first.token_ids), len(second.token_ids)
+        for slab in chain.from_iterable(self._slabs.values()):
+            moved = slab[i, :, :one].clone()
+            slab[i, :, :other] = slab[last, :, :other]
+            slab[last, :, :one] = moved
 
     def _drop(self, i: int) -> None:
         last = self._slots.pop()
         if i == len(self._slots):
             return
-        self._slots[i] = last
-        for slab in self._tensors():
-            self._move(slab, len(self._slots), i, len(last.token_ids))
-
-    @staticmethod
-    def _move(slab: Tensor, source: int, target: int, length: int) -> None:
-        slab[target, :, :length] = slab[source, :, :length]
-
-    def _tensors(self) -> Iterator[Tensor]:
-        for pair in self._slabs.values():
-            yield from pair
+        self._slots[i], length = last, len(last.token_ids)
+        for slab in chain.from_iterable(self._slabs.values()):
+            slab[i, :, :length] = slab[len(self._slots), :, :length]
 
     def _fit(self, longest: int) -> None:
         """Chooses the slabs' shape for all rows and the longest; layers resize when they run."""

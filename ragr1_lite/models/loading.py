@@ -86,7 +86,10 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     spec, why = _resolve(spec)
     if spec.engine == "unsloth":
         import_unsloth_first()
-    _silence()
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # progress is shown by our own events
+    upstream.silence_bitsandbytes()
     with main_first():  # the others find what it fetched
         folder = find_folder(spec.name, report)
     tokenizer = ChatTokenizer.load(folder)
@@ -98,11 +101,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
 
 
 def import_unsloth_first() -> bool:
-    """Imports unsloth where it can run, and returns whether it did.
-
-    Raises:
-        ModelError: unsloth is installed but cannot be imported.
-    """
+    """Imports unsloth where it can run, and returns whether it did; raises ModelError where it is there but broken."""
     if not has_unsloth():
         return False
     try:
@@ -165,14 +164,6 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
 def _prefers_bf16() -> bool:
     """Measured; processes that train together have to agree."""
     return anywhere(cpu_speed.prefers_bf16())
-
-
-def _silence() -> None:
-    """Progress is shown by our own events."""
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    upstream.silence_bitsandbytes()
 
 
 def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:

@@ -45,16 +45,19 @@ def available() -> bool:
     return _installed() and _has_cuda()
 
 
-def open_sampler(
-    policy: Policy,
-    *,
-    temperature: float,
-    max_length: int,
-    gpu_share: float,
-    seed: int | None = None,
-    report: Report = ignore,
-) -> VllmSampler:
-    """A sampler for the policy; vLLM starts when it is first needed, next to a trainer that is there already.
+def _installed() -> bool:
+    return importlib.util.find_spec("vllm") is not None
+
+
+def _has_cuda() -> bool:
+    return torch.cuda.is_available()
+
+
+class VllmSampler:
+    """A :class:`ragr1_lite.core.types.SessionSampler` by vLLM, which starts when it is first needed, next to a trainer.
+
+    vLLM's prefix cache computes beginnings once. Completions carry the log-probability of each id under the
+    distribution it was drawn from.
 
     Args:
         policy: The model in training, with its adapter.
@@ -67,32 +70,22 @@ def open_sampler(
     Raises:
         ModelError: vLLM is not installed, or there is no CUDA device.
     """
-    if not _installed():
-        raise ModelError("vLLM is not installed", "pip install vllm, or set rollout.engine to transformers.")
-    if not _has_cuda():
-        raise ModelError("vLLM needs a CUDA device", "Set rollout.engine to transformers.")
-    report(Notice(f"Rollouts by vLLM, which may take {gpu_share:.0%} of the GPU's memory (rollout.gpu_share)"))
-    return VllmSampler(policy, temperature=temperature, max_length=max_length, gpu_share=gpu_share, seed=seed)
-
-
-def _installed() -> bool:
-    return importlib.util.find_spec("vllm") is not None
-
-
-def _has_cuda() -> bool:
-    return torch.cuda.is_available()
-
-
-class VllmSampler:
-    """A :class:`ragr1_lite.core.types.SessionSampler` by vLLM; see :func:`open_sampler`.
-
-    vLLM's prefix cache computes beginnings once. Completions carry the log-probability of each id under the
-    distribution it was drawn from.
-    """
 
     def __init__(
-        self, policy: Policy, *, temperature: float, max_length: int, gpu_share: float, seed: int | None = None
+        self,
+        policy: Policy,
+        *,
+        temperature: float,
+        max_length: int,
+        gpu_share: float,
+        seed: int | None = None,
+        report: Report = ignore,
     ) -> None:
+        if not _installed():
+            raise ModelError("vLLM is not installed", "pip install vllm, or set rollout.engine to transformers.")
+        if not _has_cuda():
+            raise ModelError("vLLM needs a CUDA device", "Set rollout.engine to transformers.")
+        report(Notice(f"Rollouts by vLLM, which may take {gpu_share:.0%} of the GPU's memory (rollout.gpu_share)"))
         self._policy, self._temperature = policy, temperature
         self._max_length, self._gpu_share = max_length, gpu_share
         self._generator = None if seed is None else torch.Generator().manual_seed(seed + rank())
@@ -220,17 +213,13 @@ def _memory_for(policy: Policy) -> Path | None:
 @contextmanager
 def _launched() -> Iterator[None]:
     """Sets the environment that vLLM expects of a launcher, and restores it: the trainer would go by it, too."""
+    from accelerate.utils import patch_environment
+
+    if "LOCAL_RANK" in os.environ:
+        yield
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ours = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if "LOCAL_RANK" in os.environ:
-        ours = {}
-    before = {name: os.environ[name] for name in ours if name in os.environ}
-    os.environ.update(ours)
-    try:
+    with patch_environment(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR="127.0.0.1", MASTER_PORT=port):
         yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
-        os.environ.update(before)

@@ -33,28 +33,24 @@ def open_searcher(index: str, report: Report = ignore) -> Searcher:
     """
     if index == WORLD:
         return _world()
-    scheme, marked, _ = index.partition("://")
+    scheme, marked, _ = index.lower().partition("://")
     if not marked:
         from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 
         return Bm25Searcher.open(Path(index), report)
-    return _open_url(scheme.lower(), index, report)
-
-
-def _open_url(scheme: str, url: str, report: Report) -> Searcher:
-    refuse_password(url)
+    refuse_password(index)
     if scheme in ("http", "https"):
         from ragr1_lite.retrieval.remote.http import HttpSearcher
 
-        return HttpSearcher.open(url, report)
+        return HttpSearcher.open(index, report)
     if scheme in ("opensearch", "opensearch+https"):
         from ragr1_lite.retrieval.remote.opensearch import OpenSearchSearcher
 
-        return OpenSearchSearcher.open(url, report)
+        return OpenSearchSearcher.open(index, report)
     if scheme.startswith("web+"):
         from ragr1_lite.retrieval.remote.web import WebSearcher
 
-        return WebSearcher.open(url, report)
+        return WebSearcher.open(index, report)
     raise ConfigError(
         f"No index is reached by {scheme}://", "Name a folder, or a URL with http, https, opensearch or web+brave."
     )

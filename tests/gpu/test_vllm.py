@@ -35,7 +35,7 @@ def test_it_samples_from_the_model_in_training(dtype: str) -> None:
 
     policy = load_policy(ModelSpec("smollm2-135m", dtype=dtype, engine="transformers"), lora=LoraConfig(r=8))
     prompts = [policy.tokenizer.render_chat(question) for question in QUESTIONS]
-    sampler = vllm_sampler.open_sampler(policy, temperature=1.0, max_length=512, gpu_share=0.3)
+    sampler = vllm_sampler.VllmSampler(policy, temperature=1.0, max_length=512, gpu_share=0.3)
     texts = []
     for scale in (0.0, 0.02):
         with torch.no_grad():

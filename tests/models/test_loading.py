@@ -269,7 +269,7 @@ def test_folder_without_config_or_weights(broken: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="only as pickle"):
         load_policy(spec_of(broken))
     (broken / "pytorch_model.bin").unlink()
-    with pytest.raises(ModelError, match=r"no weights \(\*\.safetensors\)"):
+    with pytest.raises(ModelError, match=r"lacks weights: model\.safetensors\. Download"):
         load_policy(spec_of(broken))
     (broken / "config.json").unlink()
     with pytest.raises(ModelError, match=r"no config\.json"):

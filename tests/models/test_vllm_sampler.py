@@ -133,7 +133,7 @@ def policy(folder: Path, tmp_path: Path) -> Policy:
 
 
 def opened(policy: Policy, **options: Any) -> vllm_sampler.VllmSampler:
-    return vllm_sampler.open_sampler(policy, **({"temperature": 0.7, "max_length": 512, "gpu_share": 0.3} | options))
+    return vllm_sampler.VllmSampler(policy, **({"temperature": 0.7, "max_length": 512, "gpu_share": 0.3} | options))
 
 
 def sample(sampler: vllm_sampler.VllmSampler, prompts: list[list[int]]) -> list[Completion]:

@@ -225,7 +225,7 @@ def test_trl_without_chunks(byte_model: Path, tmp_path: Path, script: Any, monke
 def test_who_samples(byte_model: Path, tmp_path: Path, engine: str, installed: bool, monkeypatch: Any) -> None:
     opened: list[dict[str, Any]] = []
     monkeypatch.setattr(trainer.vllm_sampler, "available", lambda: installed)
-    monkeypatch.setattr(trainer.vllm_sampler, "open_sampler", lambda policy, **options: opened.append(options))
+    monkeypatch.setattr(trainer.vllm_sampler, "VllmSampler", lambda policy, **options: opened.append(options))
     rollout = {"engine": engine, "gpu_share": 0.4, "max_length": 300}
     recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", rollout=rollout, grpo={"temperature": 1.2})
     sampler = trainer.make_sampler(tiny.load(recipe), recipe)

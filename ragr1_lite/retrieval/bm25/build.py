@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ragr1_lite import __version__
 from ragr1_lite.core.errors import DataError
@@ -22,15 +23,10 @@ from ragr1_lite.core.events import Advance, Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.mapped_files import new_array, save_array
 from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings
-from ragr1_lite.retrieval.bm25.postings import DATA, INDICES, INDPTR, PARAMS, Postings
+from ragr1_lite.retrieval.bm25.postings import DATA, INDICES, INDPTR, PARAMS, Array, Postings
 from ragr1_lite.retrieval.bm25.store import IndexInfo, new_folder, write_manifest, write_passages
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import write_vocabulary
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 K1, B = 1.5, 0.75
 TITLE_WEIGHT = 3
@@ -102,13 +98,7 @@ def build_in_memory(
     b: float = B,
     title_weight: int = TITLE_WEIGHT,
 ) -> tuple[Postings, dict[str, int]]:
-    """Makes the postings of passages and the ids of their words, in memory; for some ten thousand passages at most.
-
-    Raises:
-        DataError: No passage has a word in it.
-    """
-    import numpy as np
-
+    """The postings and word ids of some ten thousand passages at most; raises DataError where none has a word."""
     ids, lengths = array("i"), array("i")
 
     def append(words: Sequence[int]) -> None:
@@ -116,10 +106,8 @@ def build_in_memory(
         lengths.append(len(words))
 
     vocabulary = _read(passages, tokenizer, title_weight, append)
-    postings = count_postings(
-        np.frombuffer(ids, np.int32), np.frombuffer(lengths, np.int32), len(vocabulary), k1=k1, b=b
-    )
-    return postings, vocabulary
+    arrays = np.frombuffer(ids, np.int32), np.frombuffer(lengths, np.int32)
+    return count_postings(*arrays, len(vocabulary), k1=k1, b=b), vocabulary
 
 
 def count_postings(ids: Array, lengths: Array, words: int, *, k1: float = K1, b: float = B) -> Postings:
@@ -132,8 +120,6 @@ def count_postings(ids: Array, lengths: Array, words: int, *, k1: float = K1, b:
         k1: As in :func:`build_index`.
         b: Likewise.
     """
-    import numpy as np
-
     ends = np.cumsum(lengths, dtype=np.int64)
 
     def blocks() -> Iterator[Block]:
@@ -155,8 +141,6 @@ def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float
         k1: As in :func:`build_index`.
         b: Likewise.
     """
-    import numpy as np
-
     passages, tokens, frequencies = 0, 0, np.zeros(words, np.int64)
     for block in blocks():
         add_frequencies(block, frequencies)
@@ -169,18 +153,11 @@ def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float
 class TokenFile:
     """The words of passages before they are counted, in temporary files that vanish however the process ends.
 
-    Args:
-        folder: Where there is room for four bytes a word.
-
-    Attributes:
-        passages: How many were appended.
-        tokens: How many words they have.
-        frequencies: In how many passages each word is, int64, shape ``(words,)``; whole once ``flush`` was called.
+    ``passages`` and ``tokens`` count what was appended; ``frequencies``, whole once ``flush`` was called, says in how
+    many passages each word is: int64, shape ``(words,)``. The folder needs room for four bytes a word.
     """
 
     def __init__(self, folder: Path) -> None:
-        import numpy as np
-
         self.passages = self.tokens = 0
         self.frequencies: Array = np.zeros(0, np.int64)
         self._ids, self._lengths = array("i"), array("i")
@@ -203,8 +180,6 @@ class TokenFile:
 
     def flush(self) -> None:
         """Counts the words taken since the last time, and writes them to disk."""
-        import numpy as np
-
         block = Block(self.passages, np.frombuffer(self._lengths, np.int32), np.frombuffer(self._ids, np.int32))
         if not len(block.lengths):
             return
@@ -221,8 +196,6 @@ class TokenFile:
 
     def blocks(self) -> Iterator[Block]:
         """Reads the blocks that were written."""
-        import numpy as np
-
         ids, lengths = self._files
         for file in self._files:
             file.seek(0)
@@ -233,10 +206,7 @@ class TokenFile:
 
 
 def _read(
-    passages: Iterable[Passage],
-    tokenizer: WordTokenizer,
-    title_weight: int,
-    append: Callable[[Sequence[int]], None],
+    passages: Iterable[Passage], tokenizer: WordTokenizer, title_weight: int, append: Callable[[Sequence[int]], None]
 ) -> dict[str, int]:
     """Hands the ids of each passage's words to ``append`` and returns the words with their ids."""
     vocabulary: dict[str, int] = {}
@@ -267,8 +237,6 @@ def _write_postings(
 
 
 def _fill(blocks: Iterable[Block], weights: Weights, indptr: Array, low: int, high: int) -> Range:
-    import numpy as np
-
     entries = int(indptr[high] - indptr[low])
     heads = indptr[low:high] - indptr[low]
     postings = Range(low, high, heads, np.empty(entries, np.int32), np.empty(entries, np.float32))
@@ -279,8 +247,6 @@ def _fill(blocks: Iterable[Block], weights: Weights, indptr: Array, low: int, hi
 
 def _bounds(indptr: Array) -> list[int]:
     """Cuts the words into lots whose postings fit into ``ROOM``, or that are one word; returns the bounds."""
-    import numpy as np
-
     bounds = [0]
     while bounds[-1] < len(indptr) - 1:
         end = int(np.searchsorted(indptr, indptr[bounds[-1]] + ROOM // 8, side="right")) - 1
@@ -295,14 +261,10 @@ def _needed(indptr: Array, bounds: list[int]) -> int:
 
 
 def _indptr(frequencies: Array) -> Array:
-    import numpy as np
-
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(frequencies)])
 
 
 def _weights(frequencies: Array, passages: int, tokens: int, k1: float, b: float) -> Weights:
-    import numpy as np
-
     found, places = np.unique(frequencies, return_inverse=True)
     # By Python's logarithm, as bm25s: NumPy's differs in the last bit.
     idf = [math.log(1 + (passages - count + 0.5) / (count + 0.5)) if count else 0.0 for count in found.tolist()]

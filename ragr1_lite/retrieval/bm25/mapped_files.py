@@ -100,11 +100,7 @@ def load_array(path: Path, kind: Kind) -> Array:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """Maps a file into memory, read-only.
-
-    Raises:
-        RetrievalIndexError: It is missing or empty.
-    """
+    """Maps a file into memory, read-only; raises RetrievalIndexError where it is missing or empty."""
     try:
         with path.open("rb") as stream:
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)

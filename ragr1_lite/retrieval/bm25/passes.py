@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    Array = np.ndarray[Any, Any]
+from ragr1_lite.retrieval.bm25.postings import Array
 
 COMPILED_FROM = 2**20
 """Words in a block from which compiled kernels are used: NumPy takes 0.1 s for as many, starting numba 0.5 s."""
@@ -64,9 +62,7 @@ class Range:
 
 def add_frequencies(block: Block, frequencies: Array) -> None:
     """First pass: adds to each word's number of passages, int64, shape ``(words,)``."""
-    import numpy as np
-
-    if kernel := _kernel_for(block, _count):
+    if kernel := _compiled_for(block, _count):
         kernel(block.ids, block.lengths, np.full(len(frequencies), -1, np.int32), frequencies)
     else:
         words, _, _ = _distinct(block)
@@ -75,10 +71,8 @@ def add_frequencies(block: Block, frequencies: Array) -> None:
 
 def add_postings(block: Block, weights: Weights, postings: Range) -> None:
     """Second pass: fills in the block's postings, behind those of earlier blocks."""
-    import numpy as np
-
     norms = weights.k1 * ((1 - weights.b) + weights.b * block.lengths / weights.average_length)  # float64
-    if kernel := _kernel_for(block, _fill):
+    if kernel := _compiled_for(block, _fill):
         idf, counts = weights.idf[postings.low : postings.high], np.zeros(postings.high - postings.low, np.int32)
         kernel(
             block.ids, block.lengths, norms, block.first, postings.low, idf, counts,
@@ -126,8 +120,6 @@ def _fill(
 
 
 def _fill_by_sorting(block: Block, norms: Array, idf: Array, postings: Range) -> None:
-    import numpy as np
-
     words, passages, counts = _distinct(block)
     low, high = np.searchsorted(words, (postings.low, postings.high))
     words, passages, counts = words[low:high], passages[low:high], counts[low:high]
@@ -142,8 +134,6 @@ def _fill_by_sorting(block: Block, norms: Array, idf: Array, postings: Range) ->
 
 def _distinct(block: Block) -> tuple[Array, Array, Array]:
     """Returns the words, the passages within the block and the counts of its postings, by word, then passage."""
-    import numpy as np
-
     rows = max(1, len(block.lengths))
     keys = block.ids * np.int64(rows) + np.repeat(np.arange(len(block.lengths)), block.lengths)
     keys, counts = np.unique(keys, return_counts=True)
@@ -151,7 +141,7 @@ def _distinct(block: Block) -> tuple[Array, Array, Array]:
     return words, passages, counts
 
 
-def _kernel_for(block: Block, kernel: Callable[..., None]) -> Callable[..., None] | None:
+def _compiled_for(block: Block, kernel: Callable[..., None]) -> Callable[..., None] | None:
     return _compiled(kernel) if len(block.ids) >= COMPILED_FROM else None
 
 

@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ragr1_lite.retrieval.bm25.mapped_files import broken, load_array
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 DATA, INDICES, INDPTR = (f"{name}.csc.index.npy" for name in ("data", "indices", "indptr"))
 PARAMS = "params.index.json"
@@ -40,11 +39,7 @@ class Postings:
 
 
 def load_postings(folder: Path) -> Postings:
-    """Opens an index's postings, mapped into memory.
-
-    Raises:
-        RetrievalIndexError: A file is missing or broken, or they do not fit each other.
-    """
+    """Maps an index's postings into memory; raises RetrievalIndexError where a file is missing or does not fit."""
     passages = _passages(folder / PARAMS)
     data, indices = load_array(folder / DATA, "<f4"), load_array(folder / INDICES, "<i4")
     indptr = load_array(folder / INDPTR, "<i8")
@@ -63,7 +58,6 @@ def best_by_numpy(postings: Postings, queries: Sequence[Sequence[int]], k: int) 
     Raises:
         IndexError: A word's id is not in the index, or a position in the postings is not one of a passage.
     """
-    import numpy as np
 
     def sums_of(query: Sequence[int]) -> Array:
         sums = np.zeros(postings.passages, np.float32)
@@ -80,12 +74,8 @@ def best_by_bm25s(postings: Postings, queries: Sequence[Sequence[int]], k: int) 
     import bm25s
 
     model = bm25s.BM25(method="lucene", backend="numpy")
-    model.scores = {
-        "data": postings.data,
-        "indices": postings.indices,
-        "indptr": postings.indptr,
-        "num_docs": postings.passages,
-    }
+    model.scores = {name: getattr(postings, name) for name in ("data", "indices", "indptr")}
+    model.scores["num_docs"] = postings.passages
     model.nonoccurrence_array = None
     return _best(postings, queries, k, lambda query: model.get_scores_from_ids(list(query)))
 
@@ -93,8 +83,6 @@ def best_by_bm25s(postings: Postings, queries: Sequence[Sequence[int]], k: int) 
 def _best(
     postings: Postings, queries: Sequence[Sequence[int]], k: int, sums_of: Callable[[Sequence[int]], Array]
 ) -> tuple[Array, Array]:
-    import numpy as np
-
     shape = len(queries), min(k, postings.passages)
     positions, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
     for row, query in enumerate(queries):

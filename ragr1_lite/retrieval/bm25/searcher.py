@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import cast, get_args
 
 from ragr1_lite import __version__
 from ragr1_lite.core.errors import RetrievalIndexError
@@ -19,15 +19,18 @@ from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, broken
-from ragr1_lite.retrieval.bm25.postings import INDICES, INDPTR, Postings, best_by_bm25s, best_by_numpy, load_postings
+from ragr1_lite.retrieval.bm25.postings import (
+    INDICES,
+    INDPTR,
+    Array,
+    Postings,
+    best_by_bm25s,
+    best_by_numpy,
+    load_postings,
+)
 from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 KERNEL_FROM = 20_000
 """Passages from which the compiled kernel is used. It takes half a second to start, once compiled; NumPy takes as long
@@ -40,14 +43,11 @@ REMEMBERED = 65_536
 """Passages in the results that are remembered: some 60 MB. Rollouts of a group ask the same things again and again."""
 
 Found = tuple[Passage, ...]
-Best = Callable[[Postings, Sequence[Sequence[int]], int], "tuple[Array, Array]"]
+Best = Callable[[Postings, Sequence[Sequence[int]], int], tuple[Array, Array]]
 
 
 class Bm25Searcher:
-    """Searches an index by BM25; a ``core.types.Searcher``, for any number of threads.
-
-    Use :meth:`open` or :meth:`from_passages`.
-    """
+    """A ``core.types.Searcher`` by BM25, for any number of threads; made by :meth:`open` or :meth:`from_passages`."""
 
     def __init__(
         self,
@@ -92,11 +92,7 @@ class Bm25Searcher:
         title_weight: int = TITLE_WEIGHT,
         report: Report = ignore,
     ) -> Bm25Searcher:
-        """Indexes passages in memory; for some ten thousand of them at most.
-
-        Raises:
-            DataError: No passage has a word in it.
-        """
+        """Indexes some ten thousand passages at most in memory; raises DataError where none has a word in it."""
         kept = tuple(passages)
         tokenizer = WordTokenizer(stemmer)
         postings, words = build_in_memory(kept, tokenizer, k1, b, title_weight)

@@ -63,11 +63,7 @@ class IndexInfo:
 
 
 class PassageFile:
-    """The passages of an index, read from its memory-mapped files on demand.
-
-    Raises:
-        RetrievalIndexError: The files do not fit each other.
-    """
+    """The passages of an index, read on demand; raises RetrievalIndexError where its files do not fit each other."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / PASSAGES
@@ -182,11 +178,7 @@ def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> Ind
 
 
 def verify_index(path: Path, report: Report = ignore) -> IndexInfo:
-    """Checks every file of an index against its checksum; ``report`` gets a phase for each file.
-
-    Raises:
-        RetrievalIndexError: Names the first file that is missing or is not what was built.
-    """
+    """Checks every file of an index against its checksum, as :func:`open_manifest` does for small ones."""
     return open_manifest(path, small=2**63, report=report)
 
 
@@ -248,13 +240,9 @@ def _check_target(out: Path, overwrite: bool) -> None:
 
 
 def _sha256(path: Path, report: Report = ignore) -> str:
-    digest, size = hashlib.sha256(), _mebibytes(path.stat().st_size)
+    digest, size = hashlib.sha256(), math.ceil(path.stat().st_size / 2**20)
     with phase(report, f"Checking {path.name}", size, "MiB") as advance, path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-            advance(_mebibytes(stream.tell()))
+            advance(math.ceil(stream.tell() / 2**20))
     return digest.hexdigest()
-
-
-def _mebibytes(size: int) -> int:
-    return math.ceil(size / 2**20)

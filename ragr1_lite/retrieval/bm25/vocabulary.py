@@ -16,6 +16,8 @@ from collections.abc import Collection
 from json.encoder import encode_basestring
 from pathlib import Path
 
+import numpy as np
+
 from ragr1_lite.retrieval.bm25.mapped_files import HashedFile, broken, load_array, map_file, save_array
 
 WORDS, BUCKETS, PLACES = "vocab.index.json", "vocabulary.buckets.npy", "vocabulary.places.npy"
@@ -26,11 +28,7 @@ _ID = re.compile(rb"\d{1,10}(?=[,}])")
 
 
 class VocabularyFile:
-    """The words of an index folder, looked up in its memory-mapped files.
-
-    Raises:
-        RetrievalIndexError: The files are missing, or do not fit each other.
-    """
+    """The words of an index folder, looked up on disk; raises RetrievalIndexError where its files do not fit."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / WORDS
@@ -48,11 +46,7 @@ class VocabularyFile:
         return len(self._places)
 
     def get(self, word: str, /) -> int | None:
-        """Returns a word's id; ``None`` where no passage has it.
-
-        Raises:
-            RetrievalIndexError: The file of words is broken where it should say so.
-        """
+        """A word's id; None where no passage has it. Raises RetrievalIndexError where its entry is broken."""
         try:
             return self._found[word]
         except KeyError:
@@ -84,8 +78,6 @@ def write_vocabulary(folder: Path, words: Collection[str]) -> dict[str, str]:
     Returns:
         The files' SHA-256 by name.
     """
-    import numpy as np
-
     count = len(words)
     places, hashes = np.empty(count, np.int64), np.empty(count, np.uint32)
     with HashedFile(folder / WORDS) as file:

@@ -114,11 +114,7 @@ class JsonClient(Server):
         )
 
     def ask(self, method: str, *, params: Mapping[str, str] | None = None, body: Any = None) -> Any:
-        """Sends a request, with ``body`` as JSON, and returns the answer's JSON.
-
-        Raises:
-            RetrievalIndexError: The server is gone, refuses, or its answer is too large or no JSON.
-        """
+        """Sends ``body`` as JSON and returns the answer's; raises RetrievalIndexError where no usable one comes."""
         options: dict[str, Any] = {"params": params}
         if body is not None:
             options |= {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
@@ -131,11 +127,7 @@ class JsonClient(Server):
             raise self.unusable("it is not JSON") from None
 
     def reach(self) -> None:
-        """Makes sure that something answers, whatever its status.
-
-        Raises:
-            RetrievalIndexError: Nothing does.
-        """
+        """Makes sure that something answers, whatever its status; raises RetrievalIndexError where nothing does."""
         self.retried(lambda: self._send("GET", {}, any_status=True), min(1, self._retries))
 
     def close(self) -> None:
@@ -157,10 +149,9 @@ class JsonClient(Server):
                         raise Temporary(f"no whole answer within {self._timeout:g} s")
         except httpx.TimeoutException:
             raise Temporary(f"no answer within {self._timeout:g} s") from None
-        except httpx.TransportError as error:
-            raise Temporary(one_line(str(error)) or type(error).__name__) from None
         except httpx.HTTPError as error:
-            raise self.unusable(one_line(str(error)) or type(error).__name__) from None
+            reason = one_line(str(error)) or type(error).__name__
+            raise (Temporary if isinstance(error, httpx.TransportError) else self.unusable)(reason) from None
         status = response.status_code
         if (status == 429 or status >= 500) and not any_status:
             raise Temporary(_reason(status, content), _seconds(response.headers.get("Retry-After")))
@@ -199,11 +190,7 @@ class RemoteSearcher(ABC):
 
 
 def split_url(url: str) -> SplitResult:
-    """Takes a server's URL apart.
-
-    Raises:
-        ConfigError: It has no host, a port that is none, a password, or characters that no URL has.
-    """
+    """Splits a server's URL; raises ConfigError where it has no host, a wrong port, a password or odd characters."""
     refuse_password(url)
     try:
         parts = urlsplit(url)
@@ -229,11 +216,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def read_document(document: Any, identifier: Any, score: Any) -> Passage:
-    """The passage of a document: ``title`` and ``text``, or ``contents`` with both in it.
-
-    Raises:
-        ValueError: Something in it is missing, not of its kind, or too large.
-    """
+    """Reads ``title`` and ``text``, or both from ``contents``; raises ValueError for a wrong kind or size."""
     if not isinstance(document, dict):
         raise ValueError("a document is not an object")
     if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < _LARGEST_SCORE:

@@ -29,11 +29,7 @@ class Refused(Exception):
 
 
 def need_extra(what: str) -> None:
-    """Makes sure that FastAPI and uvicorn are there.
-
-    Raises:
-        ConfigError: They are not; the message begins with ``what``.
-    """
+    """Raises ConfigError, whose message begins with ``what``, where FastAPI or uvicorn is missing."""
     try:
         for package in ("fastapi", "uvicorn"):
             import_module(package)
@@ -64,11 +60,7 @@ async def read_body(request: Any, most: int) -> bytes:
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens at the address, closed afterwards. Connections wait until a server takes them.
-
-    Raises:
-        ConfigError: The port is in use, or there is no such address.
-    """
+    """A socket that listens at the address; raises ConfigError where it is in use or does not exist."""
     if not 0 <= port <= 65_535:  # getaddrinfo would take it modulo 65,536
         raise ConfigError(f"There is no port {port} to listen at", "Choose one up to 65535, or 0 for a free one.")
     try:
@@ -84,13 +76,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind(address)
             listener.listen(_CONNECTIONS)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ConfigError(
-                    f"Port {port} of {host} is in use", "Choose another one, or 0 for a free one."
-                ) from None
-            raise ConfigError(
-                f"{host}:{port} cannot be listened at ({error.strerror or error})", "Choose another host or port."
-            ) from None
+            used = f"Port {port} of {host} is in use", "Choose another one, or 0 for a free one."
+            failed = f"{host}:{port} cannot be listened at ({error.strerror or error})", "Choose another host or port."
+            raise ConfigError(*(used if error.errno == errno.EADDRINUSE else failed)) from None
         yield listener
 
 
@@ -103,21 +91,13 @@ def only_for_this_machine(app: Any, address: str) -> None:
 
 
 def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:
-    """Serves until Ctrl-C or SIGTERM; requests under way have ``grace`` seconds to be answered.
-
-    Raises:
-        KeyboardInterrupt: After Ctrl-C.
-    """
+    """Serves until SIGTERM or Ctrl-C (KeyboardInterrupt); requests under way have ``grace`` seconds."""
     _server(app, grace).run(sockets=[listener])
 
 
 @contextmanager
 def in_background(app: Any, what: str) -> Iterator[str]:
-    """Serves on a free port of this machine, in a thread, while the block runs; gives the URL.
-
-    Raises:
-        ConfigError: The extra is not installed; the message begins with ``what``.
-    """
+    """Serves on a free port of this machine while the block runs, and gives the URL; raises as :func:`need_extra`."""
     need_extra(what)
     server = _server(app, 1)
     with listening("127.0.0.1", 0) as listener:

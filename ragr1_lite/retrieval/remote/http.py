@@ -39,11 +39,7 @@ class HttpSearcher(RemoteSearcher):
 
     @classmethod
     def open(cls, url: str, report: Report = ignore) -> HttpSearcher:
-        """Connects, so that a missing server is noticed before anything else starts.
-
-        Raises:
-            RetrievalIndexError: Nothing answers.
-        """
+        """Connects before anything else starts; raises RetrievalIndexError where nothing answers."""
         searcher = cls(url)
         searcher._client.reach()
         return searcher

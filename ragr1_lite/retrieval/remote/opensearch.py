@@ -90,11 +90,7 @@ class OpenSearchSearcher(RemoteSearcher, Server):
 
     @classmethod
     def open(cls, url: str, report: Report = ignore) -> OpenSearchSearcher:
-        """Connects and makes sure that the index is there.
-
-        Raises:
-            RetrievalIndexError: The cluster does not answer, refuses, or has no such index.
-        """
+        """Connects; raises RetrievalIndexError where the cluster does not answer, refuses, or has no such index."""
         searcher = cls(url)
         if not searcher.exists():
             raise searcher._missing()
@@ -103,11 +99,7 @@ class OpenSearchSearcher(RemoteSearcher, Server):
         return searcher
 
     def exists(self) -> bool:
-        """Whether the cluster has the index.
-
-        Raises:
-            RetrievalIndexError: The cluster does not answer, or refuses.
-        """
+        """Whether the cluster has the index; raises RetrievalIndexError where it does not answer, or refuses."""
         return bool(self.call(lambda client: client.indices.exists(index=self.index), retries=1))
 
     def _most_queries(self, k: int) -> int:
@@ -125,11 +117,7 @@ class OpenSearchSearcher(RemoteSearcher, Server):
             raise self.unusable(f"a response is not of its form ({one_line(str(problem))})") from None
 
     def call(self, request: Any, *, retries: int | None = None) -> Any:
-        """Sends a request, again where that can help.
-
-        Raises:
-            RetrievalIndexError: It failed.
-        """
+        """Sends a request, again where that can help; raises RetrievalIndexError where it failed."""
         errors = _opensearchpy().exceptions
 
         def once() -> Any:
@@ -157,11 +145,7 @@ class OpenSearchSearcher(RemoteSearcher, Server):
         raise RetrievalIndexError(f"The index {self.url} cannot be searched ({reason})", "Fix it, or index it again.")
 
     def put(self, passages: Iterable[Passage]) -> Iterator[str]:
-        """Puts passages into the index; yields for each why it was refused, or nothing.
-
-        Raises:
-            RetrievalIndexError: The cluster is gone, refuses, cannot keep up, or its answer is of no known form.
-        """
+        """Puts passages into the index; yields for each why it was refused, or nothing. Raises as :meth:`call`."""
         rows = ({"_id": whole(one.id), "title": whole(one.title), "text": whole(one.text)} for one in passages)
         results = _opensearchpy().helpers.streaming_bulk(
             SimpleNamespace(transport=self._client.transport, bulk=self._bulk),

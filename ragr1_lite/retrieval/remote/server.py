@@ -135,11 +135,7 @@ def make_app(searcher: Searcher, limits: Limits = Limits(), report: Report = ign
 
 
 def read_request(body: bytes, limits: Limits) -> Request:
-    """What a request's body asks; unknown keys are ignored, as by Search-R1's server.
-
-    Raises:
-        Refused: It is not JSON, not of the form, or beyond the limits.
-    """
+    """Reads a request; unknown keys are ignored, as by Search-R1's server. Raises Refused."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:

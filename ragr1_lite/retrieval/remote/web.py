@@ -200,11 +200,7 @@ def _short(query: str) -> str:
 
 
 def _read_results(answer: Any, provider: Provider) -> Iterator[Passage]:
-    """The passages of an answer; a provider that found nothing leaves the list out.
-
-    Raises:
-        ValueError: It is not of the documented form; also ``TypeError`` and ``AttributeError``.
-    """
+    """An answer's passages, none where it has no list; ValueError, TypeError, AttributeError: it is of another form."""
     for key in provider.results:
         answer = answer.get(key, {})
     for place, row in enumerate(answer, start=1):
@@ -213,9 +209,5 @@ def _read_results(answer: Any, provider: Provider) -> Iterator[Passage]:
 
 
 def _plain(text: str) -> str:
-    """A snippet without marks and entities, on one line.
-
-    Raises:
-        TypeError: It is no text.
-    """
+    """A snippet without marks and entities, on one line; raises TypeError where it is no text."""
     return whole(" ".join(html.unescape(_MARKS.sub("", text)).split())[:_SNIPPET_CHARACTERS])

@@ -71,7 +71,7 @@ def make_sampler(policy: Policy, recipe: Recipe, report: Report = ignore) -> Sam
     """
     rollout, temperature = recipe.rollout, recipe.grpo.temperature
     if rollout.engine == "vllm" or (rollout.engine == "auto" and vllm_sampler.available()):
-        return vllm_sampler.open_sampler(
+        return vllm_sampler.VllmSampler(
             policy,
             temperature=temperature,
             max_length=rollout.max_length,
