@@ -38,7 +38,7 @@ def main(folder: Path, sizes: list[int]) -> None:
 
 
 def measure(folder: Path, passages: int) -> Row:
-    """Everything about one size; seconds of the build are kept beside its index."""
+    """Everything about one size; seconds of the build are kept next to its index."""
     index, corpus, kept = folder / f"{passages}", folder / f"{passages}.jsonl", folder / f"{passages}.json"
     if not kept.exists():
         subprocess.run([sys.executable, __file__, "write", str(corpus), str(passages)], check=True)
@@ -95,7 +95,7 @@ def forget(index: Path) -> None:
 
 
 def search(index: Path, name: str) -> Row:
-    """Opens an index and searches it; the files' pages in memory are told apart from the process's own."""
+    """Opens an index and searches it; the files' pages in memory are counted apart from the process's own."""
     import numpy as np
 
     from benchmarks import corpus
@@ -157,12 +157,12 @@ def table(columns: dict[str, Row]) -> None:
     for name in next(iter(columns.values())):
         cells = [row[name] for row in columns.values()]
         if "bytes" in name or "memory" in name or "growth" in name:
-            told = [f"{cell / 1e9:.3f} GB" for cell in cells]
+            shown = [f"{cell / 1e9:.3f} GB" for cell in cells]
         elif "seconds" in name:
-            told = [f"{cell:.2f} s" if cell < 10 else f"{cell:,.0f} s" for cell in cells]
+            shown = [f"{cell:.2f} s" if cell < 10 else f"{cell:,.0f} s" for cell in cells]
         else:
-            told = [f"{cell:,.0f}" for cell in cells]
-        print(f"| {name} | {' | '.join(told)} |")
+            shown = [f"{cell:,.0f}" for cell in cells]
+        print(f"| {name} | {' | '.join(shown)} |")
 
 
 if __name__ == "__main__":
