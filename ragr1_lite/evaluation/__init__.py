@@ -1,4 +1,9 @@
-"""Evaluation: questions through the same rollout, in one way or several, and the figures that come of it."""
+"""Evaluation: questions through the same rollout as training, and what their answers show.
+
+``running`` evaluates as asked for, ``variants`` by turns in several ways; ``results`` keeps each answer, ``figures``
+sums them up with ``intervals``, ``failures`` names causes, ``compare`` pairs two runs, ``ceiling`` says what an index
+allows. ``resources`` measures time, memory and energy. ``study`` varies one thing, ``report`` draws one page of all.
+"""
 
 from ragr1_lite.evaluation.compare import Comparison, compare
 from ragr1_lite.evaluation.failures import cause

@@ -1,1 +1,6 @@
-"""Reads the rows of any file and writes files that are never half written."""
+"""Reads the rows of any file, and writes files that are never half written.
+
+``sources`` finds a file's form and reads its ``rows``: ``json_lines``, ``json_arrays``, ``tables`` or ``hub_rows``.
+``keys`` remembers which ids were seen. ``writing`` replaces files as a whole; a ``journal`` keeps finished work of a
+command that may be stopped.
+"""

@@ -1,4 +1,8 @@
-"""Retrieval: corpora are read, indexed once, and answer all queries of a turn in one call."""
+"""Retrieval: corpora are read, indexed once, and answer all queries of a turn in one call.
+
+``corpora`` makes passages of files, ``bm25`` indexes and searches them in this process, ``remote`` searches and serves
+over the network, ``searchers`` opens whatever a name stands for.
+"""
 
 from __future__ import annotations
 
