@@ -48,10 +48,7 @@ class Result:
 def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report = ignore) -> Result:
     """Trains and evaluates; everything it makes is in ``folder``.
 
-    Args:
-        seed: Of both trainings; the held-out questions are the same for every seed.
-        folder: Replaced if an earlier quickstart left it.
-        report: Receives everything as it happens.
+    The held-out questions are the same for every seed; what an earlier quickstart left in the folder is replaced.
     """
     adapter = folder / "sft" / "adapter"
     first = load_recipe(SFT, [f"output={folder / 'sft'}", f"train.seed={seed}"])

@@ -18,10 +18,7 @@ from ragr1_lite.core.errors import ConfigError, ModelError
 def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft", "grpo"] | None = None) -> Recipe:
     """Reads a recipe file or a shipped recipe by its name.
 
-    Args:
-        name: A path, or the name of a shipped recipe such as ``sft-smollm2-135m``.
-        overrides: ``section.key=value`` strings; values are YAML.
-        task: What the recipe must be for.
+    The name is a path or a shipped recipe's; overrides are ``section.key=value`` strings whose values are YAML.
 
     Raises:
         ConfigError: The file is missing or no YAML, or fields are wrong; every problem is named.

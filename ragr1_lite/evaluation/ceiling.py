@@ -96,11 +96,7 @@ class Ceiling:
 def ceiling(searcher: Searcher, questions: Sequence[Question], k: int, *, report: Report = ignore) -> Ceiling:
     """Searches every question and its gold queries, all in one call, and looks for the answers.
 
-    Args:
-        searcher: The index to judge.
-        questions: Each with the gold queries or titles of its set.
-        k: Passages per query; what the gold queries of a question find counts together.
-        report: Receives the phase.
+    What the gold queries of a question find counts together, ``k`` passages each.
     """
     gold = [gold_queries(question) for question in questions]
     queries = [query for one, more in zip(questions, gold, strict=True) for query in (one.example.question, *more)]

@@ -75,12 +75,6 @@ class Comparison:
 def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Report = ignore) -> Comparison:
     """Compares two evaluation files by the questions that both have; a question's several rows are averaged.
 
-    Args:
-        a: A file of ``eval --out``.
-        b: Another one, of the same questions.
-        normalizer: Scores both anew.
-        report: Gets a notice of lines that were skipped.
-
     Raises:
         DataError: A file is missing or of another form, holds several modes, or they have no question in common.
     """

@@ -60,22 +60,10 @@ def run(
 ) -> list[Evaluation]:
     """Evaluates one model in one or more modes on the same questions, the modes by turns.
 
-    Args:
-        setup: The model, and how it is asked.
-        data: ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``.
-        split: ``dev`` or ``test``; of the world only.
-        modes: One evaluation each; by default one, in the setup's mode.
-        questions: At most this many, drawn by ``seed``.
-        kinds: Only questions of these kinds.
-        seed: Of the draw of questions, and of sampled answers.
-        samples: Answers to each question.
-        temperature: Of the sampling; by default 0 (greedy) for one sample and 1 for several.
-        normalizer: How answers are compared with the accepted ones.
-        out: A file for the results, see :mod:`ragr1_lite.evaluation.results`; with several modes,
-            the mode's name is added to its own. Until it is written, a journal next to it keeps what is finished.
-        resume: Go on with that journal.
-        overwrite: Replace what is there.
-        report: Receives progress.
+    ``data`` is ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``. Each mode is one evaluation. The
+    ``seed`` draws ``questions`` of them, and answers where there are several ``samples``; the ``temperature`` is then 1
+    by default, else 0 (greedy). Results go to ``out`` (:mod:`ragr1_lite.evaluation.results`), with several modes to a
+    file each; until it is written, a journal next to it keeps what is finished, and ``resume`` goes on with that.
 
     Raises:
         ConfigError: Samples and temperature, or ``resume`` and ``out``, do not go together.

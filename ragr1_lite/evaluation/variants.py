@@ -89,14 +89,8 @@ def evaluate_variants(
 ) -> list[Evaluation]:
     """Answers every question in every way.
 
-    Args:
-        examples: The questions.
-        variants: The ways.
-        scorer: Compares answers with the accepted ones.
-        draws: Answers to each question.
-        batch_size: Answers to a batch; questions of like length are together. None: all are one batch.
-        journal: Gets each finished batch; those that it has are not answered again.
-        report: Receives a phase.
+    Questions of like length share a batch; all are one where ``batch_size`` is None. Each finished batch goes into the
+    journal, and batches that it holds are not answered again.
 
     Returns:
         One evaluation per variant, its results in the questions' order.

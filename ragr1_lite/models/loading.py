@@ -74,10 +74,7 @@ class Policy:
 def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Report = ignore) -> Policy:
     """Loads a model, reports which and why, and attaches an adapter.
 
-    Args:
-        spec: What to load.
-        lora: Makes the policy trainable: a fresh adapter, or ``spec.adapter`` continued.
-        report: Receives notices and, for the built-in model, phases.
+    With ``lora`` the policy is trainable: a fresh adapter, or ``spec.adapter`` continued.
 
     Raises:
         ModelError: The model or adapter is missing, broken, unreachable or does not fit.

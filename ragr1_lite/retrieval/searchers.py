@@ -23,10 +23,6 @@ def open_searcher(index: str, report: Report = ignore) -> Searcher:
     ``web+PROVIDER://``             a web search: ``brave``, ``serper``, ``searxng://HOST``
     ==============================  ================================================================
 
-    Args:
-        index: One of these.
-        report: Gets notices and the phases of opening.
-
     Raises:
         RetrievalIndexError: The folder is no index, or a broken one; the server does not answer.
         ConfigError: The URL is of an unknown kind or holds a password, or something it needs is missing.

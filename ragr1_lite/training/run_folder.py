@@ -48,11 +48,6 @@ class Run:
     def start(cls, recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -> Run:
         """Opens the recipe's output folder for training.
 
-        Args:
-            recipe: Its ``output`` is a new or empty folder; with ``resume`` one with a run of an equal recipe.
-            resume: Go on from the newest complete checkpoint.
-            overwrite: Delete what an earlier run left there, and nothing else.
-
         Raises:
             RunError: The folder holds another run, or there is nothing to resume.
             StorageError: The folder cannot be written.

@@ -37,12 +37,6 @@ IGNORED = -100
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
     """Trains an adapter on gold trajectories.
 
-    Args:
-        recipe: A recipe with ``task: sft``.
-        resume: Go on with the run in the recipe's output folder.
-        overwrite: Replace the run in it.
-        report: Receives notices, :class:`~ragr1_lite.core.events.StepFinished` and checkpoints.
-
     Raises:
         RagR1Error: A problem of recipe, data, model or disk.
         KeyboardInterrupt: After Ctrl-C; a checkpoint was written.

@@ -191,14 +191,7 @@ def fit(
 ) -> TrainResult:
     """Trains to the end, or to Ctrl-C, from the newest checkpoint where there is one.
 
-    Args:
-        trainer: From :func:`build_trainer`, for the policy and by the recipe that follow.
-        policy: What it trains.
-        recipe: What it was built by.
-        run: Where everything is written.
-        report: Receives :class:`~ragr1_lite.core.events.StepFinished`, checkpoints and notices.
-        resume: Whether the user expects a checkpoint to go on from.
-        callbacks: What they add to a step's log under ``eval_…`` is reported with the step.
+    What ``callbacks`` add to a step's log under ``eval_…`` is reported with the step.
 
     Raises:
         KeyboardInterrupt: After the checkpoint was written.

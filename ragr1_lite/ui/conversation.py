@@ -36,9 +36,6 @@ class Conversation:
     """Shows questions being answered, a line for each thought, document and answer.
 
     Give it as ``report`` of ``Assistant.ask``.
-
-    Args:
-        display: Where to draw; it also takes the events that do not belong to a rollout.
     """
 
     def __init__(self, display: Display) -> None:

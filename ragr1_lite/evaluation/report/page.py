@@ -27,13 +27,7 @@ def write_report(
 ) -> dict[str, Any]:
     """Writes the report of training runs and evaluations.
 
-    Args:
-        runs: Run folders, for their curves, and evaluation files, for their figures and trajectories; of two
-            evaluations of the same questions the second is compared with the first.
-        out: The file to write.
-        format: A page with everything, or Markdown with the tables.
-        title: By default the runs' names.
-        report: Receives notices of lines that were skipped.
+    Of two evaluations of the same questions the second is compared with the first.
 
     Returns:
         ``file``, ``bytes``, and the numbers of ``trainings``, ``evaluations`` and ``trajectories`` in it.

@@ -75,9 +75,7 @@ def find_design(name: str) -> Design:
 def with_variants(design: Design, changes: Sequence[str]) -> Design:
     """The study with changes to its variants, and with variants of the user's own.
 
-    Args:
-        design: The study.
-        changes: ``LABEL:SECTION.KEY=VALUE`` each; a label that the study does not have makes a new variant.
+    A change is ``LABEL:SECTION.KEY=VALUE``; a label that the study does not have makes a new variant.
 
     Raises:
         ConfigError: A change is of another form.

@@ -89,18 +89,9 @@ def run_study(
     Variants of one model are loaded together and take turns, so that a noisy machine hits them alike; other models
     follow.
 
-    Args:
-        design: The study.
-        recipe: Its model, adapter, index, rollout and questions stay what they are, but for the variants' changes.
-        overrides: Changes for all variants, ``section.key=value``.
-        questions: At most this many.
-        split: ``test`` or ``dev``; of the embedded world only.
-        kinds: Only questions of these kinds.
-        batch_size: Answers sampled together.
-        out: A folder for each variant's results, ``LABEL.jsonl``, and journals until all of them are written.
-        resume: Go on with the journals.
-        overwrite: Replace what is there.
-        report: Receives progress, and a notice of each variant that cannot be run.
+    The recipe stays what it is but for ``overrides``, which all variants take, and their own changes. ``out`` is a
+    folder for each variant's results, ``LABEL.jsonl``, and for the journals that ``resume`` goes on with. Variants that
+    cannot be run are reported.
 
     Raises:
         ConfigError: ``resume`` without ``out``, or no variant can be run.

@@ -135,11 +135,7 @@ def count_postings(ids: Array, lengths: Array, words: int, *, k1: float = K1, b:
 def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float = K1, b: float = B) -> Postings:
     """Makes the postings of word ids that come block by block.
 
-    Args:
-        blocks: Called twice, gives all passages in order; at least one of them has a word.
-        words: How many different words there are; ids are below.
-        k1: As in :func:`build_index`.
-        b: Likewise.
+    ``blocks`` is called twice and gives all passages in order; at least one of them has a word.
     """
     passages, tokens, frequencies = 0, 0, np.zeros(words, np.int64)
     for block in blocks():

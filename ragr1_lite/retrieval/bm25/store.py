@@ -153,10 +153,7 @@ def write_manifest(folder: Path, info: IndexInfo, checksums: Mapping[str, str], 
 def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> IndexInfo:
     """Reads an index's manifest and checks that its files are there in the right sizes.
 
-    Args:
-        path: The index's folder.
-        small: The smallest files, up to this many bytes together, are also checked by their checksums.
-        report: Gets a phase for each file that is read for its checksum.
+    The smallest files, up to ``small`` bytes together, are also checked by their checksums.
 
     Raises:
         RetrievalIndexError: The folder is missing, no index, of another version than this, or broken.

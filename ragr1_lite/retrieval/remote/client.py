@@ -32,9 +32,7 @@ T = TypeVar("T")
 class Temporary(Exception):
     """Why a request failed that may succeed when it is sent again.
 
-    Args:
-        reason: As it can stand in parentheses.
-        after: Seconds the server asked to wait.
+    ``reason`` can stand in parentheses; ``after``: seconds the server asked to wait.
     """
 
     def __init__(self, reason: str, after: float | None = None) -> None:
@@ -90,13 +88,7 @@ class Server:
 class JsonClient(Server):
     """Exchanges JSON with one server: connections are kept, time and size are bounded.
 
-    Args:
-        name: As in :class:`Server`.
-        url: Of the server. One on this machine is reached without a proxy.
-        hint: As in :class:`Server`.
-        timeout: Seconds until an answer must be there whole.
-        retries: As in :class:`Server`.
-        headers: Sent with every request.
+    A server on this machine is reached without a proxy. ``timeout``: seconds until an answer must be there whole.
     """
 
     def __init__(

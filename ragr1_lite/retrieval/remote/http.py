@@ -23,10 +23,7 @@ _START = "Check the URL, or start it; one of ours starts with: ragr1-lite index 
 class HttpSearcher(RemoteSearcher):
     """Searches over HTTP by the ``/retrieve`` form, with one request for a turn's queries.
 
-    Args:
-        url: Of the server; ``/retrieve`` is added where there is no path.
-        timeout: Seconds until an answer must be there.
-        retries: How often a request is sent again after a lost connection, a 429 or a 5xx, with growing pauses.
+    ``/retrieve`` is added to a URL without a path. ``timeout``: seconds until an answer must be there.
 
     Raises:
         ConfigError: The URL is not one of a server.

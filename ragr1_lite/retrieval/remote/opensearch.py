@@ -59,10 +59,7 @@ class OpenSearchSearcher(RemoteSearcher, Server):
 
     Title and text are searched as if they were one field; ``contents``, where documents have it, too.
 
-    Args:
-        url: Of the index; see the module.
-        timeout: Seconds until an answer must be there.
-        retries: How often a request is sent again after a lost connection, a 429 or a 5xx, with growing pauses.
+    ``timeout``: seconds until an answer must be there.
 
     Raises:
         ConfigError: The URL is not one of an index, or opensearch-py is not installed.
@@ -193,12 +190,7 @@ def index_passages(
 ) -> int:
     """Makes an index in a cluster and puts passages into it by ``_bulk``.
 
-    Args:
-        url: Of the index to make; see the module.
-        passages: Read once, in order. One with the id of an earlier one takes its place.
-        overwrite: Whether an index of that name may be deleted first.
-        retries: How often a chunk, or what the cluster had no time for, is sent again.
-        report: Gets the phase.
+    Passages are read once, in order; one with the id of an earlier one takes its place.
 
     Returns:
         How many passages were put in.

@@ -105,12 +105,8 @@ class WebSearcher(RemoteSearcher):
 
     A passage's score is one over its place: providers rank, but do not score.
 
-    Args:
-        provider: The search API.
-        endpoint: Its URL, instead of the provider's own.
-        timeout: Seconds until one answer must be there.
-        patience: Seconds until all answers of a call must be there.
-        retries: How often a request is sent again after a lost connection, a 429 or a 5xx, with growing pauses.
+    ``timeout``: seconds until one answer must be there; ``patience``: seconds until all answers of a call must be
+    there.
 
     Raises:
         ConfigError: The environment holds no key for the provider.

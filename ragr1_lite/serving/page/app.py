@@ -49,10 +49,7 @@ _FORM = '{"question": "…", "mode": "multi"}'
 def serve(opened: Callable[[], Assistant], port: int = PORT, *, report: Report = ignore) -> None:
     """Serves the page until Ctrl-C or SIGTERM, only to this machine.
 
-    Args:
-        opened: Opens the model and its index; called once the port is ours, since it takes a while.
-        port: 0 takes a free one.
-        report: Gets a notice of the URL, and of answers that failed.
+    ``opened`` loads the model and its index; it is called once the port is ours. Port 0 takes a free one.
 
     Raises:
         RagR1Error: The extra is not installed, the port cannot be used, or the model or its index cannot be opened.

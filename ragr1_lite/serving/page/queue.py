@@ -26,12 +26,7 @@ class _Stopped(Exception):
 
 
 class AnswerQueue:
-    """Answers one question at a time, in the order in which they came.
-
-    Args:
-        assistant: Answers.
-        report: Receives events that belong to no question, such as warnings.
-    """
+    """Answers one question at a time, in the order in which they came."""
 
     def __init__(self, assistant: Assistant, report: Report) -> None:
         self._assistant, self._report = assistant, report

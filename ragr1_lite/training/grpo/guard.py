@@ -35,11 +35,6 @@ class Guard:
 
     It is added before :class:`~ragr1_lite.training.progress.Progress`, which declares the checkpoint complete that this
     one writes to.
-
-    Args:
-        policy: The model in training.
-        config: What is watched, and the bounds.
-        report: Receives a warning at the first breach in a row, and one when the adapter is rolled back.
     """
 
     def __init__(self, policy: Policy, config: GuardConfig, report: Report = ignore) -> None:

@@ -215,9 +215,7 @@ def row_of(trajectory: Trajectory, reward: Reward) -> dict[str, float]:
 def describe(rows: Sequence[Mapping[str, float]], group_size: int) -> dict[str, float]:
     """Means over the rollouts that have the figure, and the shares of groups with signal and without.
 
-    Args:
-        rows: From :func:`row_of`, groups one after the other.
-        group_size: Rows of a group.
+    Groups stand one after the other, ``group_size`` rows each.
     """
     totals = [row["reward"] for row in rows]
     live = [has_signal(totals[start : start + group_size]) for start in range(0, len(totals), group_size)]

@@ -83,12 +83,9 @@ def plan(
 ) -> Plan:
     """Predicts memory from the recipe and the model's sizes; nothing is loaded, nothing fetched.
 
-    Args:
-        recipe: For ``sft`` or ``grpo``.
-        gpu_gb: The card's memory. None: that of the card or, on a CPU, of the machine.
-        length: Tokens of the longest sequence. None: ``rollout.max_length``, the worst case.
-        device: None: ``cuda`` where ``gpu_gb`` is given or a card is there, else ``cpu``.
-        correction: What a probe found.
+    ``gpu_gb`` is the card's memory, by default that of the card or, on a CPU, of the machine; ``length`` the tokens of
+    the longest sequence, by default ``rollout.max_length``, the worst case. The device is by default ``cuda`` where
+    ``gpu_gb`` is given or a card is there.
 
     Raises:
         ModelError: The model's sizes are not known here.

@@ -204,12 +204,7 @@ def sampling_working(s: Setting) -> float:
 
 
 def moments(s: Setting, runtime: float) -> dict[str, dict[str, float]]:
-    """The moments at which memory may be highest, and what is held then.
-
-    Args:
-        s: The setting.
-        runtime: What is held without any model.
-    """
+    """The moments at which memory may be highest, and what is held then."""
     always = {
         "runtime": runtime,
         "weights": weights(s),

@@ -23,11 +23,6 @@ PHASE = "probe"
 def probe(recipe: Recipe, length: int | None = None, report: Report = ignore) -> Steps:
     """Trains two steps on sequences of the planned length, in a process of their own.
 
-    Args:
-        recipe: Its model is loaded, and fetched where needed.
-        length: Tokens of the longest sequence. None: ``rollout.max_length``.
-        report: Receives a phase.
-
     Raises:
         ModelError: The steps failed.
     """

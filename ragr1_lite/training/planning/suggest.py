@@ -19,12 +19,8 @@ def suggest(
     ``grpo.group_size`` is never changed: rows are sampled and trained in batches of other sizes, so a group takes time
     but no memory of its own.
 
-    Args:
-        recipe: As it stands.
-        room: What the peak must stay below.
-        peak: What a recipe takes.
-        grow: Whether room that is left is to be used.
-        shorten: Whether ``rollout.max_length`` may change.
+    The peak must stay below ``room``; with ``grow`` room that is left is used, with ``shorten`` ``rollout.max_length``
+    may change.
 
     Returns:
         Nothing to change is an empty mapping; None where nothing fits.
