@@ -29,7 +29,7 @@ TEST_READY := $(VENV)/.test-ready-$(KIND)
 CHECK_READY := $(VENV)/.check-ready-$(KIND)
 
 say = @echo "· $(1)" >&2
-# Small models gain nothing by more threads, and beside another busy process they lose much. The whole suite runs in one
+# Small models gain nothing by more threads, and next to another busy process they lose much. The whole suite runs in one
 # process a core (tests/conftest.py bounds them); a selection of tests in one, which starts sooner.
 TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q $(if $(ARGS),,-n auto --dist loadfile --no-loadscope-reorder)
 

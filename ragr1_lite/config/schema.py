@@ -176,7 +176,7 @@ class TrainConfig(_Section):
     keep: int = Field(2, ge=1)
     """Checkpoints kept."""
     report_to: tuple[str, ...] = ()
-    """Trackers besides ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'."""
+    """Trackers next to ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'."""
 
     @model_validator(mode="after")
     def _divides(self) -> TrainConfig:

@@ -58,7 +58,7 @@ class BadLines:
         if len(self.named) < _NAMED:
             self.named.append(f"{place} {reason}")
         if self.count > max(self.most, MAX_BAD_SHARE * self.read):
-            raise DataError(f"{self.count} of {self.read} {self.unit} cannot be used{self.first}", self.form)
+            raise DataError(f"{self.count} of the first {self.read} {self.unit} cannot be used{self.first}", self.form)
 
     @property
     def first(self) -> str:

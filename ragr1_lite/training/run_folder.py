@@ -8,7 +8,7 @@
       checkpoints/       checkpoint-N, each with a marker written last
       adapter/           the trained adapter
       best/              the adapter that did best at the held-out questions, and what it did
-      state.json         what a resumed run needs besides: the precision and threads it began with, its micro-batch
+      state.json         what else a resumed run needs: the precision and threads it began with, its micro-batch
       summary.json       what the whole run took, its speed, versions
 """
 
@@ -64,7 +64,7 @@ class Run:
             raise RunError(f"There is no run to resume in {folder}", "Start it without --resume.")
         if resume:
             _require_same(saved, recipe)
-        elif saved.exists() and not overwrite:
+        elif not overwrite and (self.metrics.exists() or self.adapter.exists()):  # A start that failed is no run.
             raise RunError(
                 f"There is a run in {folder} already",
                 "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",

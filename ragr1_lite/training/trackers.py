@@ -1,4 +1,4 @@
-"""Where figures go besides ``metrics.jsonl``: to transformers' trackers, by their names in ``train.report_to``."""
+"""Where figures go next to ``metrics.jsonl``: to transformers' trackers, by their names in ``train.report_to``."""
 
 from __future__ import annotations
 

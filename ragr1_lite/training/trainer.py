@@ -82,7 +82,7 @@ def load_trainable(recipe: Recipe, run: Run, report: Report) -> Policy:
     foreign = [name for name in trainable if "lora_" not in name]
     if foreign or not trainable:
         raise RunError(
-            f"{foreign[0]} would be trained besides the adapter" if foreign else "No adapter weight is trainable",
+            f"{foreign[0]} would be trained next to the adapter" if foreign else "No adapter weight is trainable",
             "Install the versions that `pip install ragr1-lite` asks for, and report this if it stays.",
         )
     return policy

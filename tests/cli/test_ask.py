@@ -86,6 +86,13 @@ def test_help_names_every_command_and_what_is_set() -> None:
     shown = run(given="/mode single\n/help\n").stderr
     assert all(f"\n/{name} " in shown for name in ("index", "mode", "again", "help"))
     assert "Now: mode single, index books." in shown
+    assert "|direct  how" in shown, "columns stay apart"
+
+
+@pytest.mark.parametrize("question", ["", "  "])
+def test_an_empty_question_is_refused(question: str) -> None:
+    result = CliRunner().invoke(app, ["ask", question])
+    assert (result.exit_code, result.stdout) == (2, "") and "The question is empty" in result.stderr
 
 
 @pytest.mark.usefixtures("opened")

@@ -385,17 +385,19 @@ REFUSED: list[tuple[str, bytes, str]] = [
     (
         "corpus.jsonl",
         CORPUS,
-        "11 of 11 rows cannot be used; the first: {path}:1 has no `question` and no `answers`, only `id`, `title`, *",
+        "11 of the first 11 rows cannot be used; the first: {path}:1 "
+        "has no `question` and no `answers`, only `id`, `title`, *",
     ),
     (
         "queries.jsonl",
         NO_ANSWERS,
-        "11 of 11 rows cannot be used; the first: {path}:1 has no `question` and no `answers`, only `_id`, `text`",
+        "11 of the first 11 rows cannot be used; the first: {path}:1 "
+        "has no `question` and no `answers`, only `_id`, `text`",
     ),
     (
         "test.jsonl",
         jsonl(*[{"question": "Who?"}] * 50),
-        "11 of 11 rows cannot be used; the first: {path}:1 has no `answers`",
+        "11 of the first 11 rows cannot be used; the first: {path}:1 has no `answers`",
     ),
 ]
 
@@ -472,7 +474,9 @@ def test_a_bad_row_is_skipped_and_named(tmp_path: Path, name: str, data: bytes, 
 def test_bad_rows_among_very_many_are_borne_up_to_one_in_a_hundred(tmp_path: Path) -> None:
     many = jsonl(*[ROW] * 2000)
     assert read_set(file(tmp_path, "q.jsonl", many + b"{\n" * 20)).bad == 20
-    with pytest.raises(DataError, match=r"21 of 2021 rows cannot be used; the first: .*q.jsonl:2001 is not JSON"):
+    with pytest.raises(
+        DataError, match=r"21 of the first 2021 rows cannot be used; the first: .*q.jsonl:2001 is not JSON"
+    ):
         read_set(file(tmp_path, "q.jsonl", many + b"{\n" * 40))
 
 
@@ -594,4 +598,4 @@ def test_real_files_that_hold_no_questions(name: str, reason: str) -> None:
     path = SHARED / f"{name}.jsonl.gz"
     with pytest.raises(DataError) as caught:
         read_questions(path)
-    assert caught.value.message == f"11 of 11 rows cannot be used; the first: {path}:1 {reason}"
+    assert caught.value.message == f"11 of the first 11 rows cannot be used; the first: {path}:1 {reason}"

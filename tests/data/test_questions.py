@@ -251,7 +251,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_another_kind_of_file_is_given_up_soon(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"11 of 11 rows cannot be used; the first: .*:1 has no `question`"):
+    with pytest.raises(DataError, match=r"11 of the first 11 rows cannot be used; the first: .*:1 has no `question`"):
         read_questions(write(tmp_path, *[{"text": "a passage"}] * 1000))
 
 

@@ -121,7 +121,8 @@ def test_the_limit_on_bad_lines(tmp_path: Path, good: int, bad: int, passes: boo
         with pytest.raises(DataError) as caught:
             read(path)
         assert caught.value.message == (
-            f"11 of {good + bad} rows cannot be used; the first: {path}:{good + 1} is not JSON (Expecting value)"
+            f"11 of the first {good + bad} rows cannot be used; "
+            f"the first: {path}:{good + 1} is not JSON (Expecting value)"
         )
         assert '"text"' in caught.value.hint
 

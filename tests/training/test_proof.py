@@ -349,7 +349,7 @@ def test_base_weight_with_gradient(byte_model: Path, tmp_path: Path, honest: Any
     start = Start(byte_model, tmp_path / "run")
     name, weight = next((n, w) for n, w in start.policy.model.named_parameters() if "norm" in n)
     weight.requires_grad_(True)
-    assert start.refused() == f"{name} would be trained besides the adapter"
+    assert start.refused() == f"{name} would be trained next to the adapter"
 
 
 def test_adapter_without_gradient(byte_model: Path, tmp_path: Path, honest: Any) -> None:

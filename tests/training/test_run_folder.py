@@ -64,6 +64,11 @@ def test_a_second_run_does_not_write_over_the_first(folder: Path) -> None:
     assert "metrics.jsonl" in contents(folder)
 
 
+def test_a_start_that_failed_does_not_block_the_corrected_command(folder: Path) -> None:
+    start(folder).remember(micro_batch=2)  # and then the recipe's data were not to be found
+    assert start(folder).recall() == {}
+
+
 def test_overwrite_deletes_what_the_run_left_and_nothing_else(folder: Path) -> None:
     run = start(folder)
     checkpoint(run, 1)

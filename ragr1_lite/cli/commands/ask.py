@@ -50,6 +50,8 @@ def ask(
         if web and (question is not None or as_json):
             given = "--json" if question is None else "a question"
             raise ConfigError(f"--web and {given} do not go together", "Leave one of them out.")
+        if question is not None and not question.strip():
+            raise ConfigError("The question is empty", "Write it in quotation marks.")
         from ragr1_lite.assistant import Assistant, Setup
 
         setup = Setup(model=model, adapter=adapter, index=index, mode=mode, k=k, max_queries=max_queries)
@@ -122,7 +124,7 @@ class _Prompt:
                 show_answer(self._assistant, self._last, self._display, self._view)
             case "/help":
                 for command, purpose in _COMMANDS.items():
-                    self._display.note(f"{command:<31}{purpose}")
+                    self._display.note(f"{command:<38}{purpose}")
                 now = f"Now: mode {self._assistant.protocol.mode}, index {self._assistant.index}."
                 self._display.note(f"{now} An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer.", "dim")
             case "/index":

@@ -123,7 +123,7 @@ class _Proof:
         """Names of the weights whose gradient is not zero when every advantage is 1.
 
         Raises:
-            RunError: A weight besides the adapter's has a gradient, or one of the adapter's has none.
+            RunError: A weight other than the adapter's has a gradient, or one of the adapter's has none.
         """
         changed = {"tool_mask": mask, "advantages": torch.ones_like(inputs["advantages"])}
         beta = self._trainer.beta
@@ -138,7 +138,7 @@ class _Proof:
         weights = dict(self._policy.model.named_parameters())
         for name, weight in weights.items():
             if weight.grad is not None and "lora_" not in name:
-                raise self._error(f"{name} would be trained besides the adapter")
+                raise self._error(f"{name} would be trained next to the adapter")
             if weight.grad is None and weight.requires_grad:
                 raise self._error(f"{name} of the adapter gets no gradient")
         found = [name for name, weight in weights.items() if weight.grad is not None and weight.grad.any()]
