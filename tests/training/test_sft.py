@@ -222,7 +222,7 @@ def test_no_trajectory_fits(byte_model: Path, tmp_path: Path) -> None:
 
 def test_folder_holds_another_run(byte_model: Path, tmp_path: Path) -> None:
     recipe = tiny.make_recipe("sft", byte_model, tmp_path / "run")
-    Run.start(recipe)
+    Run.start(recipe).log(1, {"loss": 1.0})
     with pytest.raises(RunError, match="already.*--resume.*--overwrite"):
         sft.train(recipe)
 

@@ -124,7 +124,7 @@ class _Prompt:
                 show_answer(self._assistant, self._last, self._display, self._view)
             case "/help":
                 for command, purpose in _COMMANDS.items():
-                    self._display.note(f"{command:<38}{purpose}")
+                    self._display.note(f"{command:<39}{purpose}")
                 now = f"Now: mode {self._assistant.protocol.mode}, index {self._assistant.index}."
                 self._display.note(f"{now} An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer.", "dim")
             case "/index":
