@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from ragr1_lite.models.spans import Span, View, chunks, common_prefix, view_of
 from ragr1_lite.models.upstream import attention
 
 NAME = "ragr1_ragged"
@@ -36,17 +37,6 @@ class _Slot:
     token_ids: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """New tokens of a slot, ``begin`` to ``end``; those from ``held`` to ``begin`` are copied from ``source``."""
-
-    slot: int
-    source: int
-    held: int
-    begin: int
-    end: int
-
-
 class RaggedCache:
     """Keys and values of named rows; the first of them are live, the others are parked.
 
@@ -54,8 +44,8 @@ class RaggedCache:
     their limit, which few rows reach. Only one layer's slab exists twice while slabs grow.
 
     Args:
-        model: A decoder with full attention in every layer, inside :func:`ragged_attention`. Its weights must not
-            change while the cache is in use.
+        model: A decoder that :func:`supports` knows, inside :func:`ragged_attention`. Its weights must not change
+            while the cache is in use.
     """
 
     def __init__(self, model: Any) -> None:
@@ -65,10 +55,10 @@ class RaggedCache:
         self._shape = (0, 0)
         self._limit = 0
         self._slabs: dict[int, _Slabs] = {}
-        self._spans: list[_Span] = []
-        self._seen: list[Tensor | None] = []
-        self._mask = torch.empty(0)
+        self._spans: list[Span] = []
+        self._positions: list[int] = []
         self._places = (torch.empty(0), torch.empty(0))
+        self._views: dict[int | None, list[View]] = {}
 
     @property
     def live(self) -> list[int]:
@@ -100,7 +90,7 @@ class RaggedCache:
         self._limit = longest + new
         self._fit(longest)
         spans = self._plan(rows)
-        logits = torch.cat([self._run_spans(chunk, rows) for chunk in _chunks(spans, CHUNK)])
+        logits = torch.cat([self._run_spans(chunk, rows) for chunk in chunks(spans, CHUNK)])
         for slot in self._slots:
             slot.token_ids = list(rows[slot.name])
         order = {span.slot: at for at, span in enumerate(spans)}
@@ -110,16 +100,10 @@ class RaggedCache:
         """Appends one token to each live row and returns the logits of the next, ``(rows, vocabulary)``."""
         slots = self._slots[: self._live]
         positions = [len(slot.token_ids) for slot in slots]
-        longest = max(positions) + 1
-        self._fit(longest)
-        self._spans = []
+        self._fit(max(positions) + 1)
+        self._spans, self._positions, self._views = [], positions, {}
         device = self.model.device
-        last = torch.tensor(positions, device=device)
-        unused = torch.arange(longest, device=device)[None] > last[:, None]
-        # Not boolean: the kernels would convert a boolean mask in every layer.
-        zeros = torch.zeros(unused.shape, dtype=self._slabs[0][0].dtype, device=device)
-        self._mask = zeros.masked_fill_(unused, -torch.inf)[:, None, None]
-        self._places = (torch.arange(len(slots), device=device), last)
+        self._places = (torch.arange(len(slots), device=device), torch.tensor(positions, device=device))
         logits = self._run(tokens, positions, range(len(slots)))
         for slot, token in zip(slots, tokens, strict=True):
             slot.token_ids.append(token)
@@ -167,22 +151,22 @@ class RaggedCache:
             self._slabs[layer] = keys, values
         return self._slabs[layer]
 
-    def _plan(self, rows: Mapping[int, Sequence[int]]) -> list[_Span]:
+    def _plan(self, rows: Mapping[int, Sequence[int]]) -> list[Span]:
         """What has to be computed of each row, sorted so that rows that begin alike are neighbours."""
         ids = [rows[slot.name] for slot in self._slots]
-        spans: list[_Span] = []
+        spans: list[Span] = []
         before: int | None = None
         for i in sorted(range(len(ids)), key=lambda i: tuple(ids[i])):
             most = len(ids[i]) - 1  # one token at least is computed, for its logits
-            held = min(_common_prefix(self._slots[i].token_ids, ids[i]), most)
-            shared = 0 if before is None else min(_common_prefix(ids[before], ids[i]), most)
-            spans.append(_Span(i, i if before is None else before, held, max(held, shared), len(ids[i])))
+            held = min(common_prefix(self._slots[i].token_ids, ids[i]), most)
+            shared = 0 if before is None else min(common_prefix(ids[before], ids[i]), most)
+            spans.append(Span(i, i if before is None else before, held, max(held, shared), len(ids[i])))
             before = i
         return spans
 
-    def _run_spans(self, spans: list[_Span], rows: Mapping[int, Sequence[int]]) -> Tensor:
+    def _run_spans(self, spans: list[Span], rows: Mapping[int, Sequence[int]]) -> Tensor:
         """One forward pass of prefill; logits of the rows that end in it."""
-        self._spans, self._seen = spans, []
+        self._spans, self._views = spans, {}
         texts = [rows[self._slots[span.slot].name] for span in spans]
         ids = [token for span, text in zip(spans, texts, strict=True) for token in text[span.begin : span.end]]
         positions = [position for span in spans for position in range(span.begin, span.end)]
@@ -203,93 +187,85 @@ class RaggedCache:
         logits: Tensor = output.logits[0]
         return logits
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+    ) -> Tensor:
         """Stores the packed tokens' keys and values and has each query attend to its own row up to itself.
 
         Shapes: query ``(1, heads, tokens, dim)``, key and value ``(1, key heads, tokens, dim)``, result ``(1, tokens,
-        heads, dim)``; scores are multiplied by ``scale``.
+        heads, dim)``; scores are multiplied by ``scale``. With a ``window``, only the last so many keys are seen, the
+        query's own among them.
         """
+        if window not in self._views:  # layers alike share them
+            views = [view_of(span, query, window) for span in self._spans]
+            self._views[window] = views or [self._step_view(query, window)]
         attend = self._attend_spans if self._spans else self._attend_step
-        return attend(self._slab(layer, key), query, key, value, scale)
+        return attend(self._slab(layer, key), query, key, value, scale, self._views[window])
 
-    def _attend_spans(self, slabs: _Slabs, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    def _attend_spans(
+        self, slabs: _Slabs, query: Tensor, key: Tensor, value: Tensor, scale: float | None, views: list[View]
+    ) -> Tensor:
         """Prefill, row by row: a row's source comes before it."""
         keys, values = slabs
-        self._seen = self._seen or [_causal(span, query) for span in self._spans]
         outputs, at = [], 0
-        for span, seen in zip(self._spans, self._seen, strict=True):
+        for span, (first, mask) in zip(self._spans, views, strict=True):
             new = slice(at, at + span.end - span.begin)
             at = new.stop
             for slab, fresh in ((keys, key), (values, value)):
                 if span.held < span.begin:
                     slab[span.slot, :, span.held : span.begin] = slab[span.source, :, span.held : span.begin]
                 slab[span.slot, :, span.begin : span.end] = fresh[0, :, new]
-            held = keys[span.slot, None, :, : span.end], values[span.slot, None, :, : span.end]
-            options: dict[str, Any] = {"attn_mask": seen, "is_causal": seen is None, "scale": scale}
-            outputs.append(scaled_dot_product_attention(query[:, :, new], *held, **options, enable_gqa=True))
+            seen = keys[span.slot, None, :, first : span.end], values[span.slot, None, :, first : span.end]
+            options: dict[str, Any] = {"attn_mask": mask, "is_causal": mask is None, "scale": scale}
+            outputs.append(scaled_dot_product_attention(query[:, :, new], *seen, **options, enable_gqa=True))
         return torch.cat(outputs, dim=2).transpose(1, 2)
 
-    def _attend_step(self, slabs: _Slabs, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    def _attend_step(
+        self, slabs: _Slabs, query: Tensor, key: Tensor, value: Tensor, scale: float | None, views: list[View]
+    ) -> Tensor:
         """Decoding: one new token a row, all rows at once.
 
         Query heads that share a key head are treated as a sequence, so that keys and values are read once.
         """
-        (keys, values), (rows, positions) = slabs, self._places
-        count, groups, dim, longest = len(rows), key.shape[1], key.shape[3], self._mask.shape[-1]
+        (keys, values), (rows, positions), [(first, mask)] = slabs, self._places, views
+        assert mask is not None
+        count, groups, dim, end = len(rows), key.shape[1], key.shape[3], first + mask.shape[-1]
         keys[rows, :, positions] = key[0].transpose(0, 1)
         values[rows, :, positions] = value[0].transpose(0, 1)
         grouped = query[0].transpose(0, 1).reshape(count, groups, -1, dim)
-        seen = keys[:count, :, :longest], values[:count, :, :longest]
-        mask = self._mask.expand(-1, -1, grouped.shape[2], -1)
-        output = scaled_dot_product_attention(grouped, *seen, attn_mask=mask, scale=scale)
+        seen = keys[:count, :, first:end], values[:count, :, first:end]
+        output = scaled_dot_product_attention(
+            grouped, *seen, attn_mask=mask.expand(-1, -1, grouped.shape[2], -1), scale=scale
+        )
         return output.reshape(1, count, -1, dim)
 
-
-def _causal(span: _Span, like: Tensor) -> Tensor | None:
-    """The causal mask that is added to a span's scores; None where it is a square."""
-    if not span.begin:
-        return None
-    return like.new_full((span.end - span.begin, span.end), -torch.inf).triu_(span.begin + 1)
-
-
-def _chunks(spans: Sequence[_Span], size: int) -> Iterator[list[_Span]]:
-    """Groups spans into chunks of at most ``size`` tokens, splitting spans where needed."""
-    chunk: list[_Span] = []
-    room = size
-    for span in spans:
-        begin, held = span.begin, span.held
-        while begin < span.end:
-            end = min(span.end, begin + room)
-            chunk.append(_Span(span.slot, span.source, held, begin, end))
-            room -= end - begin
-            begin = held = end
-            if not room:
-                yield chunk
-                chunk, room = [], size
-    if chunk:
-        yield chunk
-
-
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    for i, (left, right) in enumerate(zip(a, b, strict=False)):
-        if left != right:
-            return i
-    return min(len(a), len(b))
+    def _step_view(self, like: Tensor, window: int | None) -> View:
+        """What the rows' new tokens see, from the first key that one of them sees; ``(rows, 1, 1, keys)``."""
+        last = self._places[1][:, None]
+        first = max(0, min(self._positions) + 1 - window) if window else 0
+        places = torch.arange(first, max(self._positions) + 1, device=like.device)[None]
+        unseen = places > last
+        if window:
+            unseen |= places <= last - window
+        # Not boolean: the kernels would convert a boolean mask in every layer.
+        mask = like.new_zeros(unseen.shape).masked_fill_(unseen, -torch.inf)
+        return first, mask[:, None, None]
 
 
 def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, *, ragged: RaggedCache, **options: Any
 ) -> tuple[Tensor, None]:
     """What transformers calls in every layer; ``ragged`` is passed on from the model's call."""
-    return ragged.attend(module.layer_idx, query, key, value, options.get("scaling")), None
+    window = options.get("sliding_window")
+    return ragged.attend(module.layer_idx, query, key, value, options.get("scaling"), window), None
 
 
 def supports(config: Any) -> bool:
-    """Whether every layer has full attention: no window, no capped scores, no sinks."""
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    plain = not windowed and not getattr(config, "attn_logit_softcapping", None)
-    return kinds == {"full_attention"} and plain and config.model_type in {"llama", "qwen2", "qwen3", "mistral"}
+    """Whether every layer has full attention or a sliding window: no chunks, no capped scores, no sinks."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    other = getattr(config, "attn_logit_softcapping", None) or getattr(config, "use_bidirectional_attention", None)
+    known = config.model_type in {"llama", "qwen2", "qwen3", "mistral", "gemma3_text"}
+    return known and not other and kinds <= {"full_attention", "sliding_attention"}
 
 
 @contextmanager

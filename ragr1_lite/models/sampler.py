@@ -2,7 +2,7 @@
 
 A decode loop of our own over :class:`~.kv_cache.RaggedCache` rather than ``generate``: rows that begin alike
 share their prefill, rows that are finished leave the batch, rows that come back after a search compute only what is
-new, and nothing is padded. Models whose attention is not plain (sliding windows, unsloth's own) go through
+new, and nothing is padded. Models whose attention is of another kind (capped scores, unsloth's own) go through
 ``generate``, with the same rows, stops and probabilities.
 Nothing but softmax decides: a model's own top-k, top-p or repetition penalty would part the sampler from the trainer.
 """
