@@ -38,8 +38,8 @@ class ModelConfig(_Section):
 
     name: str = "smollm2-135m"
     """A built-in name (``smollm2-135m``), a local folder or a hub id."""
-    dtype: Literal["auto", "fp32", "bf16", "nf4"] = "auto"
-    """``auto``: 4-bit NF4 on a GPU; on a CPU bf16 where the CPU is fast at it, else fp32."""
+    dtype: Literal["auto", "fp32", "bf16", "fp16", "nf4"] = "auto"
+    """``auto``: 4-bit NF4 on a GPU; on a CPU bf16 where the CPU is fast at it, else fp32. fp16 is for GPUs."""
     engine: Literal["auto", "unsloth", "transformers"] = "auto"
     """``auto``: unsloth on a GPU where it is installed, else transformers and peft."""
     adapter: str | None = None

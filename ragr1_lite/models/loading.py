@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.models import cpu_speed, smollm2, upstream
+from ragr1_lite.models import cpu_speed, precision, smollm2, upstream
 from ragr1_lite.models.hub import find_folder, first_line
-from ragr1_lite.models.processes import anywhere, local_rank, main_first, processes
+from ragr1_lite.models.precision import Compute, Dtype
+from ragr1_lite.models.processes import local_rank, main_first, processes
 from ragr1_lite.models.tokenizer import ChatTokenizer
 from ragr1_lite.versions import install_hint
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-Dtype = Literal["auto", "fp32", "bf16", "nf4"]
 Engine = Literal["auto", "unsloth", "transformers"]
 
 
@@ -39,8 +39,8 @@ class ModelSpec:
         engine: Likewise.
         adapter: Folder of a LoRA adapter, or None.
         max_length: Longest sequence in tokens; only unsloth has to know it beforehand.
-        compute: In what the weights are multiplied. None: as they are stored, and 4 bits by a CPU in the faster of bf16
-            and fp32, which is measured.
+        compute: In what the weights are multiplied. None: as they are stored, and 4 bits in what the machine is fastest
+            at, see :mod:`~.precision`.
         threads: Of torch on a CPU. None: measured.
     """
 
@@ -49,7 +49,7 @@ class ModelSpec:
     engine: Engine = "auto"
     adapter: str | None = None
     max_length: int = 2048
-    compute: Literal["fp32", "bf16"] | None = None
+    compute: Compute | None = None
     threads: int | None = None
 
 
@@ -61,13 +61,17 @@ def model_spec(recipe: Recipe) -> ModelSpec:
 
 @dataclass
 class Policy:
-    """A loaded model, wrapped by peft where it has an adapter; in ``spec`` every ``auto`` is resolved."""
+    """A loaded model, wrapped by peft where it has an adapter; in ``spec`` every ``auto`` is resolved.
+
+    ``dtype`` and ``compute`` are what was loaded, whatever was asked for.
+    """
 
     model: PreTrainedModel | PeftModel
     tokenizer: ChatTokenizer
     spec: ModelSpec
     engine: str
     dtype: str
+    compute: Compute
     device: str
 
 
@@ -93,8 +97,11 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     _check_adapter(spec)
     model = _load_unsloth(folder, spec, lora) if spec.engine == "unsloth" else _load_plain(folder, spec, lora)
     device = str(next(model.parameters()).device.type)
-    report(Notice(f"Model {spec.name} in {spec.dtype} on {device} by {spec.engine} ({why})"))
-    return Policy(model, tokenizer, spec, spec.engine, spec.dtype, device)
+    dtype, compute = precision.loaded(model)
+    spec = replace(spec, dtype=dtype, compute=compute)
+    kept = dtype if dtype == compute else f"{dtype}, computed in {compute},"
+    report(Notice(f"Model {spec.name} in {kept} on {device} by {spec.engine} ({why})"))
+    return Policy(model, tokenizer, spec, spec.engine, dtype, compute, device)
 
 
 def import_unsloth_first() -> bool:
@@ -125,22 +132,11 @@ def _has_cuda() -> bool:
 def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     """Fills in every ``auto`` and explains the choice."""
     cuda = _has_cuda()
-    dtype, engine = spec.dtype, spec.engine
-    why = ["CUDA device found" if cuda else "no CUDA device"]
-    if dtype == "auto":
-        if cuda and spec.name == smollm2.NAME:
-            dtype = "bf16"
-            why.append("4 bits would save nothing on a model this small")
-        elif cuda:
-            dtype = "nf4" if importlib.util.find_spec("bitsandbytes") else "bf16"
-            why.append("bitsandbytes is installed" if dtype == "nf4" else "bitsandbytes is not installed")
-        else:
-            dtype = "bf16" if _prefers_bf16() else "fp32"
-            why.append(f"{dtype} is the faster on this CPU")
-    compute, threads = spec.compute, spec.threads
-    if compute is None:
-        fast = dtype == "bf16" or (dtype == "nf4" and (cuda or _prefers_bf16()))
-        compute = "bf16" if fast else "fp32"
+    engine, threads = spec.engine, spec.threads
+    dtype, compute, reasons = precision.choose(spec.name, spec.dtype, spec.compute, cuda=cuda)
+    why = ["CUDA device found" if cuda else "no CUDA device", *reasons]
+    if dtype == "fp16" and not cuda:
+        raise ModelError("dtype fp16 needs a CUDA device", "Set model.dtype to auto.")
     if not cuda:
         threads = cpu_speed.use_best_threads(spec.threads)
         why.append(f"{threads} thread{'s' if threads > 1 else ''}")
@@ -158,17 +154,12 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     return replace(spec, dtype=dtype, engine=engine, compute=compute, threads=threads), ", ".join(why)
 
 
-def _prefers_bf16() -> bool:
-    """Measured; processes that train together have to agree."""
-    return anywhere(cpu_speed.prefers_bf16())
-
-
 def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
     """Loads by transformers, bitsandbytes and peft."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    compute = torch.bfloat16 if spec.compute == "bf16" else torch.float32
+    compute = precision.to_torch(spec.compute)
     options: dict[str, Any] = {"dtype": compute}
     if spec.dtype == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -204,14 +195,13 @@ def _not_loadable(folder: Path, error: Exception) -> ModelError:
 
 def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
     """Loads by unsloth, which has its own kernels and its own way to attach LoRA."""
-    import torch
     from unsloth import FastLanguageModel
 
     try:
         model, _ = FastLanguageModel.from_pretrained(
             model_name=str(folder),
             max_seq_length=spec.max_length,
-            dtype=torch.float32 if spec.dtype == "fp32" else None,
+            dtype=precision.to_torch(spec.compute),
             load_in_4bit=spec.dtype == "nf4",
             local_files_only=True,
             **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself

@@ -27,13 +27,13 @@ import torch
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
+from ragr1_lite.models import precision
 from ragr1_lite.models.hub import find_folder, first_line
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import rank
 from ragr1_lite.models.tokenizer import ChatTokenizer
 
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "nf4": "bfloat16"}
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM has kernels for."""
 MEMORY = Path("/dev/shm")
@@ -157,7 +157,7 @@ class VllmSampler:
 
         shutil.rmtree(self._folder / str(self._handed_over), ignore_errors=True)
         self._handed_over += 1
-        dtype: Any = "fp32" if self._policy.dtype == "fp32" else "bf16"  # vLLM rounds to the base's precision anyway
+        dtype: Any = "bf16" if self._policy.compute == "bf16" else "fp32"  # vLLM rounds to the base's precision anyway
         folder = save_adapter(self._policy, self._folder / str(self._handed_over), dtype=dtype)
         return LoRARequest(f"policy-{self._handed_over}", self._handed_over, str(folder))
 
@@ -173,7 +173,7 @@ class VllmSampler:
             with _launched(), _chance_kept():
                 return LLM(
                     model=str(find_folder(policy.spec.name)),
-                    dtype=DTYPES[policy.dtype],
+                    dtype=precision.TORCH[policy.compute],
                     quantization="bitsandbytes" if policy.dtype == "nf4" else None,
                     max_model_len=self._max_length,
                     gpu_memory_utilization=self._gpu_share,

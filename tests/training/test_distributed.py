@@ -201,7 +201,7 @@ def test_the_batch_is_shared(
     recipe = tiny.make_recipe(
         "sft", folder / "tiny-byte", tmp_path / "run", train={"batch_size": batch, "micro_batch": micro}
     )
-    policy: Any = type("Policy", (), {"device": "cpu", "dtype": "fp32"})
+    policy: Any = type("Policy", (), {"device": "cpu", "compute": "fp32"})
     if passes:
         arguments = trainer.trainer_arguments(recipe, Run(recipe.output), policy)
         assert arguments["gradient_accumulation_steps"] == passes
@@ -226,7 +226,7 @@ def test_rollouts_need_the_whole_model(
 ) -> None:
     for name, value in launcher.items():
         monkeypatch.setenv(name, value)
-    policy: Any = type("Policy", (), {"device": "cpu", "dtype": "fp32"})
+    policy: Any = type("Policy", (), {"device": "cpu", "compute": "fp32"})
     measured = {"every": 1, "questions": 1}
     for task, sections in (("grpo", {}), ("sft", {"eval": measured})):
         recipe = tiny.make_recipe(task, folder / "tiny-byte", tmp_path / "run", **sections)

@@ -16,6 +16,7 @@ from ragr1_lite.cli.doctor.finding import Finding, error_line, load
 from ragr1_lite.cli.doctor.packages import has_card
 from ragr1_lite.evaluation.resources import energy_meters
 from ragr1_lite.models import smollm2
+from ragr1_lite.models.precision import FAST_FP16
 from ragr1_lite.training.planning.machine import GIB
 
 FREE_MEMORY = 2 * GIB
@@ -134,8 +135,8 @@ def _gpu(cuda: Any, number: int) -> Finding:
         return Finding(name, f"{detail}: this PyTorch has no code for it", fix)
     if capability < FOUR_BITS:
         return Finding(name, f"{detail}: too old for 4 bits, set model.dtype=fp32")
-    bf16 = " and bf16" if capability >= BF16 else "; bf16 is emulated, which is slow"
-    return Finding(name, f"{detail}: 4 bits{bf16}")
+    fastest = "bf16" if capability >= BF16 else "fp16" if capability >= FAST_FP16 else "fp32"
+    return Finding(name, f"{detail}: 4 bits, computed in {fastest}")
 
 
 def _has_kernels(architectures: list[str], capability: tuple[int, int]) -> bool:

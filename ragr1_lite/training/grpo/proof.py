@@ -133,7 +133,7 @@ class _Proof:
         with self._trainer.accelerator.no_sync(model):
             loss = self._compute_loss(model, inputs | changed)
             with torch.autocast(self._policy.device, enabled=False):
-                loss.backward()
+                self._trainer.accelerator.backward(loss)  # scaled where fp16 is
         self._trainer.beta = beta
         weights = dict(self._policy.model.named_parameters())
         for name, weight in weights.items():

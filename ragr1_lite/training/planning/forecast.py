@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.models import smollm2
+from ragr1_lite.models import precision
 from ragr1_lite.training.planning import machine, memory
 from ragr1_lite.training.planning.machine import GIB, Device
 from ragr1_lite.training.planning.memory import Setting
@@ -129,21 +129,13 @@ def plan(
 
 def to_setting(recipe: Recipe, device: Device, length: int | None = None) -> Setting:
     """What the formulas need of a recipe, every ``auto`` resolved as the loader would."""
-    dtype: str = recipe.model.dtype
-    bf16 = device == "cuda"
-    if device == "cpu" and dtype in ("auto", "nf4"):
-        from ragr1_lite.models.cpu_speed import prefers_bf16
-
-        bf16 = prefers_bf16()
-    if dtype == "auto":
-        on_card = "bf16" if recipe.model.name == smollm2.NAME else "nf4"  # 4 bits would save it nothing
-        dtype = on_card if device == "cuda" else "bf16" if bf16 else "fp32"
+    dtype, compute, _ = precision.choose(recipe.model.name, recipe.model.dtype, cuda=device == "cuda")
     return Setting(
         shape=find_shape(recipe.model.name),
         task=recipe.task,
         device=device,
         dtype=dtype,
-        stream=2 if dtype == "bf16" or (dtype == "nf4" and bf16) else 4,
+        stream=4 if compute == "fp32" else 2,
         rank=recipe.lora.r,
         targets=recipe.lora.targets,
         micro_batch=recipe.train.micro_batch,

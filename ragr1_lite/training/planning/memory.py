@@ -39,8 +39,8 @@ class Setting:
     """What the formulas need to know of a recipe.
 
     Attributes:
-        dtype: Of the weights: ``fp32``, ``bf16`` or ``nf4``.
-        stream: Bytes of a number in the hidden states: 2 where the weights that are not quantized are bf16, else 4.
+        dtype: Of the weights: ``fp32``, ``bf16``, ``fp16`` or ``nf4``.
+        stream: Bytes of a number in the hidden states and of what a matrix product gives: 2 or, in fp32, 4.
         rank: Of the adapter.
         targets: The linear modules that get one.
         micro_batch: Sequences per forward pass.
@@ -63,13 +63,8 @@ class Setting:
 
     @property
     def autocast(self) -> bool:
-        """Whether training computes in bf16 whatever the weights are."""
-        return self.dtype != "fp32"
-
-    @property
-    def computed(self) -> int:
-        """Bytes of a number that a matrix product or the attention gives in training."""
-        return 2 if self.autocast else 4
+        """Whether training casts the adapter, which is in fp32, to what the base computes in."""
+        return self.stream == 2
 
     @property
     def adapted(self) -> dict[str, tuple[int, int]]:
@@ -107,7 +102,7 @@ def layer_saved(s: Setting) -> float:
     autocast copies for each of them; what lies between its two matrices; and, per head, a sum in fp32. Per pair of
     tokens of a sequence: the attention mask. The base's linear modules are frozen and keep nothing.
     """
-    shape, size = s.shape, s.computed
+    shape, size = s.shape, s.stream
     norms = 2 * shape.hidden_size * 4
     if shape.family == "qwen3":
         norms += (shape.queries + shape.keys) * 4
@@ -153,17 +148,16 @@ def logits(s: Setting) -> float:
 
     SFT: the tile's logits, log-probabilities, those exponentiated and a product, in fp32, and before them the product
     in the dtype of training. GRPO, in the backward pass: the product, its buffer in fp32, the tile before's
-    probabilities and gradient, and a difference about to become the next probabilities. Autocast copies the output
-    layer's weights to bf16 where they are fp32; GRPO's backward pass copies them back to fp32.
+    probabilities and gradient, a difference about to become the next probabilities and, by autocast, the output layer's
+    weights in fp32.
     """
     if s.task == "sft":
         tokens, words = LOSS_CHUNK, s.shape.vocab_size
         numbers = 4 * 4 + (2 if s.autocast else 0)
     else:
         tokens, words = LOSS_TILE[0], min(LOSS_TILE[1], s.shape.vocab_size)
-        numbers = 5 * 4 + s.computed
-    copied = 2 if s.autocast and s.stream == 4 else 0
-    copied += 4 if s.autocast and s.task == "grpo" else 0
+        numbers = 5 * 4 + s.stream
+    copied = 4 if s.autocast and s.task == "grpo" else 0
     return min(tokens, s.tokens) * words * numbers + copied * words * s.shape.hidden_size
 
 
