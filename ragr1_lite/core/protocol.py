@@ -16,6 +16,8 @@ from ragr1_lite.core.types import Mode, Passage, Turn
 STOP = ("</search>", "</answer>")
 """A generation ends with the first of these in its text."""
 
+OPENED = "<think>"
+"""With it a turn begins, unless the chat template has written it already."""
 _THINK = "Think inside <think></think>."
 _SEARCH = (
     "If you lack facts, write {what} inside <search></search>; documents come back inside <information></information>."
@@ -33,7 +35,6 @@ PROMPTS: dict[Mode, str] = {
 """One prompt per mode, with the fields ``{question}``, ``{max_queries}`` and, where it reads first, ``{documents}``."""
 
 _TAG = re.compile(r"<\s*(/?)\s*(think|search|information|answer)\s*>", re.IGNORECASE)
-_THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 _ACTION = re.compile(r"<(search|answer)>(.*?)</(search|answer)>", re.DOTALL)
 _QUERY = re.compile(r'(?:(?<!\w)"[^"\n]*"|[^,\n])+')
 
@@ -89,16 +90,15 @@ class Protocol:
     def parse_turn(self, text: str) -> Turn:
         """Reads one completion; malformed text is an ``invalid`` turn, never an error.
 
-        After the thought, the first tag that opens and the first that closes must be of one kind, with no tag between.
+        After the thought (see :func:`split_thought`), the first tag that opens and the first that closes must be of one
+        kind, with no tag between.
 
         >>> Protocol().parse_turn('<think>Two facts.</think><search>area of Chad, area of Niger</search>').queries
         ('area of Chad', 'area of Niger')
         """
-        thought = _THOUGHT.match(text)
-        think = thought[1].strip() if thought else ""
-        rest = text[thought.end() :] if thought else text
+        think, rest = split_thought(text)
         action = _ACTION.search(rest)
-        if action is None or action[1] != action[3] or "<think>" in rest[: action.start()] or _TAG.search(action[2]):
+        if action is None or action[1] != action[3] or OPENED in rest[: action.start()] or _TAG.search(action[2]):
             return Turn("invalid", think)
         content = action[2].strip()
         if action[1] == "answer":
@@ -154,6 +154,21 @@ def render_queries(queries: Sequence[str]) -> str:
     """
     plain = (" ".join(query.replace('"', "").split()) for query in queries)
     return ", ".join(f'"{query}"' if "," in query else query for query in plain)
+
+
+def split_thought(text: str) -> tuple[str, str]:
+    """The thought at the beginning of a turn, without its tags, and the rest.
+
+    The opening tag may be missing: many models' chat templates write it, and what serves them gives what follows alone.
+
+    >>> split_thought("I need it.</think><search>capital of Chad</search>")
+    ('I need it.', '<search>capital of Chad</search>')
+    """
+    thought, closed, rest = text.lstrip().removeprefix(OPENED).partition("</think>")
+    opened = text.lstrip().startswith(OPENED)
+    if not closed or not opened and (OPENED in thought or _ACTION.search(thought)):
+        return "", text
+    return thought.strip(), rest
 
 
 def render_turn(think: str, *, queries: Sequence[str] = (), answer: str | None = None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ragr1_lite.core.events import Report, RolloutFinished, Searched, ignore
-from ragr1_lite.core.protocol import STOP, Protocol, render_documents, shown
+from ragr1_lite.core.protocol import OPENED, STOP, Protocol, render_documents, shown
 from ragr1_lite.core.types import (
     Completion,
     Example,
@@ -162,8 +162,11 @@ class _Run:
 
     def take(self, row: _Row, completion: Completion) -> None:
         """Appends a completion and decides whether the row goes on."""
+        text = completion.text
+        if len(row.segments) == 1 and not text.lstrip().startswith(OPENED):
+            text = self.tokenizer.opening + text
         row.append("model", completion.token_ids, completion.logprobs)
-        turn = self.protocol.parse_turn(completion.text)
+        turn = self.protocol.parse_turn(text)
         row.turns.append(turn)
         if turn.kind == "answer":
             row.stop_reason = "answer"

@@ -221,6 +221,10 @@ class Tokenizer(Protocol):
         """Ids of a conversation with one user message, up to where the assistant begins to write."""
 
     @property
+    def opening(self) -> str:
+        """What those ids have already written of the assistant's turn: an opened ``<think>``, or nothing."""
+
+    @property
     def eos_ids(self) -> tuple[int, ...]:
         """Ids that end the assistant's turn; the first is the one SFT appends."""
 

@@ -34,16 +34,21 @@ class PlanSampler:
         self._turn[row] += 1
         if turn < len(plan.steps):
             step = plan.steps[turn]
-            text = render_turn(step.think, queries=step.queries)
+            text = self._rest(turn, render_turn(step.think, queries=step.queries))
             return Completion(tuple(self.tokenizer.encode(text)), text, "stop")
-        text = render_turn(plan.think, answer=plan.answer)
+        text = self._rest(turn, render_turn(plan.think, answer=plan.answer))
         return Completion((*self.tokenizer.encode(text), self.tokenizer.eos_ids[0]), text, "eos")
+
+    def _rest(self, turn: int, text: str) -> str:
+        """What is left to write where the prompt has opened the first turn's thought."""
+        return text if turn else text.removeprefix(self.tokenizer.opening.strip())
 
 
 class ByteTokenizer:
     """A tokenizer of UTF-8 bytes, for trajectories that are wanted as text only."""
 
     eos_ids = (256,)
+    opening = ""
 
     def encode(self, text: str) -> list[int]:
         """The text's bytes."""

@@ -150,7 +150,7 @@ def segment(
         if path.exists() and out.samefile(path):
             raise DataError(f"{out} is the trajectory file itself", "Choose another --out.")
     records = read_records(path, report=report)
-    tokenizer, protocol = ChatTokenizer.load(find_folder(model, report)), Protocol(mode, max_queries)
+    tokenizer, protocol = ChatTokenizer.load(find_folder(model, report), report), Protocol(mode, max_queries)
     trajectories = replayed(records, tokenizer, protocol, report)
     cut = [sample for trajectory in trajectories for sample in samples(trajectory)]
     kept = balance(cut, seed) if balanced else cut
@@ -231,4 +231,5 @@ def to_row(sample: Sample, tokenizer: ChatTokenizer, protocol: Protocol, form: F
 def _texts(sample: Sample, tokenizer: Tokenizer, protocol: Protocol) -> list[str]:
     """The text of each segment, without chat template and end token."""
     prompt = protocol.render_prompt(sample.trajectory.example.question)
-    return [prompt, *(tokenizer.decode(segment.token_ids).strip() for segment in sample.segments[1:])]
+    first, *others = (tokenizer.decode(segment.token_ids).strip() for segment in sample.segments[1:])
+    return [prompt, tokenizer.opening.strip() + first, *others]

@@ -79,14 +79,14 @@ def _tokenizer(model: str | None, report: Report) -> Tokenizer:
     from ragr1_lite.models.hub import find_folder
     from ragr1_lite.models.tokenizer import ChatTokenizer
 
-    return ChatTokenizer.load(find_folder(model, report))
+    return ChatTokenizer.load(find_folder(model, report), report)
 
 
 def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) -> Viewed:
     example, turns = parse_turns(row, number)
     given = turns[:1] if turns and turns[0].queries == (example.question,) and not turns[0].think else ()
     protocol = Protocol(("cot-rag" if turns[-1].think else "rag") if given else mode)
-    parts = list(_parts(example, given, turns[len(given) :], protocol))
+    parts = list(_parts(example, given, turns[len(given) :], protocol, tokenizer.opening.strip()))
     segments = [
         Segment(source, tuple(tokenizer.render_chat(text) if source == "prompt" else tokenizer.encode(text)))
         for source, text in parts
@@ -94,18 +94,23 @@ def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) ->
     if turns and turns[-1].kind == "answer":
         segments[-1] = Segment("model", (*segments[-1].token_ids, tokenizer.eos_ids[0]))
     stop = cast(StopReason, str(row.get("stop_reason") or ""))
-    return Viewed(row, Trajectory(example, tuple(segments), turns, stop), tuple(text for _, text in parts))
+    texts = [text for _, text in parts]
+    texts[0] += tokenizer.opening and f"\n{tokenizer.opening.strip()}"
+    return Viewed(row, Trajectory(example, tuple(segments), turns, stop), tuple(texts))
 
 
 def _parts(
-    example: Example, given: Sequence[Turn], written: Sequence[Turn], protocol: Protocol
+    example: Example, given: Sequence[Turn], written: Sequence[Turn], protocol: Protocol, opening: str
 ) -> Iterator[tuple[Source, str]]:
-    """The text of each segment; of a turn that was not understood the file keeps the thought alone."""
+    """The text of each segment; of a turn that was not understood the file keeps the thought alone.
+
+    The first turn lacks the ``opening`` that the chat template writes.
+    """
     documents = _documents(given[0])[0] if given and given[0].passages else ""
     yield "prompt", protocol.render_prompt(example.question, documents)
-    for turn in written:
-        text = render_turn(turn.think, queries=turn.queries, answer=turn.answer)
-        yield "model", text.removesuffix("<search></search>")
+    for number, turn in enumerate(written):
+        text = render_turn(turn.think, queries=turn.queries, answer=turn.answer).removesuffix("<search></search>")
+        yield "model", text if number else text.removeprefix(opening)
         if turn.passages:
             yield "env", protocol.render_information(turn.queries, _documents(turn))
 

@@ -93,7 +93,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     upstream.silence_bitsandbytes()
     with main_first():  # the others find what it fetched
         folder = find_folder(spec.name, report)
-    tokenizer = ChatTokenizer.load(folder)
+    tokenizer = ChatTokenizer.load(folder, report)
     _check_adapter(spec)
     model = _load_unsloth(folder, spec, lora) if spec.engine == "unsloth" else _load_plain(folder, spec, lora)
     device = str(next(model.parameters()).device.type)

@@ -3,52 +3,73 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.models.chat_template import give_template, read_frame
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
     from transformers import PreTrainedTokenizerFast
 
-_CONTENT = "\ue000content\ue000"
-"""Stands for the user's message while the chat template is rendered; private-use characters, so no template has it."""
+_LEAST_TOKENS = 32
+"""With fewer there is none: transformers makes up an empty one where a folder has no files of it."""
+_THOUGHT = ("<think>", "</think>")
+_CONTROL = re.compile(r"[<\[].+[>\]]")
+"""How control tokens are written."""
+_TEXT_END = "<|endoftext|>"
+"""Ends a text in every family that has it, also where its generation_config.json is lost."""
 
 
 class ChatTokenizer:
-    """Encodes and decodes for one chat model.
+    """Encodes and decodes for one chat model, and says how its turns open and end.
 
     Args:
-        tokenizer: A fast tokenizer with a chat template. Trainers take it from ``hf``: it recognises special tokens in
-            text, this class does not.
+        tokenizer: A fast tokenizer; one without a chat template is given a plain one. Trainers take it from ``hf``: it
+            recognises special tokens in text, this class does not.
+        ends: Ids of further end tokens, as a generation config names them.
+        report: Receives a notice where there is no chat template.
 
     Raises:
-        ModelError: The tokenizer is not a fast one or has no usable chat template.
+        ModelError: The tokenizer is not a fast one, its chat template cannot be used, or there is no end token.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, ends: Sequence[int] = (), report: Report = ignore) -> None:
         if not tokenizer.is_fast:
             raise ModelError("The model has no fast tokenizer (tokenizer.json)", "Use a model that ships one.")
         self.hf = tokenizer
-        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._plain.no_padding()
-        self._plain.no_truncation()
-        self._plain.encode_special_tokens = True  # meaning: special tokens found in a text are split like any text
-        self._before, self._after = self._chat_frame()
-        self._eos_ids = self._find_eos_ids()
+        if not tokenizer.chat_template:
+            name = give_template(tokenizer)
+            report(Notice(f"The model has no chat template: questions are put to it in {name}."))
+        frame = read_frame(tokenizer)
+        self._before, self._after, end = (
+            list(tokenizer.encode(text, add_special_tokens=False))
+            for text in (frame.before, frame.after, frame.end.lstrip())
+        )
+        self._trims, self._opening = frame.trims, frame.opening
+        self._eos_ids = self._find_eos_ids(end[:1], ends)
+        self._plain = _plain_backend(tokenizer.backend_tokenizer, {*self._before, *self._after, *self._eos_ids})
 
     @classmethod
-    def load(cls, folder: Path) -> ChatTokenizer:
-        """Loads the tokenizer of a local model folder; raises ModelError when it has none."""
+    def load(cls, folder: Path, report: Report = ignore) -> ChatTokenizer:
+        """Loads the tokenizer of a local model folder; raises ModelError when it has none that can be used."""
         from transformers import AutoTokenizer
 
+        missing = ModelError(
+            f"{folder} has no tokenizer that can be loaded", "Put tokenizer.json and tokenizer_config.json there."
+        )
         try:
-            return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"{folder} has no tokenizer that can be loaded", "Put tokenizer.json and tokenizer_config.json there."
-            ) from error
+            raise missing from error
+        if len(tokenizer) < _LEAST_TOKENS:
+            raise missing
+        return cls(tokenizer, _ends_in(folder), report)
 
     def encode(self, text: str) -> list[int]:
         """Encodes text as it is: ``<|im_end|>`` in a retrieved passage becomes ordinary tokens.
@@ -65,7 +86,12 @@ class ChatTokenizer:
 
     def render_chat(self, user: str) -> list[int]:
         """Ids of a chat with one user message, up to where the assistant begins to write."""
-        return [*self._before, *self.encode(user), *self._after]
+        return [*self._before, *self.encode(user.strip() if self._trims else user), *self._after]
+
+    @property
+    def opening(self) -> str:
+        """What the chat's frame has already written of the assistant's turn: an opened ``<think>``, or nothing."""
+        return self._opening
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -78,23 +104,46 @@ class ChatTokenizer:
         pad = self.hf.pad_token_id
         return pad if isinstance(pad, int) else self._eos_ids[0]
 
-    def _chat_frame(self) -> tuple[list[int], list[int]]:
-        hint = "Use an instruct model, or one with a chat template in its tokenizer_config.json."
-        if not self.hf.chat_template:
-            raise ModelError("The model's tokenizer has no chat template", hint)
-        chat = [{"role": "user", "content": _CONTENT}]
-        parts = str(self.hf.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)).split(_CONTENT)
-        if len(parts) != 2:
-            raise ModelError("The model's chat template does not show the user's message exactly once", hint)
-        before, after = (list(self.hf.encode(part, add_special_tokens=False)) for part in parts)
-        return before, after
-
-    def _find_eos_ids(self) -> tuple[int, ...]:
-        """ChatML's end first where the model has it: base models name ``<|endoftext|>`` as their end token."""
-        vocabulary = self.hf.get_added_vocab()
-        names = ("<|im_end|>", self.hf.eos_token, "<|endoftext|>")
-        ids = (vocabulary.get(name) if name != self.hf.eos_token else self.hf.eos_token_id for name in names)
-        found = tuple(dict.fromkeys(i for i in ids if isinstance(i, int)))
-        if not found:
+    def _find_eos_ids(self, turn_end: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
+        """The template's end of a turn first: base models name another one, and so do some chat models."""
+        added = self.hf.added_tokens_decoder
+        text_end = self.hf.get_added_vocab().get(_TEXT_END)
+        found = [*(i for i in (*turn_end, *ends) if i in added), self.hf.eos_token_id, text_end]
+        ids = tuple(dict.fromkeys(i for i in found if isinstance(i, int)))
+        if not ids:
             raise ModelError("The model's tokenizer names no end token", "Set eos_token in its tokenizer_config.json.")
-        return found
+        return ids
+
+
+def _plain_backend(backend: Backend, frame: Collection[int]) -> Backend:
+    """A copy that splits control tokens found in a text like any text, and leaves them out when it decodes.
+
+    Those of the ``frame`` are control tokens whether or not they are marked as special; the tags of a thought are not,
+    nor is what a tokenizer adds for white space.
+    """
+    added = backend.get_added_tokens_decoder()
+    if any(token.special and token.content in _THOUGHT for token in added.values()):
+        fields = json.loads(backend.to_str())  # there is no other way to unmark one
+        for token in fields["added_tokens"]:
+            token["special"] &= token["content"] not in _THOUGHT
+        plain = type(backend).from_str(json.dumps(fields))
+    else:
+        plain = copy.deepcopy(backend)
+    found = [added[i].content for i in frame if i in added]
+    plain.add_special_tokens([token for token in found if _CONTROL.fullmatch(token) and token not in _THOUGHT])
+    plain.no_padding()
+    plain.no_truncation()
+    plain.encode_special_tokens = True  # meaning: they are not looked for
+    return plain
+
+
+def _ends_in(folder: Path) -> list[int]:
+    """The end tokens that a model's configuration names; none where there is none that can be read."""
+    for name in ("generation_config.json", "config.json"):
+        try:
+            named = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if ids := [i for i in (named if isinstance(named, list) else [named]) if type(i) is int]:
+            return ids
+    return []

@@ -169,15 +169,18 @@ def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
 
 
 def _align_special_tokens(policy: Policy) -> None:
-    """Gives the model's configs the tokenizer's special tokens, which the trainer would do with a warning."""
+    """Gives the model's configs the tokenizer's special tokens, which the trainer would do with a warning.
+
+    The trainer's end token is the end of a turn: by it TRL sees which completions are whole.
+    """
     model: Any = policy.model
     tokenizer = policy.tokenizer.hf
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    ends = policy.tokenizer.eos_ids
+    tokenizer.eos_token, tokenizer.pad_token = tokenizer.convert_ids_to_tokens([ends[0], policy.tokenizer.pad_id])
     for config in (model.config, model.generation_config):
         config.bos_token_id, config.pad_token_id = tokenizer.bos_token_id, tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.eos_token_id = list(policy.tokenizer.eos_ids)
+    model.generation_config.eos_token_id = list(ends)
 
 
 def fit(

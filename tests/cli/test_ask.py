@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ragr1_lite.assistant import Assistant
 from ragr1_lite.cli.main import app
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
+from tests.support import tiny
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
 ANSWER = "<think>Known.</think><answer>Niger</answer>"
@@ -133,3 +135,32 @@ def test_a_port_in_use_is_reported_before_the_model_is_loaded(opened: list[Assis
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = run("--web", "--port", str(taken.getsockname()[1]))
     assert result.exit_code == 2 and "is in use" in result.stderr and not opened
+
+
+# Models that people bring
+
+
+def ask_bare(folder: Path, tokenizer: Any) -> Any:
+    model = tiny.save_byte_model(folder / "model", tokenizer)
+    return run(NIAMEY, "--model", str(model), "--adapter", "none", "--mode", "direct", "--plain")
+
+
+def test_a_template_that_refuses_is_one_sentence_with_its_words(tmp_path: Path) -> None:
+    result = ask_bare(tmp_path, tiny.byte_tokenizer("{{ raise_exception('A manager must come first') }}"))
+    assert result.exit_code == 1
+    [error] = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert "refuses the conversation: A manager must come first." in error
+    assert "bug" not in result.stderr
+
+
+def test_a_template_that_wants_a_system_message_is_served(tmp_path: Path) -> None:
+    wants = "{% if messages[0].role != 'system' %}{{ raise_exception('A system message must come first') }}{% endif %}"
+    result = ask_bare(tmp_path, tiny.byte_tokenizer(wants + tiny.CHATML))
+    assert result.exit_code == 0, result.stderr
+    assert "No answer" in result.stdout, "of a random model"
+
+
+def test_a_model_without_a_template_is_asked_with_a_notice(tmp_path: Path) -> None:
+    result = ask_bare(tmp_path, tiny.byte_tokenizer(None, special=(), eos="</s>"))
+    assert result.exit_code == 0, result.stderr
+    assert "no chat template: questions are put to it in plain text" in " ".join(result.stderr.split())

@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> Any:
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two trajectories of one search, one of two; in the place of a model's tokenizer one of bytes."""
     monkeypatch.setattr("ragr1_lite.models.hub.find_folder", lambda name, report: Path(name))
-    monkeypatch.setattr("ragr1_lite.models.tokenizer.ChatTokenizer.load", lambda folder: Bytes())
+    monkeypatch.setattr("ragr1_lite.models.tokenizer.ChatTokenizer.load", lambda folder, report: Bytes())
     steps = [Step("Both.", ("Chad", "Mali")), Step("Then.", ("Niger",))]
     plans = [GoldPlan(tuple(steps[:searches]), "So.", "Chad") for searches in (1, 1, 2)]
     examples = [example(id=f"q{number}") for number in range(3)]

@@ -148,6 +148,11 @@ def test_plain_queries_survive_the_round_trip(queries: list[str]) -> None:
         ("<think>t</think><search>b</search><answer>a</answer>", Turn("search", "t", ("b",))),
         ("<think>t</think></search><answer>a</answer>", Turn("answer", "t", answer="a")),
         ("<think>t</think></think><answer>a</answer>", Turn("answer", "t", answer="a")),
+        ("I need it.</think><search>capital of Chad</search>", Turn("search", "I need it.", ("capital of Chad",))),
+        ("\nt\n</think>\n\n<answer>a</answer>", Turn("answer", "t", answer="a")),
+        ("a <search> or not</think><answer>a</answer>", Turn("answer", "a <search> or not", answer="a")),
+        ("</think><answer>a</answer>", Turn("answer", answer="a")),
+        ("<answer>a</answer></think><search>b</search>", Turn("answer", answer="a")),
     ],
 )
 def test_turns(text: str, turn: Turn) -> None:
@@ -173,6 +178,8 @@ def test_turns(text: str, turn: Turn) -> None:
         "<think>t <answer>Chad</answer>",
         "<think>t</think><think>u<answer>Chad</answer>",
         "I say: <think>t</think><answer>Chad</answer>",
+        "I say: <think>t</think>",
+        "t</think> <think>u</think><answer>Chad</answer>",
         "<think>t</think>< answer >Chad</ answer >",
         "<think>t</think><ANSWER>Chad</ANSWER>",
         "</answer>Chad<answer>",

@@ -195,7 +195,7 @@ def test_no_target_holds_retrieved_text(form: Form) -> None:
 @pytest.fixture(autouse=True)
 def _byte_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ragr1_lite.models.hub.find_folder", lambda name, report: Path(name))
-    monkeypatch.setattr("ragr1_lite.models.tokenizer.ChatTokenizer.load", lambda folder: Chat())
+    monkeypatch.setattr("ragr1_lite.models.tokenizer.ChatTokenizer.load", lambda folder, report: Chat())
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from ragr1_lite.core.errors import ConfigError, ModelError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.protocol import STOP, Protocol
+from ragr1_lite.core.rewards import well_formed
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Completion, Example, SampleRequest, Trajectory
 from ragr1_lite.data.gold import ByteTokenizer
@@ -97,6 +98,28 @@ def test_a_rollout_is_a_conversation(stops: str) -> None:
     assert found.startswith('<information>{"query": ["Chad", "Mali"]') and found.endswith("</information>")
     assert last["stop"] == list(STOP) and last["max_tokens"] == 1024 and last["temperature"] == 0.7
     assert last["model"] == "tiny"
+
+
+@pytest.mark.parametrize("stops", ["cut", "kept"])
+@pytest.mark.parametrize(
+    ("search", "answer", "thoughts"),
+    [
+        (SEARCH.removeprefix("<think>"), ANSWER.removeprefix("<think>"), ["Two facts.", "Chäd it is."]),
+        ("\nTwo facts.\n</think>\n\n<search>Chad, Mali</search>", ANSWER, ["Two facts.", "Chäd it is."]),
+        ("Shall I <search>?</think><search>Chad, Mali</search>", ANSWER, ["Shall I <search>?", "Chäd it is."]),
+        ("</think><search>Chad, Mali</search>", ANSWER, ["", "Chäd it is."]),
+    ],
+    ids=["both", "first", "a-tag-in-it", "empty"],
+)
+def test_a_server_that_leaves_out_the_opening_of_a_thought(
+    search: str, answer: str, thoughts: list[str], stops: str
+) -> None:
+    """The chat template of the model it serves has written it."""
+    with serving(lambda body: answer if turn_of(body) else search, stops=stops) as (endpoint, _, _):
+        [trajectory] = roll(endpoint, "Which?")
+    assert [turn.think for turn in trajectory.turns] == thoughts
+    assert (trajectory.turns[0].queries, trajectory.answer) == (("Chad", "Mali"), "Chad")
+    assert well_formed(trajectory) is all(thoughts)
 
 
 def test_model_tokens_are_those_the_model_wrote_and_never_retrieved_ones() -> None:

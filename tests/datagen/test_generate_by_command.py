@@ -156,3 +156,20 @@ def test_the_built_in_model_teaches_and_repeats_itself_from_a_seed(
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1]
     check(tmp_path / "once", smollm2.tokenizer, load_recipe("sft-smollm2-135m").rollout.protocol())
+
+
+def test_a_teacher_whose_thoughts_lack_their_opening_is_kept(tmp_path: Path) -> None:
+    """As servers give what follows a chat template that has written it."""
+    asked, out = tmp_path / "q.jsonl", tmp_path / "out.jsonl"
+    asked.write_text('{"question": "What is the capital of Chad?", "answers": ["N\'Djamena"]}', encoding="utf-8")
+
+    def say(body: dict[str, Any]) -> str:
+        if turn_of(body):
+            return "I have it now.</think><answer>N'Djamena</answer>"
+        return "I need the capital of Chad.</think><search>capital of Chad</search>"
+
+    with recorded(chat(say)) as server:
+        counts = generate(asked, Setup(model=f"{server.url}/v1", index="world", k=1), out=out)
+    assert counts["kept"] == 1
+    [record] = read_records(out)
+    assert [turn.think for turn in record.turns] == ["I need the capital of Chad.", "I have it now."]

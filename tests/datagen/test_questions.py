@@ -348,8 +348,9 @@ def taught(tmp_path: Path, say: Callable[[str], str], kinds: Sequence[str] = ("o
         return {"error": error.message}
 
 
-def test_a_teacher_writes_and_is_checked(tmp_path: Path) -> None:
-    counts = taught(tmp_path, teach(f"<think>Hm.</think>{GOOD}"))
+@pytest.mark.parametrize("thought", ["<think>Hm.</think>", "Hm.</think>\n", ""], ids=["whole", "not-opened", "none"])
+def test_a_teacher_writes_and_is_checked(tmp_path: Path, thought: str) -> None:
+    counts = taught(tmp_path, teach(f"{thought}{GOOD}"))
     assert counts == {
         "passages": 5,
         "facts": 0,

@@ -300,15 +300,6 @@ def test_no_tokenizer(broken: Path) -> None:
         load_policy(spec_of(broken))
 
 
-def test_no_chat_template(broken: Path) -> None:
-    path = broken / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    del config["chat_template"]
-    path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ModelError, match="chat template"):
-        load_policy(spec_of(broken))
-
-
 def test_hub_unreachable_fails_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

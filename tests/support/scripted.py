@@ -24,6 +24,7 @@ class ByteTokenizer:
 
     def __init__(self, eos: int = EOS) -> None:
         self.eos_ids = (eos,)
+        self.opening = ""
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())

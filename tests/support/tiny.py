@@ -48,22 +48,45 @@ class Script:
         return Completion(tuple(ids), text, "stop" if text.endswith("</search>") else "length")
 
 
-def save_byte_model(folder: Path) -> Path:
-    """A tiny random Qwen2 whose tokens are bytes: no download, and steps of milliseconds."""
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def byte_tokenizer(
+    template: str | None = CHATML,
+    *,
+    special: Sequence[str] = ("<|im_start|>",),
+    added: Sequence[str] = (),
+    eos: str | None = "<|im_end|>",
+    pad: str | None = "<|endoftext|>",
+    bos: str | None = None,
+) -> Any:
+    """A tokenizer of bytes for a chat template; ``added`` tokens are not special. It adds ``bos`` where it has one."""
     from tokenizers import Tokenizer as Backend
-    from tokenizers import decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from tokenizers import decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Backend(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    tokenizer.chat_template = (
-        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=eos, pad_token=pad, bos_token=bos)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
+    tokenizer.add_tokens(list(added))
+    tokenizer.chat_template = template
+    if bos:
+        pair = (bos, tokenizer.bos_token_id)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(f"{bos} $A", None, [pair])
+    return tokenizer
+
+
+def save_byte_model(folder: Path, tokenizer: Any = None) -> Path:
+    """A tiny random Qwen2 whose tokens are bytes: no download, and steps of milliseconds."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = tokenizer or byte_tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = Qwen2Config(

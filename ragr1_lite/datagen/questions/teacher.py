@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragr1_lite.core.events import ignore
-from ragr1_lite.core.protocol import disarm, render_documents
+from ragr1_lite.core.protocol import disarm, render_documents, split_thought
 from ragr1_lite.core.types import Example, Passage, Sampler, SampleRequest, Searcher
 from ragr1_lite.data.questions import Question
 from ragr1_lite.datagen.gold.text import plain, stands_in, words
@@ -46,7 +46,6 @@ _READ = "Answer in a few words from these documents, as <answer>…</answer>.\n{
 _STOP = ("</answer>",)
 _WRITTEN = re.compile(r"\s*<question>([^<>]+)</question>\s*<answer>([^<>]+)</answer>\s*")
 _ANSWERED = re.compile(r"<answer>([^<>]*)(?:</answer>)?")
-_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _WRITTEN_TOKENS, _ANSWER_TOKENS = 512, 256
 
 
@@ -88,7 +87,7 @@ class Asker:
         sampler = self.samplers(seed, temperature)
         requests = [SampleRequest(row, sampler.tokenizer.render_chat(prompt)) for row, prompt in enumerate(prompts)]
         said = sampler.sample(requests, stop=_STOP, max_new_tokens=max_new_tokens, report=ignore)
-        return [_THOUGHT.sub("", one.text) for one in said]
+        return [split_thought(one.text)[1] for one in said]
 
 
 @dataclass(frozen=True, slots=True)
