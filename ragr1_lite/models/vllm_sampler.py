@@ -9,6 +9,7 @@ log-probabilities differ a little from the trainer's.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import random
@@ -33,11 +34,15 @@ from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import rank
 from ragr1_lite.models.tokenizer import ChatTokenizer
+from ragr1_lite.versions import VLLM, VLLM_4BIT, pip_line
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM has kernels for."""
 MEMORY = Path("/dev/shm")
 """Linux keeps it in main memory; a container may have little of it."""
+PREFILL = 4096
+"""Tokens that vLLM computes at once, at most: memory for them is taken from its share when it starts."""
+_OURS = "set rollout.engine to transformers."
 
 
 def available() -> bool:
@@ -53,6 +58,25 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def _require(dtype: str) -> None:
+    """Raises ModelError where this vLLM cannot sample from a model of that precision here."""
+    if not _installed():
+        raise ModelError("vLLM is not installed", f"{pip_line([VLLM])}, or {_OURS}")
+    if not _has_cuda():
+        raise ModelError("vLLM needs a CUDA device", _OURS.capitalize())
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    try:  # all of it, before there is a trainer: for packages that it misses it keeps errors and thus who imported it
+        from vllm import LLM, SamplingParams  # noqa: F401
+        from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+        from vllm.plugins import load_general_plugins
+
+        load_general_plugins()
+    except Exception as error:  # built for another PyTorch, or a library of its own that is missing
+        raise ModelError(f"vLLM cannot be imported: {first_line(error)}", f"{pip_line([VLLM])}, or {_OURS}") from error
+    if dtype == "nf4" and "bitsandbytes" not in QUANTIZATION_METHODS:
+        raise ModelError("This vLLM reads no 4-bit weights", f"{pip_line([VLLM_4BIT])}, or {_OURS}")
+
+
 class VllmSampler:
     """A :class:`ragr1_lite.core.types.SessionSampler` by vLLM, which starts when it is first needed, next to a trainer.
 
@@ -63,12 +87,14 @@ class VllmSampler:
         policy: The model in training, with its adapter.
         temperature: 0 takes the likeliest token; above, tokens are drawn from ``softmax(logits / temperature)``.
         max_length: Tokens of the longest sequence.
+        batch_size: Rows sampled together, at most.
         gpu_share: Share of the GPU's memory that vLLM may take.
         seed: Of this sampler's own draws; None draws from torch's global generator, which a checkpoint keeps.
         report: Receives a notice.
 
     Raises:
-        ModelError: vLLM is not installed, or there is no CUDA device.
+        ModelError: vLLM is not installed, cannot be imported, or reads no 4-bit weights where the model has them; or
+            there is no CUDA device.
     """
 
     def __init__(
@@ -77,17 +103,15 @@ class VllmSampler:
         *,
         temperature: float,
         max_length: int,
+        batch_size: int,
         gpu_share: float,
         seed: int | None = None,
         report: Report = ignore,
     ) -> None:
-        if not _installed():
-            raise ModelError("vLLM is not installed", "pip install vllm, or set rollout.engine to transformers.")
-        if not _has_cuda():
-            raise ModelError("vLLM needs a CUDA device", "Set rollout.engine to transformers.")
+        _require(policy.dtype)
         report(Notice(f"Rollouts by vLLM, which may take {gpu_share:.0%} of the GPU's memory (rollout.gpu_share)"))
         self._policy, self._temperature = policy, temperature
-        self._max_length, self._gpu_share = max_length, gpu_share
+        self._max_length, self._batch_size, self._gpu_share = max_length, batch_size, gpu_share
         self._generator = None if seed is None else torch.Generator().manual_seed(seed + rank())
         self._folder = Path(tempfile.mkdtemp(prefix="ragr1-lite-", dir=_memory_for(policy)))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -164,18 +188,19 @@ class VllmSampler:
     @cached_property
     def _engine(self) -> Any:
         """The engine, in this process and on its GPU; ModelError where it does not know the model or lacks memory."""
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         from vllm import LLM
 
         policy: Any = self._policy
         wanted = policy.model.peft_config["default"].r
         try:
-            with _launched(), _chance_kept():
+            with _launched(), _process_kept():
                 return LLM(
                     model=str(find_folder(policy.spec.name)),
                     dtype=precision.TORCH[policy.compute],
                     quantization="bitsandbytes" if policy.dtype == "nf4" else None,
                     max_model_len=self._max_length,
+                    max_num_seqs=self._batch_size,
+                    max_num_batched_tokens=max(self._batch_size, min(PREFILL, self._batch_size * self._max_length)),
                     gpu_memory_utilization=self._gpu_share,
                     enable_prefix_caching=True,
                     enable_lora=True,
@@ -184,24 +209,30 @@ class VllmSampler:
                     logprobs_mode="processed_logprobs",  # of what is drawn from, temperature and all
                     generation_config="vllm",  # not the model's own top-k and top-p
                     distributed_executor_backend="external_launcher",  # in this process
+                    use_tqdm_on_load=False,
                 )
         except Exception as error:  # a ValueError for an option or memory, else whatever its loader meets
-            raise ModelError(
-                f"vLLM cannot load {policy.spec.name}: {first_line(error)}",
-                "Change rollout.gpu_share, or set rollout.engine to transformers.",
-            ) from error
+            problem = first_line(error)
+            fix = f"Change rollout.gpu_share, or {_OURS}" if "memory" in problem.lower() else _OURS.capitalize()
+            raise ModelError(f"vLLM cannot load {policy.spec.name}: {problem}", fix) from error
 
 
 @contextmanager
-def _chance_kept() -> Iterator[None]:
-    """Restores the global generators, which vLLM seeds alike in every process when it starts."""
+def _process_kept() -> Iterator[None]:
+    """Restores what vLLM's start sets for the whole process: generators, alike in every one, and a single thread.
+
+    It also takes all that there is from garbage collection, which is to free a trainer that ran out of memory.
+    """
     import numpy
 
     python, numbers = random.getstate(), numpy.random.get_state()
+    set_threads, threads = torch.set_num_threads, torch.get_num_threads()  # on a CPU it replaces the function, too
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield
     random.setstate(python)
     numpy.random.set_state(numbers)
+    set_threads(threads)
+    gc.unfreeze()
 
 
 def _memory_for(policy: Policy) -> Path | None:

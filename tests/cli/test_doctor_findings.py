@@ -298,17 +298,60 @@ def test_search_without_numba(versions: Callable[..., None], monkeypatch: pytest
 
 
 @pytest.mark.parametrize("name", ["unsloth", "vllm"])
-def test_what_cards_alone_can_use(loads: Callable[..., None], versions: Callable[..., None], name: str) -> None:
+def test_what_cards_alone_can_use(
+    loads: Callable[..., None], versions: Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: [])
     check = getattr(packages, name)
     details = {}
     for card in (False, True):
         for version in (None, "2026.10.7"):
             loads(torch=torch(*[A100] * card))
-            versions(**{name: version})
+            versions(**{name: version, "vllm-bnb-plugin": "0.0.3"})
             details[card, version is not None] = one(check()).detail
     assert details[False, False] == "not installed: no card here"
     assert details[False, True] == "2026.10.7, not used: it needs an NVIDIA card"
     assert "pip install" in details[True, False] and details[True, True] == "2026.10.7"
+
+
+@pytest.mark.parametrize(
+    ("version", "plugin", "torch_wanted", "found"),
+    [
+        ("0.27.1", None, "2.13.0", Finding("vllm", "0.27.1")),
+        ("0.32.0", "0.0.3", "2.13.0", Finding("vllm", "0.32.0")),
+        (
+            "0.32.0",
+            None,
+            "2.13.0",
+            Finding(
+                "vllm",
+                "0.32.0; for 4-bit weights it needs a plugin, and until then our own sampler makes the rollouts:"
+                ' pip install "vllm-bnb-plugin"',
+            ),
+        ),
+        (
+            "0.33.0",
+            "0.0.3",
+            "2.14.0",
+            Finding("vllm", "0.33.0, which needs torch==2.14.0, not 2.13.0+cu130", f'pip install "{known.VLLM}"'),
+        ),
+    ],
+    ids=["built in", "by a plugin", "no plugin", "another torch"],
+)
+def test_vllm_beside_other_packages(
+    loads: Callable[..., None],
+    versions: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    plugin: str | None,
+    torch_wanted: str,
+    found: Finding,
+) -> None:
+    loads(torch=torch(A100))
+    versions(vllm=version, vllm_bnb_plugin=plugin, torch="2.13.0+cu130", transformers="5.17.0")
+    needs = [f"torch=={torch_wanted}", "transformers<5.20,>=5.16", "numba==0.1", "transformers<5; extra == 'old'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)
+    assert packages.vllm() == found
 
 
 def test_a_broken_torch_is_no_card(loads: Callable[..., None]) -> None:

@@ -3,17 +3,19 @@ that vLLM itself works, which tests/gpu does where there is a card."""
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy
 import pytest
 import torch
+from pydantic import BaseModel, model_validator
 
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice
@@ -23,6 +25,8 @@ from ragr1_lite.models.loading import Policy
 from tests.support import tiny
 
 STOP = ("</search>", "</answer>")
+PLUGINS: list[str] = []
+"""Quantizations that vLLM knows once its plugins are loaded."""
 
 
 @dataclass
@@ -70,6 +74,19 @@ class RequestOutput:
     outputs: list[CompletionOutput]
 
 
+class Settings(BaseModel):
+    """What vLLM checks of its options, in pydantic's way."""
+
+    rank: Literal[8, 16] = 8
+    length: int = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.length > 8:
+            raise ValueError(f"{self.length} tokens are too many")
+        return self
+
+
 @dataclass
 class Call:
     prompts: list[list[int]]
@@ -90,7 +107,8 @@ class Engine:
 
         kept = {name: os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")}
         Engine.started.append(options | kept)
-        torch.manual_seed(0), random.seed(0), numpy.random.seed(0)  # as its worker does
+        torch.manual_seed(0), random.seed(0), numpy.random.seed(0), torch.set_num_threads(1)  # as its worker does
+        gc.freeze()
 
     def generate(
         self, prompts: list[Any], sampling_params: list[SamplingParams], *, use_tqdm: bool, lora_request: LoRARequest
@@ -110,12 +128,19 @@ class Engine:
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM, as far as this package sees it."""
-    package, lora, request = ModuleType("vllm"), ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
-    vars(package).update(LLM=Engine, SamplingParams=SamplingParams)
-    vars(request).update(LoRARequest=LoRARequest)
-    for module in (package, lora, request):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    """vLLM, as far as this package sees it; bitsandbytes is a plugin of it."""
+    methods: list[str] = ["fp8"]
+    contents: dict[str, dict[str, Any]] = {
+        "vllm": {"LLM": Engine, "SamplingParams": SamplingParams},
+        "vllm.lora.request": {"LoRARequest": LoRARequest},
+        "vllm.model_executor.layers.quantization": {"QUANTIZATION_METHODS": methods},
+        "vllm.plugins": {"load_general_plugins": lambda: methods.extend(PLUGINS)},
+    }
+    for name in ("vllm.lora", "vllm.model_executor", "vllm.model_executor.layers", *contents):
+        module = ModuleType(name)
+        vars(module).update(contents.get(name, {}))
+        monkeypatch.setitem(sys.modules, name, module)
+    PLUGINS[:] = ["bitsandbytes"]
     monkeypatch.setattr(vllm_sampler, "_installed", lambda: True)
     monkeypatch.setattr(vllm_sampler, "_has_cuda", lambda: True)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
@@ -132,8 +157,11 @@ def policy(folder: Path, tmp_path: Path) -> Policy:
     return tiny.load(tiny.make_recipe("grpo", folder, tmp_path / "run"))
 
 
+DEFAULTS: dict[str, Any] = {"temperature": 0.7, "max_length": 512, "batch_size": 4, "gpu_share": 0.3}
+
+
 def opened(policy: Policy, **options: Any) -> vllm_sampler.VllmSampler:
-    return vllm_sampler.VllmSampler(policy, **({"temperature": 0.7, "max_length": 512, "gpu_share": 0.3} | options))
+    return vllm_sampler.VllmSampler(policy, **(DEFAULTS | options))
 
 
 def sample(sampler: vllm_sampler.VllmSampler, prompts: list[list[int]]) -> list[Completion]:
@@ -175,6 +203,7 @@ def test_nothing_but_softmax_decides(policy: Policy) -> None:
     (options,) = Engine.started
     assert (options["logprobs_mode"], options["generation_config"]) == ("processed_logprobs", "vllm")
     assert (options["max_model_len"], options["gpu_memory_utilization"]) == (512, 0.3)
+    assert options["use_tqdm_on_load"] is False
     assert options["enable_prefix_caching"] is options["enable_lora"] is True
     assert (options["dtype"], options["quantization"], options["max_lora_rank"]) == ("float32", None, 8)
 
@@ -193,12 +222,19 @@ def test_rows_draw_for_themselves_and_alike_when_repeated(policy: Policy) -> Non
     assert len(set(first)) == 8
 
 
-def test_starting_leaves_the_generators_alone(policy: Policy) -> None:
-    """vLLM seeds them with the same number in every process, which would then all draw the same."""
+def test_starting_leaves_the_process_alone(policy: Policy) -> None:
+    """vLLM seeds generators with the same number in every process, which would then all draw the same; it takes threads
+    from torch, with which the trainer goes on, and what there is from garbage collection, which is to find trainers."""
+    threads = torch.get_num_threads()
     Engine.writes = staticmethod(lambda row: ([7], "length", None))
     sampler = opened(policy, seed=1)
     torch.manual_seed(5), random.seed(5), numpy.random.seed(5)
+    torch.set_num_threads(3)
     sample(sampler, [[1]])
+    kept = torch.get_num_threads()
+    assert gc.get_freeze_count() == 0
+    torch.set_num_threads(threads)
+    assert kept == 3
     drawn = torch.rand(()).item(), random.random(), numpy.random.rand()
     torch.manual_seed(5), random.seed(5), numpy.random.seed(5)
     assert drawn == (torch.rand(()).item(), random.random(), numpy.random.rand())
@@ -260,6 +296,28 @@ def test_a_quantized_base_stays_quantized(folder: Path, tmp_path: Path) -> None:
     assert {weight.dtype for weight in Engine.calls[0].adapter.values()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "max_length", "at_once"), [(4, 512, 2048), (32, 8192, 4096), (1, 8192, 4096), (5000, 512, 5000)]
+)
+def test_memory_is_taken_for_what_is_sampled_together(
+    policy: Policy, batch_size: int, max_length: int, at_once: int
+) -> None:
+    """vLLM's own defaults, up to 1,024 rows and 16,384 tokens, may need more than its share."""
+    Engine.writes = staticmethod(lambda row: ([7], "length", None))
+    sample(opened(policy, batch_size=batch_size, max_length=max_length), [[1]])
+    (options,) = Engine.started
+    assert (options["max_num_seqs"], options["max_num_batched_tokens"]) == (batch_size, at_once)
+
+
+def test_a_vllm_without_4_bit_weights(folder: Path, tmp_path: Path) -> None:
+    """From 0.28 on they are read by a plugin of its own."""
+    PLUGINS.clear()
+    opened(tiny.load(tiny.make_recipe("grpo", folder, tmp_path / "plain")))
+    policy = tiny.load(tiny.make_recipe("grpo", folder, tmp_path / "run", model={"dtype": "nf4"}))
+    with pytest.raises(ModelError, match=r'no 4-bit weights\. pip install "vllm-bnb-plugin", or set rollout\.engine'):
+        opened(policy)
+
+
 def test_the_environment_of_its_start(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts as a launcher's process would; left behind, that would make the trainer wait for others."""
     import os
@@ -297,5 +355,23 @@ def test_notice_and_errors_a_user_sees(policy: Policy, monkeypatch: pytest.Monke
     with pytest.raises(ModelError, match="needs a CUDA device"):
         opened(policy)
     monkeypatch.setattr(vllm_sampler, "_installed", lambda: False)
-    with pytest.raises(ModelError, match="not installed.*pip install vllm"):
+    with pytest.raises(ModelError, match='not installed.*pip install "vllm>='):
+        opened(policy)
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"), [({"rank": 7}, "rank: Input should be 8 or 16"), ({"length": 9}, "9 tokens are too many")]
+)
+def test_what_vllm_checks_is_named(
+    policy: Policy, option: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "__init__", lambda self, **_: Settings(**option))
+    with pytest.raises(ModelError, match=f"tiny-byte: {problem}\\. Set rollout.engine to transformers"):
+        sample(opened(policy), [[1]])
+
+
+def test_a_vllm_that_cannot_be_imported(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One built for another PyTorch."""
+    monkeypatch.setitem(sys.modules, "vllm.plugins", None)
+    with pytest.raises(ModelError, match=r'cannot be imported: .*vllm\.plugins.* pip install "vllm>=.*", or set'):
         opened(policy)

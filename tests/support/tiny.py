@@ -82,7 +82,7 @@ def byte_tokenizer(
     return tokenizer
 
 
-def save_byte_model(folder: Path, tokenizer: Any = None) -> Path:
+def save_byte_model(folder: Path, tokenizer: Any = None, hidden_size: int = 64) -> Path:
     """A tiny random Qwen2 whose tokens are bytes: no download, and steps of milliseconds."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -91,8 +91,8 @@ def save_byte_model(folder: Path, tokenizer: Any = None) -> Path:
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -184,6 +184,17 @@ def log_prob(policy: Policy, trajectory: Trajectory) -> torch.Tensor:
     scores = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
     chosen = scores.gather(-1, ids[0, 1:, None])[:, 0]
     return chosen[torch.tensor(trajectory.loss_mask[1:], dtype=torch.bool)]
+
+
+def token_logprobs(
+    policy: Policy, prompt: Sequence[int], completion: Sequence[int], temperature: float = 1.0
+) -> torch.Tensor:
+    """Log-probabilities of a completion's tokens by one plain pass, ``(tokens,)``."""
+    model: Any = policy.model
+    ids = torch.tensor([[*prompt, *completion]], device=policy.device)
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float() / temperature
+    return logits.log_softmax(-1).gather(-1, ids[0, len(prompt) :, None])[:, 0].cpu()
 
 
 def frozen_hash(policy: Policy) -> str:

@@ -226,14 +226,35 @@ def test_who_samples(byte_model: Path, tmp_path: Path, engine: str, installed: b
     opened: list[dict[str, Any]] = []
     monkeypatch.setattr(trainer.vllm_sampler, "available", lambda: installed)
     monkeypatch.setattr(trainer.vllm_sampler, "VllmSampler", lambda policy, **options: opened.append(options))
-    rollout = {"engine": engine, "gpu_share": 0.4, "max_length": 300}
+    rollout = {"engine": engine, "gpu_share": 0.4, "max_length": 300, "batch_size": 6}
     recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", rollout=rollout, grpo={"temperature": 1.2})
     sampler = trainer.make_sampler(tiny.load(recipe), recipe)
     if engine == "vllm" or (engine, installed) == ("auto", True):
-        assert opened == [{"temperature": 1.2, "max_length": 300, "gpu_share": 0.4, "report": ignore}]
+        wanted = {"temperature": 1.2, "max_length": 300, "batch_size": 6, "gpu_share": 0.4, "report": ignore}
+        assert opened == [wanted]
     else:
         assert isinstance(sampler, TransformersSampler)
         assert opened == []
+
+
+def test_our_own_sampler_stands_in(byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where vLLM cannot sample from this model, ``auto`` says so and goes on; who asked for vLLM gets the error."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ModelError("This vLLM reads no 4-bit weights", "Install the plugin.")
+
+    monkeypatch.setattr(trainer.vllm_sampler, "available", lambda: True)
+    monkeypatch.setattr(trainer.vllm_sampler, "VllmSampler", refuse)
+    events: list[Any] = []
+    recipes = [
+        tiny.make_recipe("grpo", byte_model, tmp_path / one, rollout={"engine": one}) for one in ("auto", "vllm")
+    ]
+    policy = tiny.load(recipes[0])
+    assert isinstance(trainer.make_sampler(policy, recipes[0], events.append), TransformersSampler)
+    told = "This vLLM reads no 4-bit weights, so our own sampler makes the rollouts. Install the plugin."
+    assert events == [Notice(told, "warning")]
+    with pytest.raises(ModelError, match="4-bit"):
+        trainer.make_sampler(policy, recipes[1])
 
 
 def test_log_probs_follow_the_rewards(byte_model: Path, tmp_path: Path, script: Any) -> None:

@@ -242,10 +242,19 @@ def test_nothing_of_the_failed_trainer_stays(
         alive.extend(trainer() is not None for trainer in memory.trainers)
         return make(*args, **options)
 
+    samplers: list[Any] = []
+
+    def make_sampler(*args: Any) -> Any:
+        samplers.append(plain(*args))
+        return samplers[-1]
+
+    plain = stage.make_sampler
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sft if task == "sft" else stage, "make_trainer", watched)
+        patched.setattr(stage, "make_sampler", make_sampler)
         train(make_recipe(task, folder, tmp_path / "run"))
     assert alive == [False]
+    assert len(samplers) == (task == "grpo"), "vLLM's memory would be taken twice"
 
 
 def test_memory_that_runs_out_while_weights_change(

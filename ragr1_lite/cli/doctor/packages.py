@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -15,10 +15,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from ragr1_lite.cli.doctor.finding import Finding, error_line, load
-from ragr1_lite.versions import pip_line, tested_versions
+from ragr1_lite.versions import VLLM, VLLM_4BIT, pip_line, tested_versions
 
 _OWN_CHECK = ("torch", "bitsandbytes", "numba")
 """Packages with a check of their own."""
+_BESIDE_VLLM = ("torch", "transformers")
+"""What vLLM is built against."""
 
 
 def python() -> Finding:
@@ -104,8 +106,21 @@ def unsloth() -> Finding:
 
 
 def vllm() -> Finding:
-    """The faster sampler for cards."""
-    return _for_cards("vllm", "our own sampler makes the rollouts", "vllm")
+    """The faster sampler for cards, and whether it goes with what is installed beside it."""
+    name, version = "vllm", installed("vllm")
+    if version is None or not has_card():
+        return _for_cards(name, "our own sampler makes the rollouts", VLLM)
+    wrong = [
+        f"{need.name}{need.specifier}, not {found}"
+        for need in _applicable(importlib.metadata.requires(name) or ())
+        if need.name in _BESIDE_VLLM and (found := installed(need.name)) and found not in need.specifier
+    ]
+    if wrong:
+        return Finding(name, f"{version}, which needs {' and '.join(wrong)}", pip_line([VLLM]))
+    if Version(version) >= Version("0.28") and installed(VLLM_4BIT) is None:
+        without = "for 4-bit weights it needs a plugin, and until then our own sampler makes the rollouts"
+        return Finding(name, f"{version}; {without}: {pip_line([VLLM_4BIT])}")
+    return Finding(name, version)
 
 
 def installed(name: str) -> str | None:
@@ -139,8 +154,12 @@ def _needs() -> list[Requirement]:
     except importlib.metadata.PackageNotFoundError:  # a checkout
         source = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
         lines = tomllib.loads(source)["project"]["dependencies"]
-    needs = [need for need in map(Requirement, lines) if need.marker is None or need.marker.evaluate({"extra": ""})]
-    return [need for need in needs if need.name not in _OWN_CHECK]
+    return [need for need in _applicable(lines) if need.name not in _OWN_CHECK]
+
+
+def _applicable(lines: Iterable[str]) -> list[Requirement]:
+    """Those of a package's requirements that hold on this machine without its extras."""
+    return [need for need in map(Requirement, lines) if need.marker is None or need.marker.evaluate({"extra": ""})]
 
 
 def _install(names: Sequence[str], *flags: str) -> str:

@@ -8,7 +8,7 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
-from ragr1_lite.training.grpo.trainer import make_trainer
+from ragr1_lite.training.grpo.trainer import make_sampler, make_trainer
 from ragr1_lite.training.grpo.user_reward import load_user_reward
 from ragr1_lite.training.out_of_memory import fit_within_memory
 from ragr1_lite.training.run_folder import Run
@@ -45,8 +45,9 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     policy = load_trainable(start, run, report)
     if recipe.model.adapter is None:
         report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
+    sampler = make_sampler(policy, recipe, report)  # whichever trainer is at work: vLLM takes its memory but once
     return fit_within_memory(
-        lambda recipe: make_trainer(policy, examples, searcher, recipe, run, report),
+        lambda recipe: make_trainer(policy, examples, searcher, recipe, run, report, sampler),
         policy,
         recipe,
         run,

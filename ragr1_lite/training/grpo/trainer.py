@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragr1_lite.config import GrpoConfig, Recipe
-from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.models import upstream, vllm_sampler
@@ -23,9 +24,17 @@ _OF_SEQUENCES = ("gspo", "luspo")
 
 
 def make_trainer(
-    policy: Policy, examples: Sequence[Example], searcher: Searcher, recipe: Recipe, run: Run, report: Report = ignore
+    policy: Policy,
+    examples: Sequence[Example],
+    searcher: Searcher,
+    recipe: Recipe,
+    run: Run,
+    report: Report = ignore,
+    sampler: Sampler | None = None,
 ) -> Any:
     """TRL's GRPOTrainer with :class:`Rollouts` as its ``rollout_func``, which proves itself before its first step.
+
+    ``sampler`` makes the rollouts, by default what :func:`make_sampler` makes for the recipe.
 
     To TRL a prompt is the number of its question: two questions may share their text.
 
@@ -39,7 +48,7 @@ def make_trainer(
     from trl import GRPOConfig, GRPOTrainer
 
     order = schedule(examples, recipe.groups_needed, recipe.train.seed, recipe.data)
-    sampler = make_sampler(policy, recipe, report)
+    sampler = sampler or make_sampler(policy, recipe, report)
     rollouts = Rollouts(policy, sampler, searcher, examples, recipe, report)
     try:
         trainer = build_trainer(
@@ -71,13 +80,19 @@ def make_sampler(policy: Policy, recipe: Recipe, report: Report = ignore) -> Sam
     """
     rollout, temperature = recipe.rollout, recipe.grpo.temperature
     if rollout.engine == "vllm" or (rollout.engine == "auto" and vllm_sampler.available()):
-        return vllm_sampler.VllmSampler(
-            policy,
-            temperature=temperature,
-            max_length=rollout.max_length,
-            gpu_share=rollout.gpu_share,
-            report=report,
-        )
+        try:
+            return vllm_sampler.VllmSampler(
+                policy,
+                temperature=temperature,
+                max_length=rollout.max_length,
+                batch_size=rollout.batch_size,
+                gpu_share=rollout.gpu_share,
+                report=report,
+            )
+        except ModelError as error:
+            if rollout.engine == "vllm":
+                raise
+            report(Notice(f"{error.message}, so our own sampler makes the rollouts. {error.hint}", "warning"))
     return TransformersSampler(policy, temperature=temperature, batch_size=rollout.batch_size, logprobs=True)
 
 
