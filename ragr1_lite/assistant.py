@@ -15,7 +15,7 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
-from ragr1_lite.models import smollm2
+from ragr1_lite.models import builtin
 
 BARE = "none"
 """As an adapter: the base model alone."""
@@ -99,7 +99,7 @@ class Setup:
             "retrieval.k": self.k,
         }
         overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-        shipped = "sft-smollm2-135m" if model == smollm2.NAME else "sft-qwen2.5-1.5b"
+        shipped = "sft-smollm2-135m" if model == builtin.DEFAULT_MODEL else "sft-qwen2.5-1.5b"
         recipe = load_recipe(str(trained or shipped), overrides)
         return with_adapter(recipe, self.adapter or _adapter_for(recipe.model.name, report))
 
@@ -184,8 +184,8 @@ def default_model(report: Report = ignore) -> str:
         name = "Qwen/Qwen2.5-3B-Instruct" if memory > 10 else "Qwen/Qwen2.5-1.5B-Instruct"
         report(Notice(f"Using {name}: it fits this card's {memory:.0f} GiB. Choose another with --model."))
         return name
-    report(Notice(f"Using {smollm2.NAME}: there is no NVIDIA card here. Choose another with --model."))
-    return smollm2.NAME
+    report(Notice(f"Using {builtin.DEFAULT_MODEL}: there is no NVIDIA card here. Choose another with --model."))
+    return builtin.DEFAULT_MODEL
 
 
 def shipped_adapter(model: str) -> Path | None:

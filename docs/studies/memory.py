@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks import machine
 from ragr1_lite.config import load_recipe
+from ragr1_lite.models.builtin import DEFAULT_MODEL
 from ragr1_lite.models.hub import find_folder
-from ragr1_lite.models.smollm2 import NAME
 from ragr1_lite.training.planning import corrected, probe
 from ragr1_lite.training.planning.shapes import TABLE
 
@@ -25,21 +25,21 @@ Case = tuple[str, str, str, int, int, int]
 """Task, model, dtype, micro-batch, length, rows sampled together (0 for SFT)."""
 
 CPU: list[Case] = [
-    ("sft", NAME, "fp32", 1, 256, 0),
-    ("sft", NAME, "fp32", 4, 256, 0),
-    ("sft", NAME, "fp32", 2, 512, 0),
-    ("sft", NAME, "fp32", 1, 1024, 0),
-    ("sft", NAME, "bf16", 2, 512, 0),
-    ("sft", NAME, "bf16", 1, 1024, 0),
-    ("sft", NAME, "nf4", 2, 512, 0),
+    ("sft", DEFAULT_MODEL, "fp32", 1, 256, 0),
+    ("sft", DEFAULT_MODEL, "fp32", 4, 256, 0),
+    ("sft", DEFAULT_MODEL, "fp32", 2, 512, 0),
+    ("sft", DEFAULT_MODEL, "fp32", 1, 1024, 0),
+    ("sft", DEFAULT_MODEL, "bf16", 2, 512, 0),
+    ("sft", DEFAULT_MODEL, "bf16", 1, 1024, 0),
+    ("sft", DEFAULT_MODEL, "nf4", 2, 512, 0),
     ("sft", "qwen2.5-0.5b", "bf16", 1, 256, 0),
-    ("grpo", NAME, "fp32", 1, 512, 24),
-    ("grpo", NAME, "fp32", 2, 512, 8),
-    ("grpo", NAME, "bf16", 2, 512, 8),
-    ("grpo", NAME, "bf16", 1, 1024, 24),
-    ("grpo", NAME, "nf4", 2, 512, 8),
-    ("grpo", NAME, "nf4", 1, 256, 24),
-    ("grpo", NAME, "nf4", 1, 512, 24),
+    ("grpo", DEFAULT_MODEL, "fp32", 1, 512, 24),
+    ("grpo", DEFAULT_MODEL, "fp32", 2, 512, 8),
+    ("grpo", DEFAULT_MODEL, "bf16", 2, 512, 8),
+    ("grpo", DEFAULT_MODEL, "bf16", 1, 1024, 24),
+    ("grpo", DEFAULT_MODEL, "nf4", 2, 512, 8),
+    ("grpo", DEFAULT_MODEL, "nf4", 1, 256, 24),
+    ("grpo", DEFAULT_MODEL, "nf4", 1, 512, 24),
     ("grpo", "qwen3-0.6b", "bf16", 1, 256, 8),
 ]
 CUDA: list[Case] = [
@@ -73,10 +73,10 @@ def main(device: str, folder: Path) -> None:
 def compare(case: Case, folder: Path) -> tuple[float, float]:
     """Predicted and measured peak of a case, GB."""
     task, model, dtype, micro, length, rows = case
-    name = model if model == NAME else str(random_model(model, folder))
-    adapter = "shipped" if task == "grpo" and model == NAME else "null"
+    name = model if model == DEFAULT_MODEL else str(random_model(model, folder))
+    adapter = "shipped" if task == "grpo" and model == DEFAULT_MODEL else "null"
     recipe = load_recipe(
-        f"{task}-{NAME}",
+        f"{task}-{DEFAULT_MODEL}",
         [
             f"model.name={name}",
             f"model.dtype={dtype}",
@@ -103,7 +103,7 @@ def random_model(name: str, folder: Path) -> Path:
     config = AutoConfig.for_model(sizes.pop("family"), **sizes)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(made)
-    for file in find_folder(NAME).iterdir():
+    for file in find_folder(DEFAULT_MODEL).iterdir():
         if "token" in file.name or file.suffix == ".jinja":
             shutil.copy(file, made)
     return made

@@ -41,6 +41,7 @@ COMMANDS = {
     "index": ("", "Build, search and check BM25 indexes of your own passages."),
     "data": ("", "Make training data."),
     "recipes": ("", "The training recipes that come with ragr1-lite."),
+    "models": ("", "The built-in models: what there is, fetched and removed."),
 }
 """Each command's module in :mod:`ragr1_lite.cli.commands`, empty for a group of its own, and its first sentence."""
 

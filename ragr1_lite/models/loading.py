@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.models import cpu_speed, precision, smollm2, upstream
+from ragr1_lite.models import cpu_speed, precision, upstream
+from ragr1_lite.models.builtin import BY_HUB_ID
 from ragr1_lite.models.hub import find_folder, first_line
 from ragr1_lite.models.precision import Compute, Dtype
 from ragr1_lite.models.processes import local_rank, main_first, processes
@@ -34,7 +35,7 @@ class ModelSpec:
     """Which model, and how.
 
     Attributes:
-        name: ``smollm2-135m``, a local folder, or a hub id.
+        name: Built-in, such as ``smollm2-135m``, a local folder, or a hub id.
         dtype: Of the weights; see :class:`~ragr1_lite.config.ModelConfig`.
         engine: Likewise.
         adapter: Folder of a LoRA adapter, or None.
@@ -273,7 +274,5 @@ def base_key(name: str) -> str:
     >>> base_key("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit") == base_key("Qwen/Qwen2.5-0.5B-Instruct")
     True
     """
-    if name == smollm2.HUB_ID:
-        return smollm2.NAME
-    key = Path(name).name.lower()
+    key = Path(BY_HUB_ID.get(name, name)).name.lower()
     return key.removesuffix("-bnb-4bit").removesuffix("-unsloth")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from ragr1_lite.models import cpu_speed, smollm2
+from ragr1_lite.models import cpu_speed
+from ragr1_lite.models.builtin import BUILT_IN
 from ragr1_lite.models.processes import anywhere
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def choose(name: str, dtype: Dtype, compute: Compute | None = None, *, cuda: boo
         return dtype, fastest, why
     if not cuda:
         return fastest, fastest, why
-    if name == smollm2.NAME:
+    if name in BUILT_IN and BUILT_IN[name].is_small:
         return fastest, fastest, [*why, "4 bits would save nothing on a model this small"]
     if importlib.util.find_spec("bitsandbytes") is None:
         return fastest, fastest, [*why, "bitsandbytes is not installed"]

@@ -24,10 +24,10 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def smollm2_tokenizer() -> ChatTokenizer:
     from ragr1_lite.core.errors import RagR1Error
-    from ragr1_lite.models.smollm2 import ensure_smollm2
+    from ragr1_lite.models.builtin import ensure
 
     try:
-        return ChatTokenizer.load(ensure_smollm2())
+        return ChatTokenizer.load(ensure("smollm2-135m"))
     except RagR1Error as error:
         pytest.skip(f"the built-in model cannot be had: {error}")
 

