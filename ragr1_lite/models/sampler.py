@@ -2,8 +2,8 @@
 
 A decode loop of our own over :class:`~.kv_cache.RaggedCache` rather than ``generate``: rows that begin alike
 share their prefill, rows that are finished leave the batch, rows that come back after a search compute only what is
-new, and nothing is padded. Models whose attention is of another kind (capped scores, unsloth's own) go through
-``generate``, with the same rows, stops and probabilities.
+new, and nothing is padded. Models of unsloth sample by transformers' own code (:mod:`~.untouched`); those whose
+attention is of another kind (capped scores) go through ``generate``, with the same rows, stops and probabilities.
 Nothing but softmax decides: a model's own top-k, top-p or repetition penalty would part the sampler from the trainer.
 """
 
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,10 +22,12 @@ import torch
 from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
+from ragr1_lite.models import upstream
 from ragr1_lite.models.cpu_speed import FEW, packed_weights
 from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention, supports
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.tokenizer import ChatTokenizer
+from ragr1_lite.models.untouched import untouched
 
 
 class TransformersSampler:
@@ -57,7 +60,7 @@ class TransformersSampler:
         self._batch_size = batch_size
         self._generator = None if seed is None else torch.Generator(policy.device).manual_seed(seed)
         self._logprobs = logprobs
-        self._ragged = ragged and policy.engine != "unsloth" and supports(policy.model.config)
+        self._ragged = ragged and supports(policy.model.config)
         self._session: _Session | None = None
         self.seconds = {"prefill": 0.0, "decode": 0.0}
 
@@ -65,6 +68,12 @@ class TransformersSampler:
     def tokenizer(self) -> ChatTokenizer:
         """The tokenizer of the model that samples."""
         return self.policy.tokenizer
+
+    @cached_property
+    def _model(self) -> Any:
+        """What samples: of unsloth's model, its weights under transformers' own code."""
+        own_code = self._ragged and self.policy.engine == "unsloth"
+        return untouched(self.policy.model) if own_code else self.policy.model
 
     def drawing(self, seed: int, temperature: float) -> TransformersSampler:
         """The same model with a seed of its own."""
@@ -97,7 +106,7 @@ class TransformersSampler:
         waiting = sorted(rows, key=lambda row: (row.name not in kept, row.ids))
         report_text = report if len(rows) == 1 else ignore
         before = self._batch_size
-        with _inference(self.policy.model, ragged=self._ragged):
+        with self._inference():
             while waiting:
                 self._sample_batch(waiting[: self._batch_size], report_text)
                 waiting = [row for row in waiting if row.finish is None]
@@ -105,6 +114,16 @@ class TransformersSampler:
             halved = f"Memory ran out while sampling: batches have {now} rows from here on, not {before}"
             report(Notice(f"{halved}; the results are the same. Set rollout.batch_size to {now}.", "warning"))
         return [row.completion() for row in rows]
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Evaluation mode without gradients, our attention where asked for; everything is restored afterwards."""
+        model = self._model
+        unsloths = self.policy.engine == "unsloth" and not self._ragged
+        with upstream.unsloth_mode_kept(model) if unsloths else _mode_kept(model):
+            model.eval()
+            with torch.inference_mode(), ragged_attention(model) if self._ragged else nullcontext():
+                yield
 
     def _sample_batch(self, rows: list[_Row], report: Report) -> None:
         """Samples rows side by side until all are finished, or memory runs out and the batch size is halved."""
@@ -131,7 +150,7 @@ class TransformersSampler:
     def _decode(self, rows: list[_Row], report: Report) -> None:
         """Samples rows side by side over a cache, the session's where there is one."""
         cache = self._session.cache if self._session else None
-        cache = cache or RaggedCache(self.policy.model)
+        cache = cache or RaggedCache(self._model)
         if self._session:
             self._session.keep(cache, len(rows))
         named = {row.name: row for row in rows}
@@ -307,12 +326,10 @@ def _seeded(generator: torch.Generator | None) -> Iterator[None]:
 
 
 @contextmanager
-def _inference(model: Any, *, ragged: bool) -> Iterator[None]:
-    """Evaluation mode without gradients, our attention where asked for; everything is restored afterwards."""
-    training = model.training
-    model.eval()
+def _mode_kept(model: Any) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.inference_mode(), ragged_attention(model) if ragged else nullcontext():
-            yield
+        yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training

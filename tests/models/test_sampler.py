@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -196,7 +198,23 @@ def test_model_is_left_as_it_was(tiny_qwen2: Policy) -> None:
 
 def test_other_attention_goes_through_generate(tiny_qwen2: Policy) -> None:
     assert TransformersSampler(tiny_qwen2)._ragged
-    assert not TransformersSampler(replace(tiny_qwen2, engine="unsloth"))._ragged
+    config = copy.deepcopy(tiny_qwen2.model.config)
+    config.attn_logit_softcapping = 50.0
+    assert not TransformersSampler(replace(tiny_qwen2, model=SimpleNamespace(config=config)))._ragged  # type: ignore[arg-type]
+
+
+def test_modes_of_all_layers_come_back(tiny_qwen2: Policy) -> None:
+    """A layer that rests while the others train goes on resting."""
+    model = tiny_qwen2.model
+    model.train()
+    try:
+        model.model.layers[0].eval()
+        before = [module.training for module in model.modules()]
+        TransformersSampler(tiny_qwen2).sample(requests_for(tiny_qwen2), stop=(), max_new_tokens=2)
+        assert [module.training for module in model.modules()] == before
+        assert True in before and False in before
+    finally:
+        model.eval()
 
 
 # From turn to turn
