@@ -22,6 +22,10 @@ _LEAST_TOKENS = 32
 _THOUGHT = ("<think>", "</think>")
 _CONTROL = re.compile(r"[<\[].+[>\]]")
 """How control tokens are written."""
+_FILLER = re.compile(r"^(?!.*(image|video|audio)).*(pad|reserved|unused|placeholder)")
+"""In the names of control tokens that models do not write."""
+_RARE = "\ue123"
+"""A character that no vocabulary has: byte by byte it is known to most, and the others call it unknown."""
 _TEXT_END = "<|endoftext|>"
 """Ends a text in every family that has it, also where its generation_config.json is lost."""
 
@@ -103,6 +107,20 @@ class ChatTokenizer:
         """The id that fills batches; any id will do, since padding is masked by position."""
         pad = self.hf.pad_token_id
         return pad if isinstance(pad, int) else self._eos_ids[0]
+
+    @property
+    def spare_id(self) -> int | None:
+        """The id of a control token that is in no text and in no turn, where there is one.
+
+        Padding that is told by its id has to be such a token: an end token that fills batches ends turns as well.
+        """
+        hf = self.hf
+        control = {i: token.content for i, token in hf.added_tokens_decoder.items() if token.special}
+        in_turns = {*self._before, *self._after, *self._eos_ids, hf.bos_token_id}
+        if hf.unk_token_id in self._plain.encode(_RARE, add_special_tokens=False).ids:
+            in_turns.add(hf.unk_token_id)
+        spare = [i for i, content in control.items() if i not in in_turns and content not in _THOUGHT]
+        return max(spare, default=None, key=lambda i: (i == hf.pad_token_id, bool(_FILLER.search(control[i])), i))
 
     def _find_eos_ids(self, turn_end: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
         """The template's end of a turn first: base models name another one, and so do some chat models."""

@@ -81,6 +81,41 @@ def forget_merge(layer: Any) -> None:
     layer.merged_adapters.clear()
 
 
+def unsloth_kernels(model: Any) -> Any:
+    """Has a model of unsloth's train its adapter by unsloth's kernels and checkpointing, whoever attached it.
+
+    unsloth 2026.10.7: what its loader does where it finds an adapter.
+    """
+    if os.environ.get("UNSLOTH_USE_NEW_MODEL") == "1":
+        from unsloth.models.vision import FastBaseModel
+
+        return FastBaseModel.post_patch_model(model, "unsloth")
+    from unsloth import FastLanguageModel
+
+    return FastLanguageModel.patch_peft_model(model, "unsloth")
+
+
+@contextmanager
+def unsloth_mode_kept(model: Any) -> Iterator[None]:
+    """Puts a model of unsloth's back in training mode after the block, its checkpointing as it was.
+
+    unsloth 2026.10.7: its ``generate`` switches checkpointing off, and puts it back only where it came to its end. It
+    also passes on what transformers warns of in each call.
+    """
+    training, warns = model.training, logging.getLogger("transformers.generation.utils")
+    level = warns.level
+    warns.setLevel(logging.ERROR)
+    checkpointing = next(
+        (one for module in model.modules() if (one := getattr(module, "gradient_checkpointing", False))), False
+    )
+    try:
+        yield
+    finally:
+        warns.setLevel(level)
+        if training:
+            model.for_training(use_gradient_checkpointing=checkpointing)
+
+
 def silence() -> None:
     """Switches telemetry off, and the warning that ``rollout_func`` may change. TRL 1.14.2, huggingface_hub 1.33.0."""
     from huggingface_hub import constants
@@ -145,6 +180,18 @@ def take_logits_in_chunks(trainer: Any) -> None:
 
     if hasattr(trainer, "_chunked_logps"):
         trainer.use_liger_kernel, trainer._forward_redirection = True, _ForwardRedirection()
+
+
+def keep_reference(model: Any) -> None:
+    """Keeps a copy of the adapter as it is now, which the KL is measured to. TRL 1.14.2, its adapter ``ref``.
+
+    TRL does so; from TRL, unsloth 2026.10.7 takes it out, and would measure the KL to the model without its adapter.
+    """
+    model.add_adapter("ref", model.peft_config["default"])
+    weights = dict(model.named_parameters())
+    for name, weight in weights.items():
+        if ".ref." in name:
+            weight.data.copy_(weights[name.replace(".ref.", ".default.")])
 
 
 def last_kl(trainer: Any) -> float:

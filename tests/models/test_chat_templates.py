@@ -291,3 +291,22 @@ def test_no_end_token_at_all() -> None:
 def test_what_fills_batches(pad: str | None) -> None:
     tokenizer = chat(pad=pad)
     assert tokens(tokenizer, [tokenizer.pad_id]) == [pad or "<|im_end|>"]
+
+
+SPARE = {
+    "none": ((), "<|im_end|>", None),
+    "only the end's, which also is the padding": (("<|im_start|>",), "<|im_end|>", None),
+    "by its name": (("<|im_start|>", "<|fim_pad|>", "<tool>"), "<|im_end|>", "<|fim_pad|>"),
+    "not a picture's": (("<|im_start|>", "<|vision_pad|>", "<|image_pad|>"), "<|im_end|>", "<|vision_pad|>"),
+    "its own padding": (("<|im_start|>", "<|reserved_0|>"), "<pad>", "<pad>"),
+    "any that no turn has": (("<|im_start|>", "<tool>"), "<|im_end|>", "<tool>"),
+}
+
+
+@pytest.mark.parametrize("case", SPARE)
+def test_a_token_that_is_in_no_turn(case: str) -> None:
+    special, pad, spare = SPARE[case]
+    tokenizer = chat(special=special, pad=pad)
+    found = tokenizer.spare_id
+    assert (None if found is None else tokens(tokenizer, [found])) == (spare and [spare])
+    assert found not in (*tokenizer.render_chat(f"{pad} {spare} \U0001f98a"), *tokenizer.eos_ids)

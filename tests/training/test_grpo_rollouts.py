@@ -57,6 +57,11 @@ def test_log_probabilities_are_handed_over_where_every_sampled_token_has_one() -
         assert to_trl([reported, lacking], eos_id=3)["logprobs"] is None
 
 
+def test_a_rollout_that_drew_the_padding_is_not_trained_where_padding_is_told_by_its_token() -> None:
+    assert to_trl([two_turns(), UNBEGUN], eos_id=3, padding=8)["env_mask"] == [[0, 0, 0, 0], [0]]
+    assert to_trl([two_turns(), UNBEGUN], eos_id=3, padding=4)["env_mask"] == [[1, 1, 0, 1], [0]]
+
+
 def test_figures_are_means_over_those_that_have_them() -> None:
     rewards = [
         Reward(1.0, {"em": 1.0, "evidence": 0.5}),

@@ -16,7 +16,7 @@ twice its mean is their root mean square. A masked token that took part would we
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,11 +24,10 @@ import torch
 
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Notice, Report
-from ragr1_lite.core.types import Trajectory
 from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.processes import anywhere
-from ragr1_lite.training.grpo.rollouts import Rollouts, to_trl, version_error
+from ragr1_lite.training.grpo.rollouts import Rollouts, version_error
 
 Bound = tuple[float, float]
 BOUNDS: dict[str, Bound] = {"fp32": (0.002, 0.0005), "bf16": (0.02, 0.02), "nf4": (0.08, 0.02)}
@@ -99,7 +98,7 @@ class _Proof:
             raise self._error("rollout_func is never called")
         if "tool_mask" not in inputs:
             raise self._error("the mask of what the environment wrote is dropped")
-        handed = _by_ids_and_mask(trajectories, self._policy.tokenizer.eos_ids[0])
+        handed = _by_ids_and_mask(self._rollouts.handed())
         known = {ids for ids, _ in handed}
         sampled = torch.full_like(inputs["tool_mask"], _UNLIKELY, dtype=torch.float32)
         for i, real in enumerate(inputs["completion_mask"].bool()):
@@ -172,12 +171,9 @@ class _Proof:
         return version_error(self._policy.engine, problem)
 
 
-def _by_ids_and_mask(
-    trajectories: Sequence[Trajectory], eos_id: int
-) -> dict[tuple[tuple[int, ...], tuple[int, ...]], list[float] | None]:
+def _by_ids_and_mask(handed: dict[str, Any]) -> dict[tuple[tuple[int, ...], tuple[int, ...]], list[float] | None]:
     """Log-probabilities as they were handed to the trainer, by the ids of prompt and completion and by the mask."""
-    handed = to_trl(trajectories, eos_id)
-    logprobs = handed["logprobs"] or [None] * len(trajectories)
+    logprobs = handed["logprobs"] or [None] * len(handed["prompt_ids"])
     rows = zip(handed["prompt_ids"], handed["completion_ids"], handed["env_mask"], logprobs, strict=True)
     return {((*prompt, *completion), tuple(mask)): given for prompt, completion, mask, given in rows}
 

@@ -19,8 +19,9 @@ from ragr1_lite.core.types import Example, Reward, Sampler, Searcher, Trajectory
 from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling
+from ragr1_lite.training.grpo import by_unsloth
 from ragr1_lite.training.grpo.user_reward import load_user_reward
-from ragr1_lite.versions import pip_line
+from ragr1_lite.versions import pip_line, tested_versions
 
 PHASE = "rollouts"
 
@@ -79,9 +80,11 @@ class Rollouts:
         rewards = [reward for _, reward in batch]
         self._metrics = self._figures(batch, resampled, seconds, trainer)
         self._report(RolloutsFinished(tuple(self.trajectories), tuple(rewards), seconds))
-        return to_trl(self.trajectories, self._policy.tokenizer.eos_ids[0]) | {
-            "total_reward": [reward.total for reward in rewards]
-        }
+        return self.handed() | {"total_reward": [reward.total for reward in rewards]}
+
+    def handed(self) -> dict[str, Any]:
+        """The batch in TRL's form."""
+        return to_trl(self.trajectories, self._policy.tokenizer.eos_ids[0], by_unsloth.padding_of(self._policy))
 
     def reward(
         self, *, log_metric: Callable[[str, float], None], total_reward: list[float] | None = None, **_: Any
@@ -165,22 +168,31 @@ class Rollouts:
 
 
 def version_error(engine: str, problem: str) -> RunError:
-    """The error that names the versions at work, what they do wrong, and the command that installs tested ones."""
-    names = ["trl", "transformers", *(["unsloth"] if engine == "unsloth" else [])]
-    used = " with ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    return RunError(f"{used}: {problem}", f"Install the tested set: {pip_line([*names, 'peft', 'accelerate'])}")
+    """The error that names the versions at work, what they do wrong, and what helps.
+
+    That is the tested versions, unless it is these.
+    """
+    names = ["trl", "transformers", *(["unsloth", "unsloth_zoo"] if engine == "unsloth" else []), "peft", "accelerate"]
+    found, tested = {name: importlib.metadata.version(name) for name in names}, tested_versions()
+    used = " with ".join(f"{name} {found[name]}" for name in names if name in ("trl", "transformers", "unsloth"))
+    hint = f"Install the tested set: {pip_line(names)}"
+    if all(found[name] == tested[name] for name in names):
+        other = " and train with model.engine=transformers meanwhile" if engine == "unsloth" else ""
+        hint = f"These are the tested versions: report it together with the recipe{other}."
+    return RunError(f"{used}: {problem}", hint)
 
 
-def to_trl(trajectories: Sequence[Trajectory], eos_id: int) -> dict[str, Any]:
+def to_trl(trajectories: Sequence[Trajectory], eos_id: int, padding: int | None = None) -> dict[str, Any]:
     """Trajectories in TRL's form; a rollout that could not even begin becomes one untrained end token.
 
     A trajectory of prompt ``[5, 6]``, model ``[7, 8]``, env ``[9]``, model ``[10]`` becomes completion
     ``[7, 8, 9, 10]`` with env mask ``[1, 1, 0, 1]`` and, where every sampled token of all trajectories has its
-    log-probability, ``[-0.5, -0.1, 0.0, -0.2]``.
+    log-probability, ``[-0.5, -0.1, 0.0, -0.2]``. One in which the model itself drew the ``padding`` is not trained.
     """
     prompts = [list(trajectory.prompt_ids) for trajectory in trajectories]
     completions = [list(t.token_ids[len(t.prompt_ids) :]) or [eos_id] for t in trajectories]
     masks = [list(t.loss_mask[len(t.prompt_ids) :]) or [0] for t in trajectories]
+    masks = [[0] * len(mask) if padding in ids else mask for mask, ids in zip(masks, completions, strict=True)]
     logprobs = [_logprobs(trajectory) for trajectory in trajectories]
     return {
         "prompt_ids": prompts,

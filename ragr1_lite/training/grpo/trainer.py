@@ -13,6 +13,7 @@ from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.models import upstream, vllm_sampler
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
+from ragr1_lite.training.grpo import by_unsloth
 from ragr1_lite.training.grpo.guard import Guard
 from ragr1_lite.training.grpo.proof import BOUNDS, OTHER_KERNELS, prove_first
 from ragr1_lite.training.grpo.rollouts import Rollouts, version_error
@@ -50,6 +51,8 @@ def make_trainer(
     order = schedule(examples, recipe.groups_needed, recipe.train.seed, recipe.data)
     sampler = sampler or make_sampler(policy, recipe, report)
     rollouts = Rollouts(policy, sampler, searcher, examples, recipe, report)
+    if policy.engine == "unsloth":
+        by_unsloth.prepare(policy, beta=recipe.grpo.beta)
     try:
         trainer = build_trainer(
             GRPOTrainer,
@@ -63,10 +66,13 @@ def make_trainer(
         if "unexpected keyword argument" not in str(error):
             raise
         raise version_error(policy.engine, f"its GRPO takes no {str(error).rpartition(' ')[-1]}") from error
-    if policy.engine != "unsloth":  # which has its own way to the same end
+    guard = recipe.guard
+    if policy.engine == "unsloth":
+        guard = by_unsloth.watchable(guard, report)
+    else:  # unsloth has its own way to the same end
         upstream.take_logits_in_chunks(trainer)
-    if recipe.guard.enabled:
-        trainer.add_callback(as_callback(Guard, policy, recipe.guard, report))
+    if guard.enabled:
+        trainer.add_callback(as_callback(Guard, policy, guard, report))
     same_kernels = policy.engine == "transformers" and not isinstance(sampler, vllm_sampler.VllmSampler)
     prove_first(trainer, policy, rollouts, BOUNDS[policy.dtype] if same_kernels else OTHER_KERNELS, report)
     return trainer
@@ -108,6 +114,7 @@ def _arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
         **_clipping(grpo),
         "loss_type": "grpo" if grpo.loss_type == "gspo" else grpo.loss_type,
         "importance_sampling_level": "sequence" if grpo.loss_type in _OF_SEQUENCES else "token",
+        "vllm_importance_sampling_correction": False,  # of TRL's own vLLM, which is not used
         "scale_rewards": "none" if grpo.loss_type == "dr_grpo" else "group",
         "shuffle_dataset": False,
         "mask_truncated_completions": False,
@@ -115,9 +122,10 @@ def _arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
     }
 
 
-def _clipping(grpo: GrpoConfig) -> dict[str, float | None]:
-    """How far from 1 importance weights are clipped, below and above; None above is the same as below."""
+def _clipping(grpo: GrpoConfig) -> dict[str, float]:
+    """How far from 1 importance weights are clipped, below and above."""
     if grpo.loss_type == "gspo" and grpo.epsilon is None:
         return {"epsilon": 3e-4, "epsilon_high": 4e-4}
+    epsilon = grpo.epsilon or 0.2
     # for cispo it is the weight itself that is cut, at what TRL recommends
-    return {"epsilon": grpo.epsilon or 0.2, "epsilon_high": 5.0 if grpo.loss_type == "cispo" else None}
+    return {"epsilon": epsilon, "epsilon_high": 5.0 if grpo.loss_type == "cispo" else epsilon}
