@@ -43,7 +43,7 @@ def install_hint(extra: str) -> str:
 
 def versions() -> dict[str, str]:
     """The installed versions that figures depend on."""
-    names = ("torch", "transformers", "trl", "peft", "bm25s", "ragr1-lite")
+    names = "torch transformers trl peft bitsandbytes unsloth unsloth_zoo bm25s ragr1-lite".split()
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.config import LoraConfig, Recipe
-from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.errors import ModelError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models import cpu_speed, precision, upstream
 from ragr1_lite.models.builtin import BY_HUB_ID
@@ -187,15 +187,23 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
     return _with_adapter(model, spec, lora)
 
 
-def _not_loadable(folder: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"The model in {folder} cannot be loaded: {first_line(error)}",
-        "Download it again, or check that your transformers version knows this architecture.",
-    )
+def _not_loadable(folder: Path, error: Exception, by: str = "transformers") -> Exception:
+    """The error of a model that is there and cannot be loaded; where memory ran out, that."""
+    from safetensors import SafetensorError
+
+    if out_of_memory(error):
+        hint = "Set model.dtype to nf4, take a smaller model, or end what else uses the memory."
+    elif isinstance(error, SafetensorError | OSError):
+        hint = "Download it again."
+    elif by == "unsloth":
+        hint = "Set model.engine to transformers, which may know what unsloth does not."
+    else:
+        hint = "Check that your transformers version knows this architecture, or download the model again."
+    return ModelError(f"The model in {folder} cannot be loaded by {by}: {first_line(error)}", hint)
 
 
 def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
-    """Loads by unsloth, which has its own kernels and its own way to attach LoRA."""
+    """Loads by unsloth, which has its own kernels; peft attaches the adapter, as elsewhere."""
     from unsloth import FastLanguageModel
 
     try:
@@ -208,19 +216,9 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> Pre
             **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself
         )
     except Exception as error:
-        raise _not_loadable(folder, error) from error
-    if spec.adapter or not lora:
-        return _with_adapter(model, spec, lora)
-    adapted: PeftModel = FastLanguageModel.get_peft_model(
-        model,
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.targets),
-        use_gradient_checkpointing="unsloth",
-        max_seq_length=spec.max_length,
-    )
-    return adapted
+        raise _not_loadable(folder, error, by="unsloth") from error
+    model = _with_adapter(model, spec, lora)
+    return upstream.unsloth_kernels(model) if lora else model
 
 
 def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:

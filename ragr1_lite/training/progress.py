@@ -34,7 +34,7 @@ class Progress:
     def __init__(self, run: Run, policy: Policy, recipe: Recipe, report: Report) -> None:
         self.interrupted = self.updating = self._due = False
         self._run, self._policy, self.recipe, self._report = run, policy, recipe, report
-        self._step_began, self._seconds, self._tokens = time.perf_counter(), 0.0, 0.0
+        self._step_began, self._seconds = time.perf_counter(), 0.0
         self._random: dict[str, Any] | None = None
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -70,13 +70,19 @@ class Progress:
         return control
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any],
+        train_dataloader: Any = None,
+        **_: Any,
     ) -> None:
         """Writes the step's figures, those of the trainer and our own, which trackers get as well."""
         if "loss" not in logs:
             return
         known = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
-        ours = self._measured(known)
+        ours = self._measured(state.global_step, train_dataloader)
         logs.update(ours)
         metrics = {ours: known[theirs] for theirs, ours in _RENAMED.items() if theirs in known}
         metrics |= {key.removeprefix("rollout/"): value for key, value in known.items() if key.startswith("rollout/")}
@@ -84,15 +90,16 @@ class Progress:
         self._run.log(state.global_step, metrics)
         self._report(StepFinished(state.global_step, state.max_steps, metrics))
 
-    def _measured(self, logged: dict[str, float]) -> dict[str, float]:
+    def _measured(self, step: int, batches: Any) -> dict[str, float]:
         """Tokens per second of an SFT step (its whole batch, trained or not), the peak of memory in GiB, seconds.
 
         The peak of a card is the step's; that of the process is the training's.
         """
         figures: dict[str, float] = {}
-        if self.recipe.task == "sft" and "num_tokens" in logged:  # counted by TRL from the start of the process
-            figures["tokens_per_second"] = round((logged["num_tokens"] - self._tokens) / max(self._seconds, 1e-3), 1)
-            self._tokens = logged["num_tokens"]
+        if self.recipe.task == "sft":  # rows are in the order in which they are trained
+            size = self.recipe.train.batch_size
+            rows = batches.dataset[(step - 1) * size : step * size]["input_ids"]
+            figures["tokens_per_second"] = round(sum(map(len, rows)) / max(self._seconds, 1e-3), 1)
         figures["memory_gb"] = round(most_held("cuda" if self._policy.device == "cuda" else "cpu") / 2**30, 3)
         return figures | {"seconds": self._seconds}
 

@@ -91,6 +91,8 @@ def load_trainable(recipe: Recipe, run: Run, report: Report) -> Policy:
 def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any]:
     """The keyword arguments SFTConfig and GRPOConfig share.
 
+    Some are TRL's defaults, because unsloth has others.
+
     Raises:
         ConfigError: The processes cannot share a batch evenly, or a model that is needed whole.
     """
@@ -107,9 +109,12 @@ def trainer_arguments(recipe: Recipe, run: Run, policy: Policy) -> dict[str, Any
         "lr_scheduler_type": train.schedule,
         "max_grad_norm": train.max_grad_norm,
         "weight_decay": train.weight_decay,
+        "optim": "adamw_torch_fused",
+        "torch_empty_cache_steps": None,
         "seed": train.seed,
         "logging_steps": 1,
         "logging_strategy": "steps",
+        "logging_nan_inf_filter": True,
         "save_strategy": "steps",
         "save_steps": train.save_every,
         "save_total_limit": None,  # Progress drops old ones, once the new one is marked complete
