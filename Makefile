@@ -29,6 +29,7 @@ MADE := $(VENV)/.made-$(KIND)
 READY := $(VENV)/.ready-$(KIND)
 TEST_READY := $(VENV)/.test-ready-$(KIND)
 CHECK_READY := $(VENV)/.check-ready-$(KIND)
+UNSLOTH_READY := $(VENV)/.unsloth-ready
 VLLM_READY := $(VENV)/.vllm-ready
 
 say = @echo "· $(1)" >&2
@@ -60,12 +61,13 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-vllm check bench clean
+.PHONY: help demo test test-slow test-unsloth test-vllm check bench clean
 
 help:
 	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
 	@echo "make test       all tests but the slow ones and those for a GPU (ARGS=... goes to pytest: ARGS=tests/core)"
 	@echo "make test-slow  the slow tests as well, and those for a GPU where there is one"
+	@echo "make test-unsloth  SFT and GRPO by the real unsloth, without a card, in an environment of its own (.venv-unsloth)"
 	@echo "make test-vllm  sampling and GRPO by the real vLLM, on the CPU, in an environment of its own (.venv-vllm)"
 	@echo "make check      formatting, lint, types, import rules"
 	@echo "make bench      measure retrieval, sampling and the start on this machine"
@@ -81,6 +83,11 @@ test: $(TEST_READY)
 
 test-slow: $(TEST_READY)
 	$(TEST) $(if $(filter 1,$(GPU)),,-m "not gpu") $(ARGS)
+
+# Without a card its code runs on the CPU, all but its kernels: tests/unsloth/stand_in.py.
+test-unsloth:
+	@$(MAKE) --no-print-directory GPU=0 VENV=.venv-unsloth .venv-unsloth/.unsloth-ready
+	RAGR1_LITE_TEST_UNSLOTH=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv-unsloth/bin/python -m pytest -q tests/unsloth $(ARGS)
 
 # It wants other versions than constraints.txt names.
 test-vllm:
@@ -136,6 +143,13 @@ $(TEST_READY): $(READY)
 $(CHECK_READY): $(READY)
 	$(call say,Check tools (about 50 MB))
 	@$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+# What it brings besides is for CUDA, and not needed here: without dependencies.
+$(UNSLOTH_READY): $(TEST_READY)
+	$(call say,Unsloth and Triton (about 0.25 GB to download, 0.8 GB on disk))
+	@$(INSTALL) --no-deps unsloth unsloth_zoo "triton==3.7.0"
+	@$(ASSERT_TORCH)
 	@touch $@
 
 # What it brings for pictures and sound is built for CUDA and fails beside a CPU build of PyTorch.
