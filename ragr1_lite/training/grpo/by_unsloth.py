@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ragr1_lite.config import GuardConfig
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report
@@ -32,6 +34,19 @@ def watchable(guard: GuardConfig, report: Report) -> GuardConfig:
     if guard.min_entropy:
         report(Notice("unsloth's trainer logs no entropy, so guard.min_entropy is not watched.", "warning"))
     return guard.model_copy(update={"min_entropy": 0.0})
+
+
+def count_tokens_of_each_pass(trainer: Any) -> None:
+    """Has ``bnpo`` divide by the tokens of a micro-batch, as TRL has it; unsloth's trainer divides by the batch's.
+
+    It does so where it is told their number.
+    """
+    compute_loss = trainer.compute_loss
+
+    def without_number(model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        return compute_loss(model, inputs | {"num_items_in_batch": None}, *args, **options)
+
+    trainer.compute_loss = without_number
 
 
 def _choose_padding(policy: Policy) -> None:

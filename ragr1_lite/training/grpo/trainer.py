@@ -69,6 +69,8 @@ def make_trainer(
     guard = recipe.guard
     if policy.engine == "unsloth":
         guard = by_unsloth.watchable(guard, report)
+        if recipe.grpo.loss_type == "bnpo":
+            by_unsloth.count_tokens_of_each_pass(trainer)
     else:  # unsloth has its own way to the same end
         upstream.take_logits_in_chunks(trainer)
     if guard.enabled:
