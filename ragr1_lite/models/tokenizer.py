@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
     from transformers import PreTrainedTokenizerFast
 
-_LEAST_TOKENS = 32
-"""With fewer there is none: transformers makes up an empty one where a folder has no files of it."""
+_PROBE = "A b\n\nc."
 _THOUGHT = ("<think>", "</think>")
 _CONTROL = re.compile(r"[<\[].+[>\]]")
 """How control tokens are written."""
@@ -51,28 +50,32 @@ class ChatTokenizer:
             name = give_template(tokenizer)
             report(Notice(f"The model has no chat template: questions are put to it in {name}."))
         frame = read_frame(tokenizer)
+        self._trims, self._opening = frame.trims, frame.opening
+        # Plain text next to the user's is encoded with it: some tokenizers put a space before each text.
+        leads, trails = (self._control_tokens(text) for text in (frame.before, frame.after))
+        lead, trail = leads[-1][1] if leads else 0, trails[0][0] if trails else len(frame.after)
+        self._lead, self._trail = frame.before[lead:], frame.after[:trail]
         self._before, self._after, end = (
             list(tokenizer.encode(text, add_special_tokens=False))
-            for text in (frame.before, frame.after, frame.end.lstrip())
+            for text in (frame.before[:lead], frame.after[trail:], frame.end.lstrip())
         )
-        self._trims, self._opening = frame.trims, frame.opening
         self._eos_ids = self._find_eos_ids(end[:1], ends)
         self._plain = _plain_backend(tokenizer.backend_tokenizer, {*self._before, *self._after, *self._eos_ids})
 
     @classmethod
     def load(cls, folder: Path, report: Report = ignore) -> ChatTokenizer:
         """Loads the tokenizer of a local model folder; raises ModelError when it has none that can be used."""
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-        missing = ModelError(
-            f"{folder} has no tokenizer that can be loaded", "Put tokenizer.json and tokenizer_config.json there."
-        )
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            if tokenizer.decode(tokenizer.encode(_PROBE, add_special_tokens=False)) != _PROBE:
+                # Its class is not the one that is named, or made up for a folder without a tokenizer.
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            raise missing from error
-        if len(tokenizer) < _LEAST_TOKENS:
-            raise missing
+            raise ModelError(
+                f"{folder} has no tokenizer that can be loaded", "Put tokenizer.json and tokenizer_config.json there."
+            ) from error
         return cls(tokenizer, _ends_in(folder), report)
 
     def encode(self, text: str) -> list[int]:
@@ -90,7 +93,8 @@ class ChatTokenizer:
 
     def render_chat(self, user: str) -> list[int]:
         """Ids of a chat with one user message, up to where the assistant begins to write."""
-        return [*self._before, *self.encode(user.strip() if self._trims else user), *self._after]
+        text = self._lead + (user.strip() if self._trims else user) + self._trail
+        return [*self._before, *self.encode(text), *self._after]
 
     @property
     def opening(self) -> str:
@@ -121,6 +125,12 @@ class ChatTokenizer:
             in_turns.add(hf.unk_token_id)
         spare = [i for i, content in control.items() if i not in in_turns and content not in _THOUGHT]
         return max(spare, default=None, key=lambda i: (i == hf.pad_token_id, bool(_FILLER.search(control[i])), i))
+
+    def _control_tokens(self, text: str) -> list[tuple[int, int]]:
+        """Where a part of the frame has added tokens: their beginnings and ends."""
+        encoded = self.hf(text, add_special_tokens=False, return_offsets_mapping=True)
+        added = self.hf.added_tokens_decoder
+        return [place for i, place in zip(encoded.input_ids, encoded.offset_mapping, strict=True) if i in added]
 
     def _find_eos_ids(self, turn_end: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
         """The template's end of a turn first: base models name another one, and so do some chat models."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ MISTRAL = (
     "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]"
     "{% else %} {{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
 )
+OPENS = CHATML + "{% if add_generation_prompt %}<think>\n{% endif %}"
+SYSTEM = "<|im_start|>system\nBe brief.<|im_end|>\n" + CHATML
 NO_PROMPT = CHATML.partition("{% if add_generation_prompt")[0]
 PARTS = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -101,6 +104,32 @@ def test_the_tags_of_a_thought_are_text(kind: str) -> None:
     assert tokens(tokenizer, ids) == ["<think>", "t", "</think>"]
     assert tokenizer.decode(ids) == "<think>t</think>"
     assert len(tokenizer.encode("<|im_start|>")) == len("<|im_start|>")
+
+
+def spaced(template: str) -> Any:
+    """A tokenizer that puts a space before each text that it is given, as Llama 2's and Mistral's do."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = [*map(chr, range(33, 127)), "▁", "\n", "<unk>"]
+    backend = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, [], unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [spaced(MISTRAL), spaced(CHATML), byte_tokenizer(MISTRAL), byte_tokenizer(OPENS), gemma(), byte_tokenizer(SYSTEM)],
+    ids=["spaced", "spaced-chatml", "mistral", "opened", "gemma", "system"],
+)
+def test_a_prompt_has_the_tokens_that_the_template_gives(tokenizer: Any) -> None:
+    question = " Why <b>?\n\nQuestion: 1  2? "
+    message = [{"role": "user", "content": question}]
+    expected = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+    assert ChatTokenizer(tokenizer).render_chat(question) == expected
 
 
 # What ends it
@@ -178,6 +207,31 @@ def test_sampling_ends_at_the_end_of_a_turn() -> None:
     assert row.finish is None
     row.add(tokenizer.hf.convert_tokens_to_ids("<end_of_turn>"), print)
     assert (row.finish, row.completion().text) == ("eos", "a")
+
+
+@pytest.mark.slow
+def test_gemma_s_turns(npm_tokenizer: Callable[[str], Path]) -> None:
+    """With its real template and, as the base model comes, without one."""
+    instruct = ChatTokenizer.load(npm_tokenizer("gemma3"))
+    instruct.hf.chat_template = None
+    for tokenizer in (instruct, ChatTokenizer(instruct.hf)):
+        assert asked(tokenizer) == "<bos><start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n"
+        assert tokens(tokenizer, tokenizer.eos_ids)[0] == "<end_of_turn>"
+        assert tokens(tokenizer, [tokenizer.pad_id]) == ["<pad>"]
+        text = "a\n\nb\t  <think>c</think> <end_of_turn>"
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_tokenizer_by_the_name_of_another_kind(tmp_path: Path) -> None:
+    """As DeepSeek's for Llama: the class that is named would lose white space."""
+    byte_tokenizer().save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    fields = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": "LlamaTokenizerFast"}
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    tokenizer = ChatTokenizer.load(tmp_path)
+    assert tokenizer.decode(tokenizer.encode("a b\n\nc")) == "a b\n\nc"
+    assert asked(tokenizer) == ASKED
 
 
 # What is refused, and what is not
