@@ -177,7 +177,7 @@ def lend_model(trainer: Any) -> AbstractContextManager[Any]:
 
 
 def take_logits_in_chunks(trainer: Any) -> None:
-    """Has GRPOTrainer never hold all logits at once, where it can. TRL 1.14.2, from 1.14 on.
+    """Has GRPOTrainer never hold all logits at once. TRL 1.14.2; from 1.15 on it never does.
 
     It names the switch by a package, Liger, that this way does not need, and whose absence its configuration refuses.
     """
