@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +18,7 @@ from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ModelError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models import cpu_speed, precision, upstream
-from ragr1_lite.models.builtin import BY_HUB_ID
+from ragr1_lite.models.builtin import BY_HUB_ID, cache_root
 from ragr1_lite.models.hub import find_folder, first_line
 from ragr1_lite.models.precision import Compute, Dtype
 from ragr1_lite.models.processes import local_rank, main_first, processes
@@ -91,7 +93,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # progress is shown by our own events
-    upstream.silence_loading()
+    upstream.silence_bitsandbytes()
     with main_first():  # the others find what it fetched
         folder = find_folder(spec.name, report)
     tokenizer = ChatTokenizer.load(folder, report)
@@ -109,8 +111,10 @@ def import_unsloth_first() -> bool:
     """Imports unsloth where it can run, and returns whether it did; raises ModelError where it is there but broken."""
     if not has_unsloth():
         return False
+    upstream.settle_unsloth(cache_root() / "unsloth")
     try:
-        importlib.import_module("unsloth")
+        with redirect_stdout(sys.stderr):
+            importlib.import_module("unsloth")
     except Exception as error:  # it raises whatever its patches meet
         raise ModelError(
             f"unsloth is installed but cannot be imported: {first_line(error)}",
@@ -207,14 +211,15 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> Pre
     from unsloth import FastLanguageModel
 
     try:
-        model, _ = FastLanguageModel.from_pretrained(
-            model_name=str(folder),
-            max_seq_length=spec.max_length,
-            dtype=precision.to_torch(spec.compute),
-            load_in_4bit=spec.dtype == "nf4",
-            local_files_only=True,
-            **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself
-        )
+        with redirect_stdout(sys.stderr):  # it prints, and results go to stdout
+            model, _ = FastLanguageModel.from_pretrained(
+                model_name=str(folder),
+                max_seq_length=spec.max_length,
+                dtype=precision.to_torch(spec.compute),
+                load_in_4bit=spec.dtype == "nf4",
+                local_files_only=True,
+                **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself
+            )
     except Exception as error:
         raise _not_loadable(folder, error, by="unsloth") from error
     model = _with_adapter(model, spec, lora)

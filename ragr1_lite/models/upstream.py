@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -52,13 +52,9 @@ def lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
-def silence_loading() -> None:
-    """Leaves out what others warn of while they load, and nobody here can change.
-
-    bitsandbytes 0.50.2: an optional kernel is missing. transformers 5.23.0: peft 0.21.2 and TRL 1.16.0 use an old name.
-    """
+def silence_bitsandbytes() -> None:
+    """Leaves out the warning that an optional kernel is missing. bitsandbytes 0.50.2."""
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 def keep_4bit_gradients(model: Any) -> None:
@@ -84,6 +80,15 @@ def lora_layers(model: Any) -> Sequence[Any]:
 def forget_merge(layer: Any) -> None:
     """Has an adapter's layer count as unmerged, whose base weight was put back. peft 0.21.2, ``merged_adapters``."""
     layer.merged_adapters.clear()
+
+
+def settle_unsloth(folder: Path) -> None:
+    """Has unsloth write the trainers that it generates into a folder, and send no statistics.
+
+    unsloth 2026.10.7, before it is imported; else it writes them into the working folder and imports them from there.
+    """
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(folder))
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
 
 
 def unsloth_kernels(model: Any) -> Any:
@@ -177,7 +182,7 @@ def lend_model(trainer: Any) -> AbstractContextManager[Any]:
 
 
 def take_logits_in_chunks(trainer: Any) -> None:
-    """Has GRPOTrainer never hold all logits at once. TRL 1.14.2; from 1.15 on it never does.
+    """Has GRPOTrainer never hold all logits at once, where it can. TRL 1.14.2, from 1.14 on.
 
     It names the switch by a package, Liger, that this way does not need, and whose absence its configuration refuses.
     """

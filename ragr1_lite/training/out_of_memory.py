@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +40,8 @@ def fit_within_memory(
     """
     began = time.perf_counter()
     recipe = _with_micro_batch(recipe, run.recall().get("micro_batch", recipe.train.micro_batch))
-    with logging_into(run, recipe), as_callback(Account, run) as account:
+    prints: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if policy.engine == "unsloth" else nullcontext()
+    with prints, logging_into(run, recipe), as_callback(Account, run) as account:
         while True:
             trainer = build(recipe)
             try:

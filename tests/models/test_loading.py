@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import socket
+import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +137,30 @@ def test_unsloth_without_a_card(tiny_qwen2_folder: Path, monkeypatch: pytest.Mon
     with pytest.raises(ModelError, match="CUDA"):
         load_policy(spec_of(tiny_qwen2_folder, engine="unsloth"))
     assert loading.import_unsloth_first() is False
+
+
+def test_importing_unsloth_prints_no_result_and_leaves_the_working_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "unsloth.py").write_text("import os\nprint(os.environ['UNSLOTH_COMPILE_LOCATION'])\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "unsloth", raising=False)
+    for name in ("UNSLOTH_COMPILE_LOCATION", "UNSLOTH_DISABLE_STATISTICS"):
+        monkeypatch.setenv(name, "")  # put back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(loading, "_has_cuda", lambda: True)
+    assert loading.import_unsloth_first()
+    assert capsys.readouterr() == ("", f"{builtin.cache_root() / 'unsloth'}\n")
+    assert os.environ["UNSLOTH_DISABLE_STATISTICS"] == "1"
+
+
+def test_unsloth_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unsloth.py").write_text("raise RuntimeError('no kernels')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "unsloth", raising=False)
+    monkeypatch.setattr(loading, "_has_cuda", lambda: True)
+    with pytest.raises(ModelError, match="cannot be imported: no kernels.*set model.engine to transformers"):
+        loading.import_unsloth_first()
 
 
 # --- adapters ------------------------------------------------------------------------------------------------------
@@ -279,7 +305,14 @@ def test_folder_without_config_or_weights(broken: Path, tmp_path: Path) -> None:
 def test_broken_weights(broken: Path) -> None:
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"cannot be loaded by transformers: .*\. Download it again"):
+        load_policy(spec_of(broken))
+
+
+def test_an_architecture_that_is_not_known(broken: Path) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"model_type": "qwen9"}))
+    with pytest.raises(ModelError, match="Check that your transformers version knows this architecture"):
         load_policy(spec_of(broken))
 
 
