@@ -14,7 +14,7 @@ import pytest
 HERE = Path(__file__).parent
 ON = os.environ.get("RAGR1_LITE_TEST_UNSLOTH") == "1" and importlib.util.find_spec("unsloth") is not None
 if ON:
-    from tests.unsloth import stand_in
+    from tests.unsloth import stand_in  # noqa: F401
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,13 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore") if ON else missing)
 
 
-@pytest.fixture(autouse=True)
-def _card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if there were a card that computes in bf16."""
+@pytest.fixture(autouse=True, scope="session")
+def _card() -> Iterator[None]:
+    """As if there were a card."""
     from ragr1_lite.models import loading
 
-    monkeypatch.setattr(loading, "_has_cuda", lambda: True)
-    with stand_in.card(bf16=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_has_cuda", lambda: True)
         yield
 
 

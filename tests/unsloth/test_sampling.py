@@ -25,11 +25,7 @@ def policy(request: pytest.FixtureRequest, byte_model: Path, tmp_path_factory: p
 
 def loaded(model: Path, folder: Path, dtype: str = "fp32", **sections: Any) -> Policy:
     """With checkpointing, as on a card."""
-    from ragr1_lite.models import loading
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "_has_cuda", lambda: True)
-        policy = work.load(work.recipe_of("dapo", "unsloth", model, folder / "run", model={"dtype": dtype}, **sections))
+    policy = work.load(work.recipe_of("dapo", "unsloth", model, folder / "run", model={"dtype": dtype}, **sections))
     policy.model.for_training()
     return policy
 
