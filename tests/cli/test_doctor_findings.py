@@ -179,9 +179,9 @@ def test_other_versions_within_their_ranges_are_named(versions: Callable[..., No
 
 
 def test_missing_packages_and_wrong_versions(versions: Callable[..., None]) -> None:
-    versions(trl="1.15.0", peft=None, PyYAML=None)
+    versions(trl="2.0.0", peft=None, PyYAML=None)
     found = one(packages.pinned())
-    assert not found.ok and "missing: peft, pyyaml" in found.detail.lower() and "trl 1.15.0 (needs " in found.detail
+    assert not found.ok and "missing: peft, pyyaml" in found.detail.lower() and "trl 2.0.0 (needs " in found.detail
     pins = known.tested_versions()
     for name in ("trl", "peft", "PyYAML"):
         assert f'"{name}=={pins[name]}"' in found.fix

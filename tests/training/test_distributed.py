@@ -16,7 +16,7 @@ import torch
 from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.data.trajectories import write_records
-from ragr1_lite.models import loading, lora, processes
+from ragr1_lite.models import loading, lora, precision, processes
 from ragr1_lite.models.loading import ModelSpec
 from ragr1_lite.training import run_folder, trainer
 from ragr1_lite.training.run_folder import Run
@@ -213,7 +213,7 @@ def test_the_batch_is_shared(
 
 def test_processes_agree_on_what_each_has_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading.cpu_speed, "prefers_bf16", lambda: False)
-    monkeypatch.setattr(loading, "anywhere", lambda flag: True)  # the other one found it faster
+    monkeypatch.setattr(precision, "anywhere", lambda flag: True)  # the other one found it faster
     assert loading._resolve(ModelSpec("any"))[0].dtype == "bf16"
 
 

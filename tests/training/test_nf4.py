@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import Notice, ignore
-from ragr1_lite.core.types import Trajectory
-from ragr1_lite.models.loading import Policy
+from ragr1_lite.core.types import Segment, Source, Trajectory
+from ragr1_lite.models.loading import Policy, load_policy, model_spec
 from ragr1_lite.training import grpo, sft
 from ragr1_lite.training.grpo import rollouts, trainer
 from ragr1_lite.training.run_folder import Run
-from ragr1_lite.training.trainer import fit
+from ragr1_lite.training.trainer import as_callback, fit
 from tests.support import tiny
+from tests.support.rounding import assert_near
 
 SEARCH = "<think>Search.</think><search>Chad, Oman</search>"
 RIGHT = "<think>It is.</think><answer>Chad</answer>"
@@ -130,3 +133,85 @@ def test_grpo_samples_what_it_trains(folder: Path, tmp_path: Path, monkeypatch: 
     (proved,) = [event.text for event in reported if isinstance(event, Notice) and event.text.startswith("Proved")]
     assert "sampler and trainer differ by 0.0" in proved
     assert all(line["grad_norm"] > 0 for line in tiny.metrics_of(recipe.output))
+
+
+# --- real weights --------------------------------------------------------------------------------------------------
+
+QWEN = "qwen2.5-coder-0.5b"
+
+
+def short(policy: Policy) -> Trajectory:
+    """A search and an answer, in as few tokens as that takes."""
+    encode = policy.tokenizer.encode
+    parts: list[tuple[Source, str]] = [
+        ("model", SEARCH),
+        ("env", "<documents>Chad is larger.</documents>"),
+        ("model", RIGHT),
+    ]
+    written = [Segment(source, tuple(encode(text))) for source, text in parts]
+    prompt = Segment("prompt", tuple(policy.tokenizer.render_chat("Which is larger, Chad or Oman?")))
+    return Trajectory(tiny.EXAMPLES[0], (prompt, *written), (), "answer")
+
+
+def qwen(task: str, output: Path, dtype: str = "nf4", **sections: dict[str, Any]) -> tuple[Recipe, Policy]:
+    """Real weights, computed in fp32, under an adapter that is not zero."""
+    recipe = tiny.make_recipe(task, Path(QWEN), output, model={"dtype": dtype}, **sections)
+    policy = load_policy(replace(model_spec(recipe), compute="fp32"), lora=recipe.lora)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in policy.model.named_parameters():
+            if "lora_" in name:
+                weight.normal_(0, 0.02, generator=generator)
+    return recipe, policy
+
+
+def adapter_gradients(policy: Policy) -> dict[str, torch.Tensor]:
+    weights = policy.model.named_parameters()
+    return {name: weight.grad.clone() for name, weight in weights if weight.grad is not None}
+
+
+@pytest.mark.slow
+def test_real_weights_have_the_gradients_of_their_dequantized_selves(tmp_path: Path) -> None:
+    """One step of SFT against plain torch on a model in fp32 with the same numbers in its layers."""
+    train = {"steps": 1, "batch_size": 1, "micro_batch": 1, "max_grad_norm": 1e9}
+    recipe, policy = qwen("sft", tmp_path / "run", train=train)
+    (trajectory, run) = short(policy), Run.start(recipe)
+    found: list[dict[str, torch.Tensor]] = []
+
+    class Keep:
+        def on_pre_optimizer_step(self, *_: object, **__: object) -> None:
+            found.append(adapter_gradients(policy))
+
+    training = sft.make_trainer(policy, [trajectory], recipe, run)
+    with tiny.final_gradients(policy) as last:
+        fit(training, policy, recipe, run, ignore, resume=False, callbacks=[as_callback(Keep)])
+    assert_only_model_tokens_are_trained(last, [trajectory])
+
+    _, whole = qwen("sft", tmp_path / "whole", "fp32")
+    quantized = {name: module for name, module in policy.model.named_modules() if isinstance(module, Linear4bit)}
+    with torch.no_grad():
+        for name, module in quantized.items():
+            weight: Any = module.weight
+            whole.model.get_submodule(name).weight.copy_(dequantize_4bit(weight.data, weight.quant_state))
+    ids = torch.tensor([trajectory.token_ids])
+    labels = ids.masked_fill(~torch.tensor([trajectory.loss_mask]).bool(), sft.IGNORED)
+    model: Any = whole.model
+    model(input_ids=ids, labels=labels).loss.backward()
+    expected = adapter_gradients(whole)
+    assert found[0].keys() == expected.keys()
+    assert len(quantized) == 24 * 7
+    for name, gradient in expected.items():
+        assert_near(found[0][name], gradient, 1e-3)
+
+
+@pytest.mark.slow
+def test_real_weights_sample_what_they_train(tmp_path: Path) -> None:
+    """One step of GRPO with the real sampler: the proof, within fp32's bounds."""
+    recipe, policy = qwen("grpo", tmp_path / "run", train={"steps": 1}, rollout={"max_rounds": 1, "max_new_tokens": 16})
+    reported: list[object] = []
+    run = Run.start(recipe)
+    training = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run, reported.append)
+    fit(training, policy, recipe, run, ignore, resume=False)
+    (proved,) = [event.text for event in reported if isinstance(event, Notice) and event.text.startswith("Proved")]
+    assert "sampler and trainer differ by 0.00" in proved
+    assert f"{2 * 24 * 7} weights move" in proved

@@ -15,6 +15,7 @@ from ragr1_lite.core.events import Notice, ignore
 from ragr1_lite.models import cpu_speed, loading
 from ragr1_lite.models.loading import ModelSpec, Policy, load_policy, model_spec
 from ragr1_lite.training import grpo, sft
+from ragr1_lite.training.grpo import proof
 from ragr1_lite.training.grpo import trainer as grpo_trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit, trainer_arguments
@@ -128,3 +129,17 @@ def test_fp16_is_trained_with_scaled_losses(
 
 def answer(row: int) -> str:
     return f"<think>It is.</think><answer>{'Chad' if row % 2 else 'Oman'}</answer>"
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+def test_four_bits_are_held_to_the_bounds_of_what_they_are_computed_in(
+    byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compute: Any
+) -> None:
+    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", model={"dtype": "nf4"}, train={"steps": 1})
+    policy = load_policy(replace(model_spec(recipe), compute=compute), lora=recipe.lora)
+    assert proof.bound_of(policy) == proof.BOUNDS["fp32" if compute == "fp32" else "nf4"]
+    said: list[object] = []
+    run = Run.start(recipe)
+    training = grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run, said.append)
+    fit(training, policy, recipe, run, ignore, resume=False)
+    assert any("Proved" in str(event) for event in said)

@@ -15,7 +15,7 @@ from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.training.grpo import by_unsloth
 from ragr1_lite.training.grpo.guard import Guard
-from ragr1_lite.training.grpo.proof import BOUNDS, OTHER_KERNELS, prove_first
+from ragr1_lite.training.grpo.proof import OTHER_KERNELS, bound_of, prove_first
 from ragr1_lite.training.grpo.rollouts import Rollouts, version_error
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import as_callback, build_trainer, trainer_arguments
@@ -76,7 +76,7 @@ def make_trainer(
     if guard.enabled:
         trainer.add_callback(as_callback(Guard, policy, guard, report))
     same_kernels = policy.engine == "transformers" and not isinstance(sampler, vllm_sampler.VllmSampler)
-    prove_first(trainer, policy, rollouts, BOUNDS[policy.dtype] if same_kernels else OTHER_KERNELS, report)
+    prove_first(trainer, policy, rollouts, bound_of(policy) if same_kernels else OTHER_KERNELS, report)
     return trainer
 
 
