@@ -6,7 +6,8 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 ON = os.environ.get("RAGR1_LITE_TEST_UNSLOTH") == "1" and importlib.util.find_spec("unsloth") is not None
 if ON:
-    from tests.unsloth import stand_in  # noqa: F401
+    from tests.unsloth import stand_in
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,6 +34,12 @@ def _card() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "_has_cuda", lambda: True)
         yield
+
+
+@pytest.fixture
+def card() -> Callable[..., AbstractContextManager[None]]:
+    """Another card for a block: ``card(bf16=False)``."""
+    return stand_in.card
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,14 +44,17 @@ def test_gradients_and_configuration(name: str, plain: Path, byte_model: Path, t
     assert differ <= DIFFERENT - (set() if name == "sft" else {"loss_type", "max_length", "dataset_num_proc"})
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 @pytest.mark.parametrize("name", ["dapo", "sft"])
 def test_fused_kernels_have_the_gradient_of_the_plain_adapter(
-    name: str, byte_model: Path, tmp_path: Path, plain: Path
+    name: str, dtype: str, card: Any, byte_model: Path, tmp_path: Path, plain: Path
 ) -> None:
-    """Unsloth fuses the adapter's products where the base is not in fp32; bf16 rounds, so only the direction counts."""
+    """Unsloth fuses the adapter's products where the base is in 16 bits, which round: only the direction counts."""
     recipe = work.recipe_of(name, "unsloth", byte_model, tmp_path / "run", model={"dtype": "bf16"})
-    policy = work.load(recipe)
-    gradients = work.gradients(policy, work.make_trainer(policy, recipe))
+    with card(bf16=dtype == "bf16"):
+        policy = work.load(recipe)
+        assert policy.dtype == dtype
+        gradients = work.gradients(policy, work.make_trainer(policy, recipe))
     expected = load_file(plain / f"{name}.safetensors")
     names = [key for key in gradients if key.startswith("0:")]
     ours, theirs = (torch.cat([one[key].float().flatten() for key in names]) for one in (gradients, expected))

@@ -15,7 +15,7 @@ from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.training import trainer
 from ragr1_lite.training.run_folder import Run
 from tests.support import tiny
-from tests.unsloth import stand_in, work
+from tests.unsloth import work
 
 
 def recipe_of(model: Path, folder: Path, /, **sections: Any) -> Any:
@@ -32,10 +32,12 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(("bf16", "found"), [(True, "bf16"), (False, "fp16")])
-def test_training_computes_in_what_was_loaded(bf16: bool, found: str, byte_model: Path, tmp_path: Path) -> None:
+def test_training_computes_in_what_was_loaded(
+    bf16: bool, found: str, card: Any, byte_model: Path, tmp_path: Path
+) -> None:
     """Cards before Ampere load fp16, whatever was asked for, and unsloth refuses to train it in bf16."""
     recipe = recipe_of(byte_model, tmp_path, model={"dtype": "bf16"})
-    with stand_in.card(bf16=bf16):
+    with card(bf16=bf16):
         policy = tiny.load(recipe)
         arguments = trainer.trainer_arguments(recipe, Run.start(recipe), policy)
         assert (policy.dtype, policy.compute) == (found, found)
