@@ -28,7 +28,7 @@ def sampling(
     from ragr1_lite.models.sampler import TransformersSampler
     from ragr1_lite.world import questions
 
-    policy = load_policy(ModelSpec(model or default_model(report)), report=report)
+    policy = load_policy(ModelSpec(model or default_model(report=report)), report=report)
     asked = questions("train", seed=0, limit=rows)
     prompts = [policy.tokenizer.render_chat(Protocol().render_prompt(one.example.question)) for one in asked]
     sampler = TransformersSampler(policy, batch_size=rows)

@@ -31,12 +31,13 @@ def segments(
     """
     import torch
 
-    from ragr1_lite.assistant import default_model, shipped_adapter
+    from ragr1_lite.assistant import default_model
     from ragr1_lite.config import LoraConfig
     from ragr1_lite.data.trajectories import read_records
+    from ragr1_lite.models.adapter_folder import shipped_adapter
     from ragr1_lite.models.loading import ModelSpec, load_policy
 
-    name = model or default_model(report)
+    name = model or default_model(report=report)
     adapter = shipped_adapter(name)
     records = read_records(path, limit=limit, report=report)
     spec = ModelSpec(name, "fp32", "transformers", str(adapter) if adapter else None, 8192)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import SHIPPED, WORLD, Recipe, load_recipe
-from ragr1_lite.core.errors import ModelError
+from ragr1_lite.config import WORLD, Recipe, load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
 from ragr1_lite.models import builtin
+from ragr1_lite.models.adapter_folder import adapter_of, find_adapter, trained_models
 
 BARE = "none"
 """As an adapter: the base model alone."""
@@ -63,7 +63,8 @@ class Setup:
     Attributes:
         model: A built-in name, folder or hub id; by default the adapter's, else the built-in model on a CPU and
             Qwen2.5 on a GPU. A teacher may also be ``gold`` or the URL of an endpoint.
-        adapter: An adapter folder; by default the shipped one of the built-in model; ``none`` for no adapter.
+        adapter: A run's folder, an adapter's, a checkpoint or a hub id; by default the one in the model's folder or the
+            shipped one; ``none`` for no adapter.
         index: ``world``, an index folder or a URL.
         mode: See :class:`~ragr1_lite.core.protocol.Protocol`.
         k: Passages per query.
@@ -86,22 +87,29 @@ class Setup:
 
         Raises:
             ConfigError: The run's recipe or a value is invalid.
+            ModelError: There is no such adapter.
         """
-        trained = _recipe_of_run(self.adapter)
-        model = self.model or (None if trained else default_model(report))
+        adapter = find_adapter(self.adapter, self.model or "", report) if self.adapter not in (None, BARE) else None
+        trained = adapter.recipe if adapter else None
+        model = self.model
+        if not (model or trained):
+            model = (adapter.base() if adapter else None) or default_model(self.index or WORLD, report)
         given = {
             "model.name": model,
             "model.dtype": self.dtype,
             "rollout.mode": self.mode,
             "rollout.max_queries": self.max_queries,
             "rollout.batch_size": self.batch_size,
+            "rollout.template": None,
             "retrieval.index": self.index or (None if trained else WORLD),
             "retrieval.k": self.k,
         }
+        if adapter:
+            given |= {key: path for key, path in adapter.paths_of_run().items() if given[key] is None}
         overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
         shipped = "sft-smollm2-135m" if model == builtin.DEFAULT_MODEL else "sft-qwen2.5-1.5b"
-        recipe = load_recipe(str(trained or shipped), overrides)
-        return with_adapter(recipe, self.adapter or _adapter_for(recipe.model.name, report))
+        folder = str(adapter.folder) if adapter else self.adapter or _adapter_for(str(model), report)
+        return with_adapter(load_recipe(str(trained or shipped), overrides), folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,7 @@ class Assistant:
         from ragr1_lite.retrieval import open_searcher
 
         searcher = open_searcher(recipe.retrieval.index, report)
-        policy = load_policy(model_spec(starting_point(recipe)), report=report)
+        policy = load_policy(model_spec(recipe), report=report)
         merge_adapter(policy)
         return cls(
             TransformersSampler(policy, batch_size=recipe.rollout.batch_size),
@@ -175,33 +183,22 @@ class _Timed:
             self.seconds += time.perf_counter() - began
 
 
-def default_model(report: Report = ignore) -> str:
-    """The model for this machine: Qwen2.5 on an NVIDIA card, else the built-in one; a notice says why."""
+def default_model(index: str = WORLD, report: Report = ignore) -> str:
+    """The built-in model for an index on this machine, of those whose adapter ships; a notice says why.
+
+    The smallest was trained on the embedded world and is the quickest there on a CPU; else the largest is the best.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        name = "Qwen/Qwen2.5-3B-Instruct" if memory > 10 else "Qwen/Qwen2.5-1.5B-Instruct"
-        report(Notice(f"Using {name}: it fits this card's {memory:.0f} GiB. Choose another with --model."))
-        return name
-    report(Notice(f"Using {builtin.DEFAULT_MODEL}: there is no NVIDIA card here. Choose another with --model."))
-    return builtin.DEFAULT_MODEL
-
-
-def shipped_adapter(model: str) -> Path | None:
-    """The adapter that comes with the package for a model, if there is one."""
-    folder = Path(__file__).parent / "models" / "adapters" / model
-    return folder if (folder / "adapter_config.json").is_file() else None
-
-
-def starting_point(recipe: Recipe) -> Recipe:
-    """The recipe with ``model.adapter=shipped`` filled in; raises ModelError where no adapter ships for its model."""
-    if recipe.model.adapter != SHIPPED:
-        return recipe
-    folder = shipped_adapter(recipe.model.name)
-    if folder is None:
-        raise ModelError(f"No adapter ships for {recipe.model.name}", "Set model.adapter to the folder of an SFT run.")
-    return with_adapter(recipe, str(folder))
+    on_card, ready = torch.cuda.is_available(), trained_models()
+    name = ready[0] if index == WORLD and not on_card else ready[-1]
+    why = "the best built-in model that an adapter ships for"
+    if name == ready[0]:
+        why = "small, quick, and trained on the embedded world"
+        if index != WORLD:
+            why += " alone: for documents of your own it is a start, and docs/data.md says how to train on them"
+    report(Notice(f"Using {name}: {why}. Choose another with --model."))
+    return name
 
 
 def with_adapter(recipe: Recipe, adapter: str) -> Recipe:
@@ -211,14 +208,14 @@ def with_adapter(recipe: Recipe, adapter: str) -> Recipe:
 
 
 def _adapter_for(model: str, report: Report) -> str:
-    shipped = shipped_adapter(model)
-    if shipped is None:
+    """The adapter that a model is asked with where none is named, which a notice says."""
+    if model == "gold" or "://" in model:
         return BARE
-    report(Notice(f"Using the adapter that ships for {model}; --adapter none leaves it out."))
-    return str(shipped)
-
-
-def _recipe_of_run(adapter: str | None) -> Path | None:
-    """The recipe an adapter was trained by, where the adapter is still in its run's folder."""
-    path = Path(adapter).parent / "recipe.yaml" if adapter not in (None, BARE) else None
-    return path if path is not None and path.is_file() else None
+    folder = adapter_of(model)
+    if folder is None:
+        train = f"ragr1-lite sft RECIPE --set model.name={model}"
+        report(Notice(f"{model} is untrained: no adapter was named or ships for it; to train one: {train}", "warning"))
+        return BARE
+    place = f"that lies in {folder}" if folder == Path(model).expanduser() else f"that ships for {model}"
+    report(Notice(f"Using the adapter {place}; --adapter none leaves it out."))
+    return str(folder)

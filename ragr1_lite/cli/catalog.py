@@ -13,11 +13,11 @@ from ragr1_lite.config import (
     extends,
     load_recipe,
     recipe_fields,
-    require_adapter,
     shipped_recipes,
     to_yaml,
 )
 from ragr1_lite.core.errors import ModelError, RagR1Error
+from ragr1_lite.models.adapter_folder import require_adapter
 
 _MEMORY = re.compile(r"^# Memory: ([\d.]+) GB planned(?: of a card's (\d+))?", re.MULTILINE)
 

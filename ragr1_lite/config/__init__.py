@@ -10,10 +10,10 @@ from ragr1_lite.config.loading import (
     load_recipe,
     recipe_fields,
     recipes_folder,
-    require_adapter,
     shipped_recipes,
 )
 from ragr1_lite.config.schema import (
+    ALL_LINEAR,
     SHIPPED,
     WORLD,
     DataConfig,
@@ -28,6 +28,7 @@ from ragr1_lite.config.schema import (
 )
 
 __all__ = [
+    "ALL_LINEAR",
     "SHIPPED",
     "WORLD",
     "DataConfig",
@@ -43,7 +44,6 @@ __all__ = [
     "load_recipe",
     "recipe_fields",
     "recipes_folder",
-    "require_adapter",
     "shipped_recipes",
     "to_yaml",
 ]

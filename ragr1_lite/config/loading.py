@@ -11,8 +11,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ragr1_lite.config.schema import SHIPPED, Recipe, name_index, read_text
-from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.config.schema import Recipe, name_index, read_text
+from ragr1_lite.core.errors import ConfigError
 
 
 def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft", "grpo"] | None = None) -> Recipe:
@@ -31,24 +31,6 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, task: Literal["sft"
     if task is not None and recipe.task != task:
         raise ConfigError(f"{path} is a recipe for `{recipe.task}`", f"Run: ragr1-lite {recipe.task} {name}")
     return recipe
-
-
-def require_adapter(recipe: Recipe) -> None:
-    """Makes sure that the adapter which a recipe starts from is there.
-
-    Raises:
-        ModelError: It is not; the command that makes it is named where a shipped recipe leaves it.
-    """
-    if recipe.model.adapter in (None, SHIPPED):
-        return
-    adapter = Path(str(recipe.model.adapter))
-    if (adapter / "adapter_config.json").is_file():
-        return
-    fix = "Give the folder of a trained run."
-    if (name := adapter.parent.name) in shipped_recipes():
-        maker = load_recipe(name)
-        fix = f"Make it with: ragr1-lite {maker.task} {name}" if maker.output / "adapter" == adapter else fix
-    raise ModelError(f"There is no adapter in {adapter}, from which this recipe starts", fix)
 
 
 def recipes_folder() -> Path:

@@ -20,6 +20,9 @@ WORLD = "world"
 SHIPPED = "shipped"
 """As ``model.adapter``: the adapter that comes with the package for the model."""
 
+ALL_LINEAR = "all-linear"
+"""Among ``lora.targets``: every linear layer but the output's, as peft has it."""
+
 Order = Literal["random", "easy-first", "hard-first", "few-hops-first"]
 Weights = Literal["even", "signal", "hops"]
 
@@ -43,7 +46,13 @@ class ModelConfig(_Section):
     engine: Literal["auto", "unsloth", "transformers"] = "auto"
     """``auto``: unsloth on a GPU where it is installed, else transformers and peft."""
     adapter: str | None = None
-    """An adapter folder to start from; for ``grpo``, ``shipped`` is the one that comes with the package."""
+    """The adapter to start from: a run's folder, an adapter's, a checkpoint, a hub id, or ``shipped``, the one that
+    comes with the package for the model."""
+
+
+def _names(value: Any) -> Any:
+    """One name, or several with commas between them, is a list of names, too."""
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
 
 class LoraConfig(_Section):
@@ -54,7 +63,21 @@ class LoraConfig(_Section):
     dropout: float = Field(0.0, ge=0, lt=1)
     saved_as: Literal["fp32", "bf16"] = "fp32"
     """How the final adapter is written; bf16 takes half the space."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    targets: Annotated[tuple[str, ...], BeforeValidator(_names)] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+    """Layers by the last part of their names, or ``all-linear``."""
+
+    @property
+    def target_modules(self) -> str | list[str]:
+        """The targets as peft takes them."""
+        return ALL_LINEAR if ALL_LINEAR in self.targets else list(self.targets)
 
 
 class DataConfig(_Section):

@@ -1,22 +1,25 @@
-"""Finds a model's files: a built-in model, a local folder, or a hub model."""
+"""Finds a model's files: a built-in model, a local folder, or a hub model; and a hub's adapters."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.files.writing import CACHE_HINT, require_space, writing
 from ragr1_lite.models.builtin import BUILT_IN, DEFAULT_MODEL, ensure
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched from a hub: no pickle, no code."""
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _WEIGHTS = "model.safetensors"
 TIMEOUT = 8.0
 """Seconds after which a silent hub counts as unreachable."""
@@ -35,12 +38,47 @@ def find_folder(name: str, report: Report = ignore) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked(path)
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if not is_hub_id(name):
         raise ModelError(
             f"There is no model folder {name}",
             f"Give an existing folder, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or one of {', '.join(BUILT_IN)}.",
         )
-    return _checked(_fetch_from_hub(name))
+    return _checked(_fetch_from_hub(name, report))
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a hub id: an owner and a name."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and "\\" not in name and ":" not in name
+
+
+def fetch_adapter(name: str, report: Report = ignore) -> Path:
+    """Returns the local folder of a hub's adapter, fetching its two files where needed.
+
+    Raises:
+        ModelError: There is no such adapter, or it cannot be reached.
+        StorageError: It cannot be stored.
+    """
+    files = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+    folder = _fetch_from_hub(name, report, files, lambda cached: all((cached / file).is_file() for file in files))
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise ModelError(
+            f"{name} on the hub holds no adapter: it has no {ADAPTER_CONFIG}",
+            "Give it as the model, or check its name.",
+        )
+    return folder
+
+
+@contextmanager
+def without_adapter(folder: Path) -> Iterator[Path]:
+    """A model's folder without the adapter that may lie in it: transformers would load that, unsloth refuse both."""
+    if not (folder / ADAPTER_CONFIG).is_file():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="ragr1-lite-") as view:
+        for path in folder.iterdir():
+            if not path.name.startswith("adapter_"):
+                (Path(view) / path.name).symlink_to(path.resolve())
+        yield Path(view)
 
 
 def _checked(folder: Path) -> Path:
@@ -70,32 +108,39 @@ def _missing_weights(folder: Path) -> list[str]:
     return sorted(name for name in shards if not (folder / name).is_file())
 
 
-def _fetch_from_hub(name: str) -> Path:
-    """A hub model's snapshot folder: from the local cache where it is complete, else downloaded."""
+def _whole_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and not _missing_weights(folder)
+
+
+def _fetch_from_hub(
+    name: str, report: Report, patterns: Sequence[str] = MODEL_FILES, whole: Callable[[Path], bool] = _whole_model
+) -> Path:
+    """A hub repository's snapshot folder: from the local cache where it is whole, else downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        cached = Path(snapshot_download(name, local_files_only=True, allow_patterns=list(MODEL_FILES)))
-        if (cached / "config.json").is_file() and not _missing_weights(cached):
+        cached = Path(snapshot_download(name, local_files_only=True, allow_patterns=list(patterns)))
+        if whole(cached):
             return cached
     except LocalEntryNotFoundError:
         pass
     except ValueError as error:
         raise ModelError(f"{name} is no valid hub id", "A hub id looks like Qwen/Qwen2.5-0.5B-Instruct.") from error
-    needed = _ask_hub(name)
+    needed = _ask_hub(name, patterns)
     store = Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
     with writing(store, CACHE_HINT):
         store.mkdir(parents=True, exist_ok=True)
         require_space(store, needed)
+        report(Notice(f"Downloading {name} from the hub: {needed / 2**30:.2f} GB"))
         try:
-            return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+            return Path(snapshot_download(name, allow_patterns=list(patterns)))
         except (HfHubHTTPError, LocalEntryNotFoundError) as error:
             raise _unreachable(name, first_line(error)) from error
 
 
-def _ask_hub(name: str) -> int:
-    """Asks the hub once whether it has the model; returns the bytes to fetch."""
+def _ask_hub(name: str, patterns: Sequence[str]) -> int:
+    """Asks the hub once whether it has the repository; returns the bytes to fetch."""
     from fnmatch import fnmatch
 
     from huggingface_hub import HfApi
@@ -118,7 +163,7 @@ def _ask_hub(name: str) -> int:
         raise _unreachable(name, "HF_HUB_OFFLINE is set") from error
     except Exception as error:  # the HTTP client's errors, which changed between versions
         raise _unreachable(name, first_line(error)) from error
-    return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in MODEL_FILES))
+    return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in patterns))
 
 
 def _require_route(name: str, endpoint: str) -> None:
@@ -152,5 +197,5 @@ def first_line(error: BaseException) -> str:
 def _unreachable(name: str, detail: str) -> ModelError:
     return ModelError(
         f"{name} is not on this machine and the hub cannot be reached ({detail})",
-        f"Check the network, give a local folder, or use {DEFAULT_MODEL}.",
+        f"Check the network, or give a local folder; {DEFAULT_MODEL} needs no hub.",
     )

@@ -7,8 +7,8 @@ unsloth patches trl and transformers while it is imported, so it has to come bef
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
+import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +18,9 @@ from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ModelError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models import cpu_speed, precision, upstream
-from ragr1_lite.models.builtin import BY_HUB_ID, cache_root
-from ragr1_lite.models.hub import find_folder, first_line
+from ragr1_lite.models.adapter_folder import find_adapter
+from ragr1_lite.models.builtin import cache_root
+from ragr1_lite.models.hub import ADAPTER_CONFIG, find_folder, first_line, without_adapter
 from ragr1_lite.models.precision import Compute, Dtype
 from ragr1_lite.models.processes import local_rank, main_first, processes
 from ragr1_lite.models.tokenizer import ChatTokenizer
@@ -40,7 +41,7 @@ class ModelSpec:
         name: Built-in, such as ``smollm2-135m``, a local folder, or a hub id.
         dtype: Of the weights; see :class:`~ragr1_lite.config.ModelConfig`.
         engine: Likewise.
-        adapter: Folder of a LoRA adapter, or None.
+        adapter: See :func:`~ragr1_lite.models.adapter_folder.find_adapter`; None for the bare model.
         max_length: Longest sequence in tokens; only unsloth has to know it beforehand.
         compute: In what the weights are multiplied. None: as they are stored, and 4 bits in what the machine is fastest
             at, see :mod:`~.precision`.
@@ -96,9 +97,19 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     upstream.silence_loading()
     with main_first():  # the others find what it fetched
         folder = find_folder(spec.name, report)
+        adapter = find_adapter(spec.adapter, spec.name, report) if spec.adapter else None
+    if adapter:
+        adapter.require_fit(spec.name, report)
+        spec = replace(spec, adapter=str(adapter.folder))
+        if lora:
+            adapter.require_trainable(lora, report)
+    elif (folder / ADAPTER_CONFIG).is_file():
+        report(Notice(f"The adapter that lies in {folder} is left out"))
     tokenizer = ChatTokenizer.load(folder, report)
-    _check_adapter(spec)
-    model = _load_unsloth(folder, spec, lora) if spec.engine == "unsloth" else _load_plain(folder, spec, lora)
+    with without_adapter(folder) as bare:
+        model = _load_unsloth(bare, spec, lora) if spec.engine == "unsloth" else _load_plain(bare, spec, lora)
+    if bare != folder:
+        model.name_or_path = model.config.name_or_path = str(folder)
     device = str(next(model.parameters()).device.type)
     dtype, compute = precision.loaded(model)
     spec = replace(spec, dtype=dtype, compute=compute)
@@ -233,16 +244,21 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
     model.requires_grad_(False)
     if spec.adapter:
         try:
-            return peft.PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "Found missing adapter keys")  # else they stay as they were drawn
+                adapted = peft.PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
         except Exception as error:  # wrong sizes, unknown layers and broken files raise errors of many types
             raise ModelError(
                 f"The adapter in {spec.adapter} does not fit {spec.name}: {first_line(error)}",
                 "Load it with the model it was trained on, which its adapter_config.json names.",
             ) from error
+        if lora:
+            _train_whole_layers_in_fp32(adapted)
+        return adapted
     if lora is None:
         return model
     shape = {"r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-    config = peft.LoraConfig(**shape, target_modules=list(lora.targets), task_type="CAUSAL_LM")
+    config = peft.LoraConfig(**shape, target_modules=lora.target_modules, task_type="CAUSAL_LM")
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:
@@ -251,31 +267,12 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
         ) from error
 
 
-def _check_adapter(spec: ModelSpec) -> None:
-    """Raises ModelError where the adapter is missing or was made for another model."""
-    if not spec.adapter:
-        return
-    path = Path(spec.adapter) / "adapter_config.json"
-    try:
-        made_for = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path") or spec.name
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{spec.adapter} is no adapter folder: it has no adapter_config.json", "Give the folder of a trained run."
-        ) from error
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read as JSON", "Restore the adapter's folder from its run.") from error
-    if base_key(made_for) != base_key(spec.name):
-        raise ModelError(
-            f"The adapter in {spec.adapter} was made for {made_for}, not for {spec.name}",
-            f"Use --model {made_for}, or an adapter trained on {spec.name}.",
+def _train_whole_layers_in_fp32(model: PeftModel) -> None:
+    """Has layers that an adapter trains as a whole be in fp32 as LoRA is: in bf16 small updates vanish."""
+    for layer in upstream.whole_layers(model):
+        dtype = next(layer.parameters()).dtype
+        layer.float()
+        layer.register_forward_pre_hook(
+            lambda _, given: tuple(x.float() if x.is_floating_point() else x for x in given)
         )
-
-
-def base_key(name: str) -> str:
-    """What all names of a base model have in common: the last part, without a quantized copy's suffix.
-
-    >>> base_key("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit") == base_key("Qwen/Qwen2.5-0.5B-Instruct")
-    True
-    """
-    key = Path(BY_HUB_ID.get(name, name)).name.lower()
-    return key.removesuffix("-bnb-4bit").removesuffix("-unsloth")
+        layer.register_forward_hook(lambda _, given, result, dtype=dtype: result.to(dtype))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,8 @@ def merged_for_sampling(policy: Policy) -> Iterator[None]:
     """Merges the adapter into the base weights while the block runs, since LoRA layers slow decoding down.
 
     Afterwards the same tensors as before are back, at the cost of a second copy of the adapted layers: subtracting the
-    adapter would leave bf16 rounding. Does nothing for quantized models, for unsloth and without an adapter.
+    adapter would leave bf16 rounding. Does nothing for quantized models, for unsloth, for adapters of
+    embeddings and without an adapter.
     """
     import torch
 
@@ -104,10 +106,17 @@ def merged_for_sampling(policy: Policy) -> Iterator[None]:
 def merge_adapter(policy: Policy) -> None:
     """Merges the adapter for good, for use without training, where it can be merged."""
     if _mergeable(policy):
-        policy.model = policy.model.merge_and_unload()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Input and output embeddings are no longer tied")  # as they should be
+            policy.model = policy.model.merge_and_unload()
 
 
 def _mergeable(policy: Policy) -> bool:
     from peft import PeftModel
 
-    return isinstance(policy.model, PeftModel) and policy.dtype != "nf4" and policy.engine != "unsloth"
+    return (
+        isinstance(policy.model, PeftModel)
+        and policy.dtype != "nf4"
+        and policy.engine != "unsloth"
+        and upstream.can_merge(policy.model)
+    )

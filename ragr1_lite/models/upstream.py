@@ -82,6 +82,36 @@ def lora_layers(model: Any) -> Sequence[Any]:
     return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
 
 
+def can_merge(model: Any) -> bool:
+    """Whether merging its adapter changes the adapted linear layers' weights alone. peft 0.21.2, ``lora_bias``.
+
+    Input and output embeddings may share a weight, to which one's adapter is not to be added for the other.
+    """
+    from peft.tuners.lora import Linear
+
+    output = model.get_base_model().get_output_embeddings()
+    return all(
+        isinstance(layer, Linear) and layer is not output and not any(layer.lora_bias.values())
+        for layer in lora_layers(model)
+    )
+
+
+def of_adapter(weight: str) -> bool:
+    """Whether a weight is an adapter's, by its name in the model: LoRA, a whole layer or a token that is trained.
+
+    peft 0.21.2.
+    """
+    return any(part in weight for part in ("lora_", ".modules_to_save.", ".trainable_tokens_delta."))
+
+
+def whole_layers(model: Any) -> Sequence[Any]:
+    """The layers that an adapter replaces as a whole. peft 0.21.2, ``ModulesToSaveWrapper``."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    wrappers = (module for module in model.modules() if isinstance(module, ModulesToSaveWrapper))
+    return [wrapper.modules_to_save["default"] for wrapper in wrappers]
+
+
 def forget_merge(layer: Any) -> None:
     """Has an adapter's layer count as unmerged, whose base weight was put back. peft 0.21.2, ``merged_adapters``."""
     layer.merged_adapters.clear()

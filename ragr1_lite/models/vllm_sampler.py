@@ -28,7 +28,7 @@ import torch
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
-from ragr1_lite.models import precision
+from ragr1_lite.models import precision, upstream
 from ragr1_lite.models.hub import find_folder, first_line
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import save_adapter
@@ -237,7 +237,7 @@ def _process_kept() -> Iterator[None]:
 
 def _memory_for(policy: Policy) -> Path | None:
     """Main memory as a folder, where it has room for an adapter; else None, for the default temporary folder."""
-    needed = 4 * sum(weight.nbytes for name, weight in policy.model.named_parameters() if "lora_" in name)
+    needed = 4 * sum(weight.nbytes for name, weight in policy.model.named_parameters() if upstream.of_adapter(name))
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > needed else None
 
 

@@ -79,7 +79,7 @@ def load_trainable(recipe: Recipe, run: Run, report: Report) -> Policy:
     policy = load_policy(spec, lora=recipe.lora, report=report)
     run.remember(resolved={name: getattr(policy.spec, name) for name in ("dtype", "compute", "threads")})
     trainable = [name for name, weight in policy.model.named_parameters() if weight.requires_grad]
-    foreign = [name for name in trainable if "lora_" not in name]
+    foreign = [name for name in trainable if not upstream.of_adapter(name)]
     if foreign or not trainable:
         raise RunError(
             f"{foreign[0]} would be trained next to the adapter" if foreign else "No adapter weight is trainable",

@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.assistant import BARE, Answer, Assistant, Setup, shipped_adapter
+from ragr1_lite.assistant import BARE, Answer, Assistant, Setup
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example, Passage, Segment, Trajectory, Turn
 from ragr1_lite.data.questions import Question
+from ragr1_lite.models import adapter_folder
+from ragr1_lite.models.adapter_folder import shipped_adapter
+from tests.support.adapters import save_adapter_files
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
+QWEN = "qwen2.5-coder-0.5b"
 EXAMPLE = Example("1", "Which is larger, Chad or Mali?", ("Chad",))
 
 
@@ -61,7 +66,7 @@ def trained(tmp_path: Path) -> str:
     rollout = {"mode": "single", "max_queries": 2, "max_rounds": 9, "document_tokens": 300}
     sections = {"model": {"name": "org/mine"}, "retrieval": {"index": "books", "k": 7}, "rollout": rollout}
     (tmp_path / "recipe.yaml").write_text(Recipe.model_validate({"task": "sft", **sections}).dump(), encoding="utf-8")
-    return str(tmp_path / "adapter")
+    return str(save_adapter_files(tmp_path / "adapter"))
 
 
 def way(recipe: Recipe) -> tuple[object, ...]:
@@ -103,6 +108,97 @@ def test_every_command_asks_an_adapter_the_way_its_run_was_trained(
         ("single", 2, "books", 7, 9, 300),
         ("single" if command[0] == "eval" else "multi", 3, "books", 7, 9, 300),
     ]
+
+
+@pytest.mark.parametrize("part", ["", "adapter", "checkpoints/checkpoint-1", "."])
+def test_whatever_of_a_run_is_named_is_asked_the_same_way(
+    part: str, opened: list[Recipe], trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_adapter_files(tmp_path / "checkpoints/checkpoint-1")
+    monkeypatch.chdir(trained)
+    Assistant.open(Setup(adapter=part if part == "." else str(tmp_path / part)))
+    assert way(opened[0]) == ("single", 2, "books", 7, 9, 300) and opened[0].model.name == "org/mine"
+
+
+def test_an_adapter_from_elsewhere_brings_its_base_model(opened: list[Recipe], tmp_path: Path) -> None:
+    said: list[object] = []
+    save_adapter_files(tmp_path, base_model_name_or_path="unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit")
+    Setup(adapter=str(tmp_path)).recipe(said.append)
+    Assistant.open(Setup(adapter=str(tmp_path)))
+    Assistant.open(Setup(adapter=str(tmp_path), model="org/mine"))
+    assert [one.model.name for one in opened] == ["unsloth/Qwen2.5-0.5B-Instruct", "org/mine"]
+    assert {(one.model.adapter, one.retrieval.index) for one in opened} == {(str(tmp_path), "world")}
+    assert not said  # nothing is chosen here
+
+
+def notices(setup: Setup) -> list[tuple[str, str]]:
+    """What is said of the choice of model and adapter: level and text."""
+    said: list[Any] = []
+    setup.recipe(said.append)
+    return [(event.level, event.text) for event in said]
+
+
+def test_an_adapter_in_the_models_folder_is_taken_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_adapter_files(tmp_path / "mine", base_model_name_or_path="org/elsewhere")
+    monkeypatch.chdir(tmp_path)
+    for name in (str(tmp_path / "mine"), "./mine", "mine"):
+        assert Setup(model=name).recipe().model.adapter == str(Path(name))
+        assert Setup(model=name, adapter=BARE).recipe().model.adapter is None
+        assert notices(Setup(model=name)) == [
+            ("info", f"Using the adapter that lies in {Path(name)}; --adapter none leaves it out.")
+        ]
+        assert not notices(Setup(model=name, adapter=BARE))
+
+
+@pytest.mark.parametrize("form", ["{folder}/smollm2-135m", "./smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"])
+def test_every_name_of_the_built_in_model_gets_its_adapter(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smollm2-135m").mkdir()
+    monkeypatch.chdir(tmp_path)
+    name = form.format(folder=tmp_path)
+    assert Setup(model=name).recipe().model.adapter == str(shipped_adapter("smollm2-135m"))
+    assert [text for _, text in notices(Setup(model=name))] == [
+        f"Using the adapter that ships for {name}; --adapter none leaves it out."
+    ]
+
+
+def test_an_untrained_model_is_said_to_be_one() -> None:
+    ((level, text),) = notices(Setup(model="Qwen/Qwen2.5-3B-Instruct"))
+    assert level == "warning" and "is untrained" in text
+    assert text.endswith("ragr1-lite sft RECIPE --set model.name=Qwen/Qwen2.5-3B-Instruct")
+    assert not notices(Setup(model="gold")) and not notices(Setup(model="http://127.0.0.1:8000/v1"))
+
+
+# A machine without arguments
+
+
+@pytest.mark.parametrize(
+    ("card", "index", "qwen", "chosen"),
+    [
+        (False, None, False, "smollm2-135m"),
+        (False, None, True, "smollm2-135m"),
+        (False, "books", False, "smollm2-135m"),
+        (False, "books", True, QWEN),
+        (True, None, False, "smollm2-135m"),
+        (True, None, True, QWEN),
+        (True, "books", False, "smollm2-135m"),
+        (True, "books", True, QWEN),
+    ],
+)
+def test_the_default_model_is_a_small_one_that_was_trained(
+    card: bool, index: str | None, qwen: bool, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("smollm2-135m", *([QWEN] if qwen else [])):
+        save_adapter_files(tmp_path / name, base_model_name_or_path=name)
+    monkeypatch.setattr(adapter_folder, "SHIPPED_FOLDER", tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: card)
+    recipe = Setup(index=index).recipe()
+    assert (recipe.model.name, recipe.model.adapter) == (chosen, str(tmp_path / chosen))
+    choice, adapter = (text for _, text in notices(Setup(index=index)))
+    assert choice.startswith(f"Using {chosen}: ") and adapter.startswith(f"Using the adapter that ships for {chosen}")
+    start = "for documents of your own it is a start, and docs/data.md says how to train on them"
+    assert (start in choice) == (index == "books" and not qwen)
 
 
 def test_the_built_in_model_gets_its_own_adapter(opened: list[Recipe]) -> None:

@@ -14,9 +14,8 @@ from ragr1_lite.config import (
     load_recipe,
     recipe_fields,
     recipes_folder,
-    require_adapter,
 )
-from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.errors import ConfigError
 
 RECIPES = sorted(recipes_folder().glob("*.yaml"))
 
@@ -187,7 +186,7 @@ def test_a_section_with_every_line_commented_out_has_its_defaults(tmp_path: Path
         ("train.stepz=1", "unknown key train.stepz (did you mean steps?)"),
         ("trian.steps=1", "unknown key trian (did you mean train?)"),
         ("rollout.mode=no", "rollout.mode: input should be 'multi', 'single', 'cot-rag', 'rag' or 'direct'"),
-        ("lora.targets=q_proj", "lora.targets: input should be a valid tuple"),
+        ("lora.targets=7", "lora.targets: input should be a valid tuple"),
         ("model=smollm2-135m", "model: input should be a valid dictionary"),
         ("data.mix.bridge=lots", "data.mix.bridge: input should be a valid number"),
         ("train.learning_rate=.nan", "train.learning_rate: input should be"),
@@ -195,6 +194,22 @@ def test_a_section_with_every_line_commented_out_has_its_defaults(tmp_path: Path
 )
 def test_bad_overrides(tmp_path: Path, override: str, says: str) -> None:
     assert says in problem(tmp_path, "task: sft\ntrain: {steps: 5}\n", override)
+
+
+@pytest.mark.parametrize(
+    ("value", "targets", "modules"),
+    [
+        ("all-linear", ("all-linear",), "all-linear"),
+        ("[all-linear]", ("all-linear",), "all-linear"),
+        ("q_proj", ("q_proj",), ["q_proj"]),
+        ("q_proj, v_proj", ("q_proj", "v_proj"), ["q_proj", "v_proj"]),
+        ("[q_proj, v_proj]", ("q_proj", "v_proj"), ["q_proj", "v_proj"]),
+    ],
+)
+def test_targets_as_others_write_them(tmp_path: Path, value: str, targets: tuple[str, ...], modules: object) -> None:
+    recipe = load_recipe(write(tmp_path, "task: sft\n"), [f"lora.targets={value}"])
+    assert (recipe.lora.targets, recipe.lora.target_modules) == (targets, modules)
+    assert load_recipe(write(tmp_path, recipe.dump())) == recipe
 
 
 # The index by its URL
@@ -397,38 +412,6 @@ def test_the_fields_of_a_family_are_what_its_files_say(tmp_path: Path) -> None:
     write(tmp_path, "task: sft\ntrain: {steps: 9}\n", "base.yaml")
     own = write(tmp_path, "extends: base.yaml\ntrain: {seed: 1}\n")
     assert recipe_fields(Path(own)) == {"task": "sft", "train": {"steps": 9, "seed": 1}}
-
-
-# The adapter a recipe starts from
-
-
-def test_a_missing_adapter_is_reported_with_the_command_that_makes_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    recipe = load_recipe("grpo-qwen2.5-3b-from-sq")
-    with pytest.raises(ModelError, match=r"no adapter in runs/sft-qwen2\.5-3b-sq/adapter") as caught:
-        require_adapter(recipe)
-    assert caught.value.hint == "Make it with: ragr1-lite sft sft-qwen2.5-3b-sq"
-    adapter = tmp_path / "runs/sft-qwen2.5-3b-sq/adapter"
-    adapter.mkdir(parents=True)
-    (adapter / "adapter_config.json").write_text("{}")
-    require_adapter(recipe)
-
-
-@pytest.mark.parametrize("adapter", ["elsewhere/sft-smollm2-135m/adapter", "mine", "runs/nope/adapter"])
-def test_no_command_is_named_that_would_not_make_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, adapter: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=f"no adapter in {adapter}") as caught:
-        require_adapter(load_recipe("grpo-smollm2-135m", [f"model.adapter={adapter}"]))
-    assert caught.value.hint == "Give the folder of a trained run."
-
-
-@pytest.mark.parametrize("adapter", ["null", "shipped"])
-def test_no_adapter_need_be_there(adapter: str) -> None:
-    require_adapter(load_recipe("grpo-smollm2-135m", [f"model.adapter={adapter}"]))
 
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if path.stem.startswith("grpo-qwen")], ids=lambda p: p.stem)

@@ -15,7 +15,6 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks.segments import segments
-from ragr1_lite.assistant import shipped_adapter
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.protocol import Protocol
@@ -25,6 +24,7 @@ from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.sets import replay
 from ragr1_lite.data.targets import Form, Sample, count, samples, segment
 from ragr1_lite.data.trajectories import read_records, write_records
+from ragr1_lite.models.adapter_folder import shipped_adapter
 from ragr1_lite.models.loading import ModelSpec, Policy, load_policy
 from tests.support import tiny
 from tests.support.rounding import GRADIENT, LOSS

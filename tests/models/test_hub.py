@@ -36,7 +36,7 @@ def test_an_interrupted_download_is_fetched_again(sharded: Path, monkeypatch: py
         return str(sharded)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    monkeypatch.setattr(hub, "_ask_hub", lambda name: 0)
+    monkeypatch.setattr(hub, "_ask_hub", lambda *_: 0)
     assert hub.find_folder("org/sharded") == sharded
     assert fetched == ["org/sharded"] and all((sharded / shard).is_file() for shard in SHARDS)
     assert hub.find_folder("org/sharded") == sharded

@@ -195,7 +195,7 @@ def test_adapter_of_another_model(tiny_qwen2_folder: Path, tmp_path: Path) -> No
     folder = save_adapter(replace(policy, spec=ModelSpec("Qwen/Qwen2.5-0.5B-Instruct")), tmp_path / "adapter")
     with pytest.raises(ModelError, match=r"made for Qwen/Qwen2\.5-0\.5B-Instruct, not for .*Use --model Qwen"):
         load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
-    with pytest.raises(ModelError, match="no adapter folder"):
+    with pytest.raises(ModelError, match="no adapter in"):
         load_policy(spec_of(tiny_qwen2_folder, adapter=str(tmp_path)))
     (folder / "adapter_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match="cannot be read"):
@@ -208,12 +208,6 @@ def test_adapter_of_other_shapes(tiny_qwen2_folder: Path, tmp_path: Path) -> Non
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"r": 8}), encoding="utf-8")
     with pytest.raises(ModelError, match="does not fit"):
         load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
-
-
-def test_base_names() -> None:
-    assert loading.base_key("unsloth/Qwen2.5-0.5B-Instruct-unsloth-bnb-4bit") == "qwen2.5-0.5b-instruct"
-    assert loading.base_key("/models/Qwen2.5-0.5B-Instruct/") == "qwen2.5-0.5b-instruct"
-    assert loading.base_key("HuggingFaceTB/SmolLM2-135M-Instruct") == "smollm2-135m"
 
 
 def test_no_adapter_to_save(tiny_qwen2: Policy, tmp_path: Path) -> None:

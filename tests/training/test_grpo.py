@@ -12,13 +12,13 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from ragr1_lite import assistant
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import DataError, ModelError
 from ragr1_lite.core.events import Notice, StepFinished, ignore
 from ragr1_lite.core.rewards import score
 from ragr1_lite.core.types import Completion, Example, Reward, SampleRequest, Trajectory
 from ragr1_lite.data.trajectories import write_records
+from ragr1_lite.models import adapter_folder
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
@@ -547,8 +547,8 @@ def test_shipped_adapter_by_name(byte_model: Path, tmp_path: Path, monkeypatch: 
     with pytest.raises(ModelError, match="No adapter ships.*model.adapter"):
         grpo.train(recipe)
     shipped = trained_adapter(byte_model, tmp_path)
-    monkeypatch.setattr(assistant, "shipped_adapter", lambda model: shipped)
-    assert assistant.starting_point(recipe).model.adapter == str(shipped)
+    monkeypatch.setattr(adapter_folder, "shipped_adapter", lambda model: shipped)
+    assert tiny.load(recipe).spec.adapter == str(shipped)
 
 
 def test_no_question(byte_model: Path, tmp_path: Path) -> None:

@@ -47,8 +47,9 @@ def train(
 ) -> None:
     """Trains by the command's name."""
     with session(context, as_json=as_json) as display:
-        from ragr1_lite.config import load_recipe, require_adapter
+        from ragr1_lite.config import load_recipe
         from ragr1_lite.core.events import Report, ignore, phase
+        from ragr1_lite.models.adapter_folder import require_adapter
         from ragr1_lite.models.processes import is_main
 
         task: Any = context.command.name

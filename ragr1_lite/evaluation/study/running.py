@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ragr1_lite.assistant import BARE, Assistant, starting_point, with_adapter
+from ragr1_lite.assistant import Assistant
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.errors import ConfigError, DataError, RagR1Error
 from ragr1_lite.core.events import Notice, Report, ignore
@@ -166,10 +166,9 @@ def _open(
     for spec in group:
         recipe = recipes[spec.label]
         try:
-            asked = with_adapter(recipe, starting_point(recipe).model.adapter or BARE)
-            loaded = (asked.model, asked.rollout.max_length, asked.rollout.batch_size)
+            loaded = (recipe.model, recipe.rollout.max_length, recipe.rollout.batch_size)
             if loaded not in samplers:
-                samplers[loaded] = Assistant.open_recipe(asked, report=report).sampler
+                samplers[loaded] = Assistant.open_recipe(recipe, report=report).sampler
             searcher = _searcher(spec, recipe, stack, report)
             searcher.search([examples[0].question], 1)
         except RagR1Error as error:

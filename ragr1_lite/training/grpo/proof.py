@@ -141,7 +141,7 @@ class _Proof:
         self._trainer.beta = beta
         weights = dict(self._policy.model.named_parameters())
         for name, weight in weights.items():
-            if weight.grad is not None and "lora_" not in name:
+            if weight.grad is not None and not upstream.of_adapter(name):
                 raise self._error(f"{name} would be trained next to the adapter")
             if weight.grad is None and weight.requires_grad:
                 raise self._error(f"{name} of the adapter gets no gradient")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ragr1_lite.assistant import starting_point
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.sets import load_examples
+from ragr1_lite.models.adapter_folder import require_adapter
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
 from ragr1_lite.training.grpo.trainer import make_sampler, make_trainer
@@ -19,7 +19,7 @@ from ragr1_lite.training.trainer import TrainResult, finished, import_in_order, 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
     """Trains an adapter by reward on its own rollouts.
 
-    As :func:`ragr1_lite.training.sft.train`; ``model.adapter`` names the SFT adapter to start from, or is ``shipped``.
+    As :func:`ragr1_lite.training.sft.train`; ``model.adapter`` names the SFT adapter to start from.
 
     Raises:
         RagR1Error: A problem of recipe, data, model or disk.
@@ -28,7 +28,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     import_in_order(recipe)
     check_trackers(recipe)
     load_user_reward(recipe.reward)  # what is wrong with it is reported before the run's folder is made
-    start = starting_point(recipe)
+    require_adapter(recipe)
     examples = load_examples(
         recipe.data.train,
         "train",
@@ -42,7 +42,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
     if resume and (result := finished(run, recipe, report)):
         return result
     searcher = open_searcher(recipe.retrieval.index, report)
-    policy = load_trainable(start, run, report)
+    policy = load_trainable(recipe, run, report)
     if recipe.model.adapter is None:
         report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
     sampler = make_sampler(policy, recipe, report)  # whichever trainer is at work: vLLM takes its memory but once

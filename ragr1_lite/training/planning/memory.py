@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ragr1_lite.config import ALL_LINEAR
 from ragr1_lite.models.cpu_speed import FEW, PACKED_BYTES
 from ragr1_lite.training.planning.machine import Device
 from ragr1_lite.training.planning.shapes import Shape
@@ -69,7 +70,8 @@ class Setting:
     @property
     def adapted(self) -> dict[str, tuple[int, int]]:
         """The linear modules of a layer that have an adapter."""
-        return {name: size for name, size in self.shape.linears.items() if name in self.targets}
+        every = ALL_LINEAR in self.targets
+        return {name: size for name, size in self.shape.linears.items() if every or name in self.targets}
 
     @property
     def padded(self) -> int:

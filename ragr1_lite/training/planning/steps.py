@@ -131,12 +131,10 @@ def _give_back_freed_memory() -> None:
 
 
 def _build(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
-    from ragr1_lite.assistant import starting_point
     from ragr1_lite.models.loading import load_policy, model_spec
     from ragr1_lite.training import grpo, sft
 
-    start = starting_point(recipe) if recipe.task == "grpo" else recipe
-    policy = load_policy(model_spec(start), lora=recipe.lora)
+    policy = load_policy(model_spec(recipe), lora=recipe.lora)
     if recipe.task == "grpo":
         rollouts: Any = import_module("ragr1_lite.training.grpo.rollouts")
         rollouts.run_rollouts = full  # in this process alone
