@@ -108,6 +108,11 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     tokenizer = ChatTokenizer.load(folder, report)
     with without_adapter(folder) as bare:
         model = _load_unsloth(bare, spec, lora) if spec.engine == "unsloth" else _load_plain(bare, spec, lora)
+    if lora and (ends := upstream.adapted_ends(model)):
+        raise ModelError(
+            f"An adapter of {', '.join(ends)} cannot be trained: losses are computed past it",
+            "Leave it out of lora.targets, or go on from another adapter; this one can only be asked.",
+        )
     if bare != folder:
         model.name_or_path = model.config.name_or_path = str(folder)
     device = str(next(model.parameters()).device.type)
@@ -245,6 +250,7 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
     if spec.adapter:
         try:
             with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # advice about merging, which lora.py knows
                 warnings.filterwarnings("error", "Found missing adapter keys")  # else they stay as they were drawn
                 adapted = peft.PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
         except Exception as error:  # wrong sizes, unknown layers and broken files raise errors of many types
@@ -252,8 +258,8 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
                 f"The adapter in {spec.adapter} does not fit {spec.name}: {first_line(error)}",
                 "Load it with the model it was trained on, which its adapter_config.json names.",
             ) from error
-        if lora:
-            _train_whole_layers_in_fp32(adapted)
+        if lora and _train_whole_layers_in_fp32(adapted):
+            adapted.load_adapter(spec.adapter, "default", is_trainable=True)  # again, without rounding
         return adapted
     if lora is None:
         return model
@@ -267,12 +273,19 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
         ) from error
 
 
-def _train_whole_layers_in_fp32(model: PeftModel) -> None:
-    """Has layers that an adapter trains as a whole be in fp32 as LoRA is: in bf16 small updates vanish."""
-    for layer in upstream.whole_layers(model):
+def _train_whole_layers_in_fp32(model: PeftModel) -> bool:
+    """Has layers that an adapter trains as a whole be in fp32 as LoRA is, where small updates do not vanish.
+
+    Returns whether there are any that were not.
+    """
+    import torch
+
+    layers = [layer for layer in upstream.whole_layers(model) if next(layer.parameters()).dtype != torch.float32]
+    for layer in layers:
         dtype = next(layer.parameters()).dtype
         layer.float()
         layer.register_forward_pre_hook(
             lambda _, given: tuple(x.float() if x.is_floating_point() else x for x in given)
         )
         layer.register_forward_hook(lambda _, given, result, dtype=dtype: result.to(dtype))
+    return bool(layers)

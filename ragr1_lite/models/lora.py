@@ -118,5 +118,6 @@ def _mergeable(policy: Policy) -> bool:
         isinstance(policy.model, PeftModel)
         and policy.dtype != "nf4"
         and policy.engine != "unsloth"
-        and upstream.can_merge(policy.model)
+        and not upstream.adapted_ends(policy.model)
+        and not upstream.has_lora_bias(policy.model)
     )

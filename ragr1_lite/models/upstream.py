@@ -82,18 +82,27 @@ def lora_layers(model: Any) -> Sequence[Any]:
     return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
 
 
-def can_merge(model: Any) -> bool:
-    """Whether merging its adapter changes the adapted linear layers' weights alone. peft 0.21.2, ``lora_bias``.
+def adapted_ends(model: Any) -> list[str]:
+    """Names of input and output embeddings that carry LoRA, and of tokens trained singly. peft 0.21.2, TRL 1.14.2.
 
-    Input and output embeddings may share a weight, to which one's adapter is not to be added for the other.
+    Both ends may share a weight, to which the adapter of one is not to be added for the other, and TRL's chunked losses
+    multiply by the output's weight past its adapter.
     """
-    from peft.tuners.lora import Linear
+    from peft.tuners.lora import Embedding
+    from peft.tuners.trainable_tokens import TrainableTokensLayer
 
+    carriers = {id(layer): layer for layer in lora_layers(model)}
     output = model.get_base_model().get_output_embeddings()
-    return all(
-        isinstance(layer, Linear) and layer is not output and not any(layer.lora_bias.values())
-        for layer in lora_layers(model)
-    )
+    return [
+        name.removeprefix("base_model.model.").removesuffix(".token_adapter")
+        for name, layer in model.named_modules()
+        if id(layer) in carriers and (layer is output or isinstance(layer, Embedding | TrainableTokensLayer))
+    ]
+
+
+def has_lora_bias(model: Any) -> bool:
+    """Whether LoRA layers have a bias, which merging adds to the model's own. peft 0.21.2, ``lora_bias``."""
+    return any(any(getattr(layer, "lora_bias", {}).values()) for layer in lora_layers(model))
 
 
 def of_adapter(weight: str) -> bool:

@@ -195,11 +195,6 @@ def test_adapter_of_another_model(tiny_qwen2_folder: Path, tmp_path: Path) -> No
     folder = save_adapter(replace(policy, spec=ModelSpec("Qwen/Qwen2.5-0.5B-Instruct")), tmp_path / "adapter")
     with pytest.raises(ModelError, match=r"made for Qwen/Qwen2\.5-0\.5B-Instruct, not for .*Use --model Qwen"):
         load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
-    with pytest.raises(ModelError, match="no adapter in"):
-        load_policy(spec_of(tiny_qwen2_folder, adapter=str(tmp_path)))
-    (folder / "adapter_config.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ModelError, match="cannot be read"):
-        load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
 
 
 def test_adapter_of_other_shapes(tiny_qwen2_folder: Path, tmp_path: Path) -> None:

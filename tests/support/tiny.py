@@ -17,6 +17,7 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.types import Completion, Example, GoldPlan, Passage, SampleRequest, Step, Tokenizer, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.models.loading import Policy, load_policy, model_spec
+from ragr1_lite.models.upstream import of_adapter
 
 COUNTRIES = ("Chad", "Mali", "Niger", "Kenya", "Ghana", "Togo", "Benin", "Gabon")
 EXAMPLES = [Example(f"q{i}", f"Which is larger, {a} or Oman?", (a,)) for i, a in enumerate(COUNTRIES)]
@@ -100,6 +101,23 @@ def save_byte_model(folder: Path, tokenizer: Any = None, hidden_size: int = 64) 
         tie_word_embeddings=True,
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def save_foreign_adapter(model: Path, folder: Path, **options: Any) -> Path:
+    """An adapter as others write one: by peft alone, with its ``options``, moved away from zero."""
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    shape: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    adapted: Any = peft.get_peft_model(base, peft.LoraConfig(**shape | options))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in adapted.parameters():
+            if weight.requires_grad:
+                weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    adapted.save_pretrained(folder, save_embedding_layers=False)
     return folder
 
 
@@ -201,7 +219,7 @@ def frozen_hash(policy: Policy) -> str:
     """A digest of every weight but the adapter's."""
     digest = hashlib.sha256()
     for name, weight in sorted(policy.model.named_parameters()):
-        if "lora_" not in name:
+        if not of_adapter(name):
             digest.update(weight.detach().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

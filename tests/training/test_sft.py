@@ -20,6 +20,7 @@ from ragr1_lite.training import sft
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult, fit
 from tests.support import tiny
+from tests.support.adapters import save_adapter_files
 from tests.support.rounding import GRADIENT, LOSS
 
 
@@ -236,9 +237,7 @@ def test_resume_with_another_recipe(byte_model: Path, tmp_path: Path) -> None:
 
 
 def test_adapter_of_another_base(byte_model: Path, tmp_path: Path) -> None:
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2.5-7B"}', encoding="utf-8")
+    adapter = save_adapter_files(tmp_path / "adapter", base_model_name_or_path="Qwen/Qwen2.5-7B")
     recipe = tiny.make_recipe("sft", byte_model, tmp_path / "run", model={"adapter": str(adapter)})
     with pytest.raises(ModelError, match="made for Qwen/Qwen2.5-7B"):
         sft.train(recipe)
