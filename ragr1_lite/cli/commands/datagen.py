@@ -18,7 +18,7 @@ _GENERATE_TEMPERATURE = "Sampling temperature. [default: 0 for one try, 1 for se
 _KEEP = "Right answers by exact match, by F1, or any answer."
 Price = Annotated[float | None, Option(min=0, metavar="PRICE", help="Price of a million tokens at an endpoint.")]
 _SELECT_QUESTIONS = "Question files or hub:OWNER/NAME (see `data inspect`), or `world`."
-_SELECT_TEACHER = "Whose rollouts: a built-in name, a folder, a hub id, an endpoint. [default: what fits this machine]"
+_SELECT_TEACHER = "Whose rollouts: a built-in name, a folder, a hub id, an endpoint. [default: a built-in one]"
 _BY = "Right in a later try and a share of what is right at first; or neither always nor never."
 _SELECT_TEMPERATURE = "Sampling temperature. [default: 1.2; for pass-rate 1, as `grpo` samples]"
 _EASY = "first-right: share kept of what is right at first."
