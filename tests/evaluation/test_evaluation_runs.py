@@ -24,6 +24,7 @@ from ragr1_lite.data.sets import load_examples
 from ragr1_lite.evaluation import Draws, Evaluation, Variant, evaluate_variants, read_results, run
 from ragr1_lite.evaluation.results import from_journal, to_journal, to_row
 from ragr1_lite.evaluation.variants import cut
+from tests.support.adapters import save_adapter_files
 from tests.support.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher
 
 LIMITS = Limits(max_rounds=2, k=2, max_new_tokens=100, max_length=4000)
@@ -257,7 +258,7 @@ def test_an_evaluation_of_a_changed_file_does_not_go_on(
     file: str, old: str, new: str, words: str, questions: str, opened: Callable[[Knowing], Knowing], tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.yaml").write_text("task: sft\nrollout:\n  max_rounds: 3\n")
-    setup = Setup(model="tiny", adapter=str(tmp_path / "adapter"), batch_size=2)
+    setup = Setup(model="tiny", adapter=str(save_adapter_files(tmp_path / "adapter")), batch_size=2)
     options: dict[str, Any] = {"data": questions, "out": tmp_path / "x.jsonl"}
     opened(Knowing(dies_at=3))
     with pytest.raises(KeyboardInterrupt):
