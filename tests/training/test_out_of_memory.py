@@ -18,7 +18,7 @@ from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished, ignore
 from ragr1_lite.core.types import Reward, Trajectory
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.training import grpo, sft
-from ragr1_lite.training.grpo import rollouts, stage
+from ragr1_lite.training.grpo import rollouts, stage, trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult
 from tests.support import tiny
@@ -252,6 +252,7 @@ def test_nothing_of_the_failed_trainer_stays(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sft if task == "sft" else stage, "make_trainer", watched)
         patched.setattr(stage, "make_sampler", make_sampler)
+        patched.setattr(trainer, "make_sampler", None)
         train(make_recipe(task, folder, tmp_path / "run"))
     assert alive == [False]
     assert len(samplers) == (task == "grpo"), "vLLM's memory would be taken twice"
