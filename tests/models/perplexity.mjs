@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { getLlama } from "node-llama-cpp";
 
 const [gguf, text] = process.argv.slice(2);
-const llama = await getLlama({ gpu: false, build: "never", logLevel: "error" });
+const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: 1 });
 const model = await llama.loadModel({ modelPath: gguf });
 const found = model.tokenize(readFileSync(text, "utf8"));
 const tokens = model.tokens.shouldPrependBosToken ? [model.tokens.bos, ...found] : found;

@@ -107,7 +107,7 @@ def test_parts_are_joined_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_size_licence_and_time_are_said_before_the_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said: list[str] = []
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail(" ".join(said)))
-    with pytest.raises(pytest.fail.Exception, match="99 MB, Apache-2.0; 0.3 GB on disk; about 1 min"):
+    with pytest.raises(pytest.fail.Exception, match="98 MB, Apache-2.0; 0.3 GB on disk; about 1 min"):
         ensure(ALONE, tmp_path, lambda event: said.append(getattr(event, "text", "")))
 
 

@@ -146,11 +146,11 @@ def node_llama() -> Path:
 def test_perplexity_is_llama_cpps(
     gguf: tuple[str, Path], converted: Path, node_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Within 1 %, on passages of the embedded world, more tokens than Gemma's window has; the tokens are equal."""
+    """Within 1 %: llama.cpp rounds activations to 8 bits. More tokens than Gemma's window has, and the same."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    text = "\n\n".join(f"{one.title}\n{one.text}" for one in list(world.passages())[:600:40])
+    text = "\n\n".join(f"{one.title}\n{one.text}" for one in list(world.passages())[7:600:40])
     (tmp_path / "text").write_text(text, "utf-8")
     script = shutil.copy(Path(__file__).parent / "perplexity.mjs", node_llama)
     command = ["node", script, str(gguf[1]), str(tmp_path / "text")]

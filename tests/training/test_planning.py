@@ -43,6 +43,9 @@ def recipe_of(task: str, **sections: dict[str, Any]) -> Recipe:
     ("name", "parameters"),
     [
         ("smollm2-135m", 134_515_008),
+        ("gemma-3-270m", 268_098_176),
+        ("qwen2.5-coder-0.5b", 494_032_768),
+        ("Qwen/Qwen2.5-Coder-1.5B-Instruct", 1_543_714_304),
         ("Qwen/Qwen2.5-0.5B-Instruct", 494_032_768),
         ("Qwen/Qwen2.5-1.5B", 1_543_714_304),
         ("unsloth/Qwen2.5-3B-Instruct-unsloth-bnb-4bit", 3_085_938_688),
