@@ -38,6 +38,8 @@ from ragr1_lite.versions import VLLM, VLLM_4BIT, pip_line
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM has kernels for."""
+BEYOND = ("use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "rank_pattern", "alpha_pattern")
+"""What peft's adapters may have and vLLM refuses or, the patterns, overlooks."""
 MEMORY = Path("/dev/shm")
 """Linux keeps it in main memory; a container may have little of it."""
 PREFILL = 4096
@@ -58,8 +60,8 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _require(dtype: str) -> None:
-    """Raises ModelError where this vLLM cannot sample from a model of that precision here."""
+def _require(policy: Any) -> None:
+    """Raises ModelError where this vLLM cannot sample from that model with that adapter here."""
     if not _installed():
         raise ModelError("vLLM is not installed", f"{pip_line([VLLM])}, or {_OURS}")
     if not _has_cuda():
@@ -73,8 +75,10 @@ def _require(dtype: str) -> None:
         load_general_plugins()
     except Exception as error:  # built for another PyTorch, or a library of its own that is missing
         raise ModelError(f"vLLM cannot be imported: {first_line(error)}", f"{pip_line([VLLM])}, or {_OURS}") from error
-    if dtype == "nf4" and "bitsandbytes" not in QUANTIZATION_METHODS:
+    if policy.dtype == "nf4" and "bitsandbytes" not in QUANTIZATION_METHODS:
         raise ModelError("This vLLM reads no 4-bit weights", f"{pip_line([VLLM_4BIT])}, or {_OURS}")
+    if found := [name for name in BEYOND if getattr(policy.model.peft_config["default"], name, None)]:
+        raise ModelError(f"vLLM does not apply {' and '.join(found)} of an adapter", _OURS.capitalize())
 
 
 class VllmSampler:
@@ -93,8 +97,8 @@ class VllmSampler:
         report: Receives a notice.
 
     Raises:
-        ModelError: vLLM is not installed, cannot be imported, or reads no 4-bit weights where the model has them; or
-            there is no CUDA device.
+        ModelError: vLLM is not installed, cannot be imported, or knows no 4-bit weights or parts of an adapter that the
+            model has; or there is no CUDA device.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class VllmSampler:
         seed: int | None = None,
         report: Report = ignore,
     ) -> None:
-        _require(policy.dtype)
+        _require(policy)
         report(Notice(f"Rollouts by vLLM, which may take {gpu_share:.0%} of the GPU's memory (rollout.gpu_share)"))
         self._policy, self._temperature = policy, temperature
         self._max_length, self._batch_size, self._gpu_share = max_length, batch_size, gpu_share

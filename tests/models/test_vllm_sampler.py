@@ -318,6 +318,14 @@ def test_a_vllm_without_4_bit_weights(folder: Path, tmp_path: Path) -> None:
         opened(policy)
 
 
+@pytest.mark.parametrize("beyond", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"alpha_pattern": {"q": 3}}])
+def test_an_adapter_that_vllm_does_not_apply(policy: Policy, beyond: dict[str, Any]) -> None:
+    config: Any = policy.model.peft_config
+    vars(config["default"]).update(beyond)
+    with pytest.raises(ModelError, match=rf"vLLM does not apply {next(iter(beyond))} of an adapter\. Set rollout"):
+        opened(policy)
+
+
 def test_the_environment_of_its_start(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts as a launcher's process would; left behind, that would make the trainer wait for others."""
     import os
