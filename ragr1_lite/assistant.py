@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import WORLD, Recipe, load_recipe
+from ragr1_lite.config import WORLD, Recipe, load_recipe, shipped_recipes
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
-from ragr1_lite.models import builtin
-from ragr1_lite.models.adapter_folder import adapter_of, find_adapter, trained_models
+from ragr1_lite.models.adapter_folder import adapter_of, base_key, find_adapter, trained_models
 
 BARE = "none"
 """As an adapter: the base model alone."""
@@ -107,7 +106,8 @@ class Setup:
         if adapter:
             given |= {key: path for key, path in adapter.paths_of_run().items() if given[key] is None}
         overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-        shipped = "sft-smollm2-135m" if model == builtin.DEFAULT_MODEL else "sft-qwen2.5-1.5b"
+        shipped = f"sft-{base_key(str(model))}"
+        shipped = shipped if shipped in shipped_recipes() else "sft-qwen2.5-1.5b"
         folder = str(adapter.folder) if adapter else self.adapter or _adapter_for(str(model), report)
         return with_adapter(load_recipe(str(trained or shipped), overrides), folder)
 

@@ -22,6 +22,15 @@ from ragr1_lite.models.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS, fetch_adapter
 SHIPPED_FOLDER = Path(__file__).parent / "adapters"
 _BUILT_IN = {hub_id.rpartition("/")[2].lower(): name for hub_id, name in BY_HUB_ID.items()}
 """Built-in names by the last part of their hub ids."""
+_UNKNOWN = (
+    "alora_invocation_tokens",
+    "arrow_config",
+    "layer_replication",
+    "megatron_config",
+    "use_bdlora",
+    "use_qalora",
+)
+"""Forms of LoRA that change which layers or tokens there are, or name code to import."""
 _RECIPE = "recipe.yaml"
 _QUANTIZED = re.compile(r"(-unsloth)?-bnb-4bit$")
 """What unsloth's copies of a model in 4 bits end in."""
@@ -210,6 +219,8 @@ def _checked(folder: Path) -> AdapterFolder:
         raise ModelError(f"{path} cannot be read as JSON", "Restore the adapter's folder from its run.") from error
     if kind.upper() != "LORA":
         raise ModelError(f"The adapter in {folder} is of the kind {kind}, not LoRA", "Give a LoRA adapter.")
+    if unknown := next(filter(config.get, _UNKNOWN), None):
+        raise ModelError(f"The adapter in {folder} is LoRA with {unknown}, which is not known here", "Give another.")
     if not (folder / ADAPTER_WEIGHTS).is_file():
         pickled = any(folder.glob("*.bin"))
         raise ModelError(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ragr1_lite.assistant import BARE, Answer, Assistant, Setup
 from ragr1_lite.cli.main import app
-from ragr1_lite.config import Recipe
+from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example, Passage, Segment, Trajectory, Turn
@@ -157,7 +157,9 @@ def test_every_name_of_the_built_in_model_gets_its_adapter(
     (tmp_path / "smollm2-135m").mkdir()
     monkeypatch.chdir(tmp_path)
     name = form.format(folder=tmp_path)
-    assert Setup(model=name).recipe().model.adapter == str(shipped_adapter("smollm2-135m"))
+    recipe = Setup(model=name).recipe()
+    assert recipe.model.adapter == str(shipped_adapter("smollm2-135m"))
+    assert way(recipe) == way(load_recipe("sft-smollm2-135m"))
     assert [text for _, text in notices(Setup(model=name))] == [
         f"Using the adapter that ships for {name}; --adapter none leaves it out."
     ]

@@ -147,6 +147,17 @@ def test_other_adapters_than_lora_are_refused_in_one_sentence(tmp_path: Path, ki
         find_adapter(str(tmp_path), SMOLLM2)
 
 
+@pytest.mark.parametrize(
+    "field",
+    [{"alora_invocation_tokens": [1, 2]}, {"layer_replication": [[0, 4], [2, 5]]}, {"megatron_config": {"a": 1}}],
+    ids=lambda field: next(iter(field)),
+)
+def test_forms_of_lora_that_are_not_known(tmp_path: Path, field: dict[str, Any]) -> None:
+    save_adapter_files(tmp_path, **field)
+    with pytest.raises(ModelError, match=f"is LoRA with {next(iter(field))}, which is not known here"):
+        find_adapter(str(tmp_path), SMOLLM2)
+
+
 def test_weights_have_to_be_safetensors(tmp_path: Path) -> None:
     (save_adapter_files(tmp_path) / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"has no adapter_model\.safetensors\. Copy the file"):

@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora-bias": {"lora_bias": True},
     "regex": {"target_modules": r".*layers\.1\.(mlp|self_attn)\.(up|q)_proj"},
     "all-linear": {"target_modules": "all-linear"},
+    "pissa": {"init_lora_weights": "pissa"},
     "patterns": {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 32}},
     "some-layers": {"layers_to_transform": [1]},
     "output-layer": {"modules_to_save": ["lm_head"]},
