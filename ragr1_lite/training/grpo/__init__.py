@@ -41,6 +41,7 @@ Before the first step ``proof.py`` shows on the real batch that steps 4, 6 and 7
     user_reward.py a reward of the user's own
     proof.py       what is shown before the first step
     guard.py       what is watched after each
+    by_unsloth.py  what unsloth's trainer needs to be TRL's
 """
 
 from ragr1_lite.training.grpo.stage import questions_read, train
