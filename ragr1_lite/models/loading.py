@@ -106,7 +106,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     elif (folder / ADAPTER_CONFIG).is_file():
         report(Notice(f"The adapter that lies in {folder} is left out"))
     tokenizer = ChatTokenizer.load(folder, report)
-    with without_adapter(folder) as bare:
+    with without_adapter(folder) as bare, redirect_stdout(sys.stderr):  # unsloth prints, and results go to stdout
         model = _load_unsloth(bare, spec, lora) if spec.engine == "unsloth" else _load_plain(bare, spec, lora)
     if lora and (ends := upstream.adapted_ends(model)):
         raise ModelError(
@@ -227,15 +227,14 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> Pre
     from unsloth import FastLanguageModel
 
     try:
-        with redirect_stdout(sys.stderr):  # it prints, and results go to stdout
-            model, _ = FastLanguageModel.from_pretrained(
-                model_name=str(folder),
-                max_seq_length=spec.max_length,
-                dtype=precision.to_torch(spec.compute),
-                load_in_4bit=spec.dtype == "nf4",
-                local_files_only=True,
-                **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself
-            )
+        model, _ = FastLanguageModel.from_pretrained(
+            model_name=str(folder),
+            max_seq_length=spec.max_length,
+            dtype=precision.to_torch(spec.compute),
+            load_in_4bit=spec.dtype == "nf4",
+            local_files_only=True,
+            **({"device_map": {"": local_rank()}} if processes() > 1 else {}),  # else it chooses itself
+        )
     except Exception as error:
         raise _not_loadable(folder, error, by="unsloth") from error
     model = _with_adapter(model, spec, lora)

@@ -28,20 +28,32 @@ DIFFERENT = {
 """What may differ between the configurations."""
 
 
+def assert_near(gradients: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Each step's, as a whole."""
+    assert gradients.keys() == expected.keys()
+    for step in range(work.STEPS):
+        names = [key for key in expected if key.startswith(f"{step}:")]
+        ours, theirs = (torch.cat([one[key].flatten() for key in names]) for one in (gradients, expected))
+        assert (ours - theirs).norm() < ROUNDING * theirs.norm()
+
+
 @pytest.mark.parametrize("name", [*work.LOSSES, "sft"])
 def test_gradients_and_configuration(name: str, plain: Path, byte_model: Path, tmp_path: Path) -> None:
     """Two updates by the same rollouts: the KL and the importance weights of the second are not trivial."""
     gradients, config = work.run(name, "unsloth", byte_model, tmp_path)
     expected = load_file(plain / f"{name}.safetensors")
-    assert gradients.keys() == expected.keys()
-    for step in range(work.STEPS):
-        names = [key for key in gradients if key.startswith(f"{step}:")]
-        assert len(names) == 28, "seven targets in two layers, two matrices each"
-        ours, theirs = (torch.cat([one[key].flatten() for key in names]) for one in (gradients, expected))
-        assert (ours - theirs).norm() < ROUNDING * theirs.norm()
+    assert len(gradients) == work.STEPS * 28, "seven targets in two layers, two matrices each"
+    assert_near(gradients, expected)
     their_config = json.loads((plain / f"{name}.json").read_text(encoding="utf-8"))
     differ = {key for key, value in their_config.items() if config.get(key) != value}
     assert differ <= DIFFERENT - (set() if name == "sft" else {"loss_type", "max_length", "dataset_num_proc"})
+
+
+@pytest.mark.parametrize("kind", work.KINDS)
+@pytest.mark.parametrize("name", ["dapo", "sft"])
+def test_adapters_that_others_wrote(name: str, kind: str, plain: Path, byte_model: Path, tmp_path: Path) -> None:
+    found, _ = work.run(name, "unsloth", byte_model, tmp_path, plain / kind)
+    assert_near(found, load_file(plain / f"{name}-{kind}.safetensors"))
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])

@@ -23,9 +23,10 @@ def policy(request: pytest.FixtureRequest, byte_model: Path, tmp_path_factory: p
     return loaded(byte_model, tmp_path_factory.mktemp("run"), request.param)
 
 
-def loaded(model: Path, folder: Path, dtype: str = "fp32", **sections: Any) -> Policy:
+def loaded(model: Path, folder: Path, dtype: str = "fp32", adapter: Path | None = None, **sections: Any) -> Policy:
     """With checkpointing, as on a card."""
-    policy = work.load(work.recipe_of("dapo", "unsloth", model, folder / "run", model={"dtype": dtype}, **sections))
+    chosen = {"dtype": dtype, "adapter": adapter and str(adapter)}
+    policy = work.load(work.recipe_of("dapo", "unsloth", model, folder / "run", model=chosen, **sections))
     policy.model.for_training()
     return policy
 
@@ -104,6 +105,17 @@ def test_dropout_rests_while_the_model_samples(byte_model: Path, tmp_path: Path)
 def test_generate_warns_of_nothing(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:
     say(TransformersSampler(policy, ragged=False))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", work.KINDS)
+def test_adapters_that_others_wrote(kind: str, dtype: str, plain: Path, byte_model: Path, tmp_path: Path) -> None:
+    policy = loaded(byte_model, tmp_path, dtype, plain / kind)
+    ours = say(TransformersSampler(policy))
+    if dtype == "fp32":
+        theirs = say(TransformersSampler(policy, ragged=False))
+        assert [one.token_ids for one in ours] == [one.token_ids for one in theirs]
+    assert ours[0] == ours[1]
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "mistral", "gemma3"])

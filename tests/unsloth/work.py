@@ -18,6 +18,13 @@ from ragr1_lite.models.loading import Policy
 from tests.support import tiny
 
 LOSSES: tuple[str, ...] = get_args(GrpoConfig.model_fields["loss_type"].annotation)
+KINDS: dict[str, dict[str, Any]] = {
+    "rslora": {"use_rslora": True},
+    "dora": {"use_dora": True},
+    "output-layer": {"modules_to_save": ["lm_head"]},
+    "embeddings": {"modules_to_save": ["embed_tokens"]},
+}
+"""Adapters that others wrote."""
 STEPS = 2
 """The second is an update by the first one's rollouts: importance weights and the KL are no longer trivial."""
 
@@ -32,8 +39,10 @@ def recipe_of(name: str, engine: str, folder: Path, output: Path, /, **sections:
 
 
 def load(recipe: Any) -> Policy:
-    """The policy, with the same adapter whatever the engine; none of its weights is zero."""
+    """The policy, with the same adapter whatever the engine; no weight of a fresh one is zero."""
     policy = tiny.load(recipe)
+    if recipe.model.adapter:
+        return policy
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, weight in sorted(policy.model.named_parameters()):
@@ -85,20 +94,27 @@ def gradients(policy: Policy, trainer: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def run(name: str, engine: str, model: Path, folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Gradients and configuration of one training."""
-    recipe = recipe_of(name, engine, model, folder / f"run-{engine}-{name}")
+def run(
+    name: str, engine: str, model: Path, folder: Path, adapter: Path | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Gradients and configuration of one training, from an adapter where one is given."""
+    output = folder / f"run-{engine}-{name}-{adapter.name if adapter else 'fresh'}"
+    recipe = recipe_of(name, engine, model, output, model={"adapter": adapter and str(adapter)})
     policy = load(recipe)
     trainer = make_trainer(policy, recipe)
     return gradients(policy, trainer), json.loads(json.dumps(trainer.args.to_dict(), default=str))
 
 
 def main(engine: str, model: Path, folder: Path) -> None:
-    """Runs all and writes what was found."""
+    """Runs all and writes what was found, and the adapters that it began with."""
     for name in (*LOSSES, "sft"):
         weights, config = run(name, engine, model, folder)
         save_file(weights, folder / f"{name}.safetensors")
         (folder / f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
+    for kind, options in KINDS.items():
+        adapter = tiny.save_foreign_adapter(model, folder / kind, **options)
+        for name in ("dapo", "sft"):
+            save_file(run(name, engine, model, folder, adapter)[0], folder / f"{name}-{kind}.safetensors")
 
 
 if __name__ == "__main__":
