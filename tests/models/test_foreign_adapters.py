@@ -119,6 +119,14 @@ def test_it_is_trained_alone_and_in_fp32(
     assert torch.equal(logits_of(again.model), after)
 
 
+def test_a_fresh_adapter_of_every_linear_layer(base: Path) -> None:
+    every, seven = (
+        load_policy(spec_of(base), lora=lora) for lora in (LoraConfig(targets=("all-linear",)), LoraConfig())
+    )
+    names = [[name for name, weight in one.model.named_parameters() if weight.requires_grad] for one in (every, seven)]
+    assert names[0] == names[1] and len(names[0]) == 2 * 7 * 2
+
+
 def test_what_an_adapter_lacks_is_not_made_up(base: Path, foreign: Callable[[str], Path], tmp_path: Path) -> None:
     adapter = Path(shutil.copytree(foreign("rslora"), tmp_path / "adapter"))
     tensors = load_file(adapter / "adapter_model.safetensors")

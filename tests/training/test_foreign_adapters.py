@@ -81,6 +81,7 @@ def test_it_goes_on_and_is_resumed(
     said: list[Any] = []
     whole = train(recipe_of(task, kind, folder, tmp_path / "whole", dtype), report=said.append)
     texts = [event.text for event in said if isinstance(event, Notice)]
+    assert sum("goes on with its own lora.targets q_proj, v_proj, not down_proj" in text for text in texts) == 1
     assert task == "sft" or any("Proved before the first step" in text for text in texts)
     start, end = tiny.adapter_of(folder / kind), tiny.adapter_of(whole.adapter)
     assert start.keys() == end.keys() and not any(torch.equal(start[name], end[name]) for name in start)

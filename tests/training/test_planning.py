@@ -188,6 +188,12 @@ def test_what_accumulates_or_comes_later_takes_no_more() -> None:
     assert plan(recipe_of("grpo", grpo={"group_size": 16}), gpu_gb=24).peak_gb == least
 
 
+def test_all_linear_layers_are_the_seven() -> None:
+    every, seven = (plan(recipe_of("sft", lora=lora), gpu_gb=24) for lora in ({"targets": "all-linear"}, {}))
+    assert every.parts == seven.parts
+    assert plan(recipe_of("sft", lora={"targets": ["q_proj"]}), gpu_gb=24).parts["adapter"] < seven.parts["adapter"]
+
+
 def test_another_length_is_planned_for() -> None:
     recipe = recipe_of("sft")
     shorter = plan(recipe, gpu_gb=8, length=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 
 from ragr1_lite import versions
 from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.events import ignore
 from ragr1_lite.models.loading import Policy, load_policy, model_spec
 from ragr1_lite.models.lora import save_adapter
-from ragr1_lite.training import trainer
+from ragr1_lite.training import sft, trainer
 from ragr1_lite.training.run_folder import Run
 from tests.support import tiny
 from tests.unsloth import work
@@ -75,6 +77,30 @@ def test_a_continued_adapter_has_fused_kernels(rslora: bool, byte_model: Path, t
     layer = continued.model.get_base_model().model.layers[0].self_attn.q_proj
     assert layer.scaling["default"] == 8 / (2 if rslora else 4)
     assert any(getattr(module, "gradient_checkpointing", False) for module in continued.model.modules())
+
+
+def test_a_model_is_bare_next_to_an_adapter(byte_model: Path, tmp_path: Path) -> None:
+    """unsloth itself refuses a folder that holds both."""
+    fresh = work.load(recipe_of(byte_model, tmp_path, model={"dtype": "bf16"}))
+    both = Path(shutil.copytree(byte_model, tmp_path / "both"))
+    for file in save_adapter(fresh, tmp_path / "adapter").iterdir():
+        shutil.copy(file, both)
+    policy = load_policy(model_spec(recipe_of(both, tmp_path, model={"dtype": "bf16"})))
+    assert not any("lora_" in name for name, _ in policy.model.named_parameters())
+    assert policy.model.name_or_path == str(both)
+
+
+@pytest.mark.parametrize("kind", [{"modules_to_save": ["lm_head"]}, {"use_dora": True}], ids=["output-layer", "dora"])
+@pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings:UserWarning")
+def test_other_adapters_are_trained_on(kind: dict[str, Any], byte_model: Path, tmp_path: Path) -> None:
+    foreign = tiny.save_foreign_adapter(byte_model, tmp_path / "adapter", **kind)
+    model = {"dtype": "bf16", "adapter": str(foreign)}
+    recipe = recipe_of(byte_model, tmp_path, model=model, train={"learning_rate": 0.01})
+    policy, run = tiny.load(recipe), Run.start(recipe)
+    steps = sft.make_trainer(policy, tiny.gold(policy, recipe), recipe, run)
+    result = trainer.fit(steps, policy, recipe, run, ignore, resume=False)
+    start, trained = tiny.adapter_of(foreign), tiny.adapter_of(result.adapter)
+    assert trained.keys() == start.keys() and not any(torch.equal(trained[name], start[name]) for name in start)
 
 
 def fused(policy: Policy) -> list[str]:
