@@ -94,7 +94,7 @@ def load_policy(spec: ModelSpec, *, lora: LoraConfig | None = None, report: Repo
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # progress is shown by our own events
-    upstream.silence_loading()
+    upstream.silence()
     with main_first():  # the others find what it fetched
         folder = find_folder(spec.name, report)
         adapter = find_adapter(spec.adapter, spec.name, report) if spec.adapter else None

@@ -53,15 +53,6 @@ def lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
-def silence_loading() -> None:
-    """Leaves out what others warn of while they load, and nobody here can change.
-
-    bitsandbytes 0.50.2: an optional kernel is missing. transformers 5.23.0: peft 0.21.2 and TRL 1.16.0 use an old name.
-    """
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-
-
 def keep_4bit_gradients(model: Any) -> None:
     """Keeps 4-bit layers trainable on a CPU. bitsandbytes 0.50.2, ``Linear4bit.support_avx512bf16_for_cpu``.
 
@@ -171,11 +162,17 @@ def unsloth_mode_kept(model: Any) -> Iterator[None]:
 
 
 def silence() -> None:
-    """Switches telemetry off, and the warning that ``rollout_func`` may change. TRL 1.14.2, huggingface_hub 1.33.0."""
+    """Switches telemetry off, and warnings that nobody here can act on.
+
+    TRL 1.14.2 says that ``rollout_func`` may change, bitsandbytes 0.50.2 that an optional kernel is missing,
+    transformers 5.23.0 that peft and TRL use an old name. huggingface_hub 1.33.0.
+    """
     from huggingface_hub import constants
 
     constants.HF_HUB_DISABLE_TELEMETRY = True
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing\w*` is deprecated", FutureWarning)
 
 
 def trackers() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ragr1_lite.core.types import Trajectory
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.sets import training_trajectories
 from ragr1_lite.data.targets import categories
+from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import held_out
 from ragr1_lite.training.out_of_memory import fit_within_memory
@@ -64,6 +65,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
 
 def make_trainer(policy: Policy, trajectories: Sequence[Trajectory], recipe: Recipe, run: Run) -> Any:
     """TRL's SFTTrainer over ready ids and labels, in batches arranged by :func:`arrange`."""
+    upstream.silence()
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 

@@ -161,7 +161,6 @@ def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
     """
     from transformers import PrinterCallback
 
-    upstream.silence()
     _align_special_tokens(policy)
     # peft looks at the base model's config in each save; under the name of the spec it would ask the hub for it
     policy.model.peft_config["default"].base_model_name_or_path = policy.model.name_or_path
