@@ -182,11 +182,10 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
 
     compute = precision.to_torch(spec.compute)
     options: dict[str, Any] = {"dtype": compute}
-    if spec.dtype == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
-        )
+    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": compute}
     try:
+        if spec.dtype == "nf4" and not precision.is_quantized(folder):
+            options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **nf4)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
@@ -202,8 +201,8 @@ def _load_plain(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> PreTr
         raise ModelError(
             f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} among them", "Download the model again."
         )
-    if spec.dtype == "nf4":
-        upstream.keep_4bit_gradients(model)
+    if precision.loaded(model)[0] == "nf4":
+        upstream.compute_4bit_in(model, compute)
     return _with_adapter(model, spec, lora)
 
 

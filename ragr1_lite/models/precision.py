@@ -7,6 +7,8 @@ loss scaling, the proof's bounds, vLLM's copy, the memory plan.
 from __future__ import annotations
 
 import importlib.util
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from ragr1_lite.models import cpu_speed
@@ -64,6 +66,11 @@ def to_torch(compute: Compute | None) -> torch.dtype:
 
     dtype: torch.dtype = getattr(torch, TORCH[compute])
     return dtype
+
+
+def is_quantized(folder: Path) -> bool:
+    """Whether a model's weights are stored quantized, as in copies whose names end in ``bnb-4bit``."""
+    return "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def loaded(model: Any) -> tuple[Dtype, Compute]:

@@ -53,16 +53,17 @@ def lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
-def keep_4bit_gradients(model: Any) -> None:
-    """Keeps 4-bit layers trainable on a CPU. bitsandbytes 0.50.2, ``Linear4bit.support_avx512bf16_for_cpu``.
+def compute_4bit_in(model: Any, dtype: Any) -> None:
+    """Has 4-bit layers compute in a torch dtype, and stay trainable on a CPU. bitsandbytes 0.50.2, ``Linear4bit``.
 
-    On CPUs with AVX512-BF16 the first forward in eval mode repacks the weights for inference, and every later training
-    step goes on without a gradient, silently.
+    Weights that were stored in 4 bits name a dtype of their own. And on CPUs with AVX512-BF16 the first forward in eval
+    mode repacks the weights for inference, and every later training step goes on without a gradient, silently.
     """
     from bitsandbytes.nn import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):
+            module.compute_dtype = dtype
             module.support_avx512bf16_for_cpu = False
 
 

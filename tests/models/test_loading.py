@@ -20,7 +20,7 @@ from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.errors import ModelError, StorageError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import SampleRequest
-from ragr1_lite.models import builtin, hub, loading
+from ragr1_lite.models import builtin, hub, loading, precision
 from ragr1_lite.models.loading import ModelSpec, Policy, load_policy
 from ragr1_lite.models.lora import merged_for_sampling, save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
@@ -247,7 +247,7 @@ def test_sampling_with_an_adapter_follows_it(tiny_qwen2_folder: Path) -> None:
 
 
 def test_nf4_keeps_its_gradient_after_an_eval_forward(tiny_qwen2_folder: Path) -> None:
-    """Without upstream.keep_4bit_gradients, the weights are repacked here and the second gradient is gone."""
+    """Without upstream.compute_4bit_in, the weights are repacked here and the second gradient is gone."""
     policy = trained(load_policy(spec_of(tiny_qwen2_folder, dtype="nf4"), lora=LoraConfig(r=4)))
 
     def gradients() -> list[torch.Tensor]:
@@ -265,6 +265,25 @@ def test_nf4_keeps_its_gradient_after_an_eval_forward(tiny_qwen2_folder: Path) -
     assert len(after) == len(before)
     for old, new in zip(before, after, strict=True):
         assert_near(new, old, GRADIENT)
+
+
+@pytest.mark.parametrize(("dtype", "compute"), [("nf4", "fp16"), ("bf16", "bf16"), ("fp32", "fp32")])
+def test_weights_stored_in_four_bits(tiny_qwen2_folder: Path, tmp_path: Path, dtype: str, compute: Any) -> None:
+    """They stay so whatever is asked for, are computed as all else is, and keep their gradient."""
+    from bitsandbytes.nn import Linear4bit
+
+    first = load_policy(spec_of(tiny_qwen2_folder, dtype="nf4", compute="bf16"))
+    first.model.save_pretrained(tmp_path)
+    first.tokenizer.hf.save_pretrained(tmp_path)
+    asked = spec_of(tmp_path, dtype=dtype, compute=compute if dtype == "nf4" else None)
+    policy = trained(load_policy(asked, lora=LoraConfig(r=4)))
+    assert (policy.dtype, policy.compute) == ("nf4", compute)
+    layers = [module for module in policy.model.modules() if isinstance(module, Linear4bit)]
+    assert {layer.compute_dtype for layer in layers} == {precision.to_torch(compute)}
+    request = SampleRequest(0, policy.tokenizer.render_chat("Chad?"))
+    TransformersSampler(policy).sample([request], stop=(), max_new_tokens=2)
+    loss_of(policy).backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None for name, weight in policy.model.named_parameters() if "lora_" in name)
 
 
 # --- errors a user sees -----------------------------------------------------------------------------------------------
