@@ -106,7 +106,7 @@ def taught(monkeypatch: pytest.MonkeyPatch, questions: Path, tmp_path: Path) -> 
         teacher = draw if isinstance(draw, ScriptedTeacher) else ScriptedTeacher(draw)
         monkeypatch.setattr(generating, "open_teacher", lambda *_, **__: teacher)
         said = {one.name: options.pop(one.name) for one in fields(Setup) if one.name in options}
-        setup = Setup(**{"model": "any", "index": "world", "batch_size": 4, **said})
+        setup = Setup(**{"model": "any", "adapter": "none", "index": "world", "batch_size": 4, **said})
         return generate(questions, setup, out=tmp_path / out, **options)
 
     return run
@@ -231,7 +231,12 @@ def test_a_finished_journal_needs_no_teacher(
         taught(right)
     monkeypatch.undo()
     monkeypatch.setattr(generating, "open_teacher", None)
-    counts = generate(questions, Setup(model="any", index="world", batch_size=4), out=tmp_path / "t.jsonl", resume=True)
+    counts = generate(
+        questions,
+        Setup(model="any", adapter="none", index="world", batch_size=4),
+        out=tmp_path / "t.jsonl",
+        resume=True,
+    )
     assert counts["kept"] == 10
 
 
