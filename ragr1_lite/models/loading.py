@@ -243,6 +243,7 @@ def _load_unsloth(folder: Path, spec: ModelSpec, lora: LoraConfig | None) -> Pre
 def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | None) -> PreTrainedModel | PeftModel:
     """Attaches the adapter of ``spec`` or a fresh one, in fp32 whatever the base is in."""
     import peft
+    from safetensors import SafetensorError
 
     model.requires_grad_(False)
     if spec.adapter:
@@ -251,7 +252,11 @@ def _with_adapter(model: PreTrainedModel, spec: ModelSpec, lora: LoraConfig | No
                 warnings.simplefilter("ignore")  # advice about merging, which lora.py knows
                 warnings.filterwarnings("error", "Found missing adapter keys")  # else they stay as they were drawn
                 adapted = peft.PeftModel.from_pretrained(model, spec.adapter, is_trainable=lora is not None)
-        except Exception as error:  # wrong sizes, unknown layers and broken files raise errors of many types
+        except (SafetensorError, OSError, TypeError) as error:
+            raise ModelError(
+                f"The adapter in {spec.adapter} is broken: {first_line(error)}", "Copy it again from where it was made."
+            ) from error
+        except Exception as error:  # wrong sizes and unknown layers raise errors of many types
             raise ModelError(
                 f"The adapter in {spec.adapter} does not fit {spec.name}: {first_line(error)}",
                 "Load it with the model it was trained on, which its adapter_config.json names.",

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from ragr1_lite.assistant import BARE, Answer, Assistant, Setup
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import Recipe, load_recipe
+from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example, Passage, Segment, Trajectory, Turn
@@ -201,6 +202,23 @@ def test_the_default_model_is_a_small_one_that_was_trained(
     assert choice.startswith(f"Using {chosen}: ") and adapter.startswith(f"Using the adapter that ships for {chosen}")
     start = "for documents of your own it is a start, and docs/data.md says how to train on them"
     assert (start in choice) == (index == "books" and not qwen)
+
+
+def test_the_default_model_without_its_adapter_is_said_to_be_untrained() -> None:
+    ((_, text),) = notices(Setup(adapter=BARE))
+    assert text == "Using smollm2-135m: without its adapter it is untrained. Choose another with --model."
+
+
+def test_the_shipped_adapter_by_its_name_in_recipes_is_the_default_models() -> None:
+    recipe = Setup(adapter="shipped").recipe()
+    assert (recipe.model.name, recipe.model.adapter) == ("smollm2-135m", str(shipped_adapter("smollm2-135m")))
+
+
+def test_no_model_is_guessed_for_an_adapter_that_names_none(tmp_path: Path) -> None:
+    adapter = str(save_adapter_files(tmp_path, base_model_name_or_path=None))
+    with pytest.raises(ModelError, match="does not say which model"):
+        Setup(adapter=adapter).recipe()
+    assert Setup(adapter=adapter, model="org/mine").recipe().model.name == "org/mine"
 
 
 def test_the_built_in_model_gets_its_own_adapter(opened: list[Recipe]) -> None:

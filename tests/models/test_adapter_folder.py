@@ -249,14 +249,20 @@ def test_names_of_one_model(name: str, tmp_path: Path) -> None:
         (f"/root/.cache/huggingface/hub/models--{QWEN.replace('/', '--')}/snapshots/7ae557604adf67be", QWEN),
         ("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit", "unsloth/Qwen2.5-0.5B-Instruct"),
         ("unsloth/qwen2.5-0.5b-instruct-unsloth-bnb-4bit", "unsloth/qwen2.5-0.5b-instruct"),
-        (None, None),
-        ("", None),
     ],
 )
-def test_the_base_model_by_a_name_under_which_it_can_be_had(name: str | None, base: str | None, tmp_path: Path) -> None:
+def test_the_base_model_by_a_name_under_which_it_can_be_had(name: str, base: str, tmp_path: Path) -> None:
     adapter = find_adapter(str(save_adapter_files(tmp_path, base_model_name_or_path=name)), QWEN)
     assert adapter.base() == base
     adapter.require_fit(QWEN)
+
+
+@pytest.mark.parametrize("name", [None, ""], ids=["null", "empty"])
+def test_an_adapter_without_a_base_model_fits_the_one_that_is_named(name: str | None, tmp_path: Path) -> None:
+    adapter = find_adapter(str(save_adapter_files(tmp_path, base_model_name_or_path=name)), QWEN)
+    adapter.require_fit(QWEN)
+    with pytest.raises(ModelError, match=r"does not say which model it was made for\. Name that model with --model"):
+        adapter.base()
 
 
 def test_other_caches_and_copies_name_the_same_model() -> None:

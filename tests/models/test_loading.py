@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -201,7 +202,19 @@ def test_adapter_of_other_shapes(tiny_qwen2_folder: Path, tmp_path: Path) -> Non
     folder = save_adapter(load_policy(spec_of(tiny_qwen2_folder), lora=LoraConfig(r=4)), tmp_path / "adapter")
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"r": 8}), encoding="utf-8")
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match=r"does not fit .*size mismatch for .*\. Load it with the model"):
+        load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
+
+
+@pytest.mark.parametrize("part", ["weights", "config"])
+def test_a_broken_adapter_is_not_called_another_models(tiny_qwen2_folder: Path, tmp_path: Path, part: str) -> None:
+    folder = save_adapter(load_policy(spec_of(tiny_qwen2_folder), lora=LoraConfig(r=4)), tmp_path / "adapter")
+    weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    if part == "weights":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    else:
+        config.write_text(config.read_text(encoding="utf-8").replace('"r": 4', '"r": "four"'), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"is broken: .*\. Copy it again"):
         load_policy(spec_of(tiny_qwen2_folder, adapter=str(folder)))
 
 
@@ -352,8 +365,11 @@ def test_hub_unreachable_fails_fast(monkeypatch: pytest.MonkeyPatch) -> None:
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", hang)
-    with hanging, pytest.raises(ModelError, match="hub cannot be reached.*smollm2-135m"):
+    with hanging, pytest.raises(ModelError, match=r"hub cannot be reached.*built-in models need no hub: .*models list"):
         load_policy(ModelSpec("nobody/no-such-model", dtype="fp32"))
+    twin = "qwen2.5-coder-0.5b is that model, quantized, without a hub"
+    with pytest.raises(ModelError, match=re.escape(twin)):
+        load_policy(ModelSpec("Qwen/Qwen2.5-Coder-0.5B-Instruct", dtype="fp32"))
 
 
 def test_name_that_is_nothing() -> None:
