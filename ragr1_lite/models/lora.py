@@ -82,8 +82,8 @@ def merged_for_sampling(policy: Policy) -> Iterator[None]:
     """Merges the adapter into the base weights while the block runs, since LoRA layers slow decoding down.
 
     Afterwards the same tensors as before are back, at the cost of a second copy of the adapted layers: subtracting the
-    adapter would leave bf16 rounding. Does nothing for quantized models, for unsloth, for adapters of
-    embeddings and without an adapter.
+    adapter would leave bf16 rounding. Does nothing for quantized models, for adapters of embeddings and without an
+    adapter.
     """
     import torch
 
@@ -117,7 +117,6 @@ def _mergeable(policy: Policy) -> bool:
     return (
         isinstance(policy.model, PeftModel)
         and policy.dtype != "nf4"
-        and policy.engine != "unsloth"
         and not upstream.adapted_ends(policy.model)
         and not upstream.has_lora_bias(policy.model)
     )

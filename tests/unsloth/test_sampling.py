@@ -12,6 +12,7 @@ import torch
 from ragr1_lite.core.types import Completion, SampleRequest
 from ragr1_lite.models.kv_cache import RaggedCache
 from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.lora import merge_adapter, merged_for_sampling
 from ragr1_lite.models.sampler import TransformersSampler
 from tests.unsloth import work
 
@@ -93,6 +94,30 @@ def test_also_after_an_exception(policy: Policy, ragged: bool, monkeypatch: pyte
     with pytest.raises(ZeroDivisionError):
         say(TransformersSampler(policy, ragged=ragged))
     assert state(policy) == before
+
+
+def test_a_merged_adapter_samples_the_same_and_is_taken_out_exactly(policy: Policy) -> None:
+    before, weights = state(policy), {name: weight.clone() for name, weight in policy.model.named_parameters()}
+    unmerged = say(TransformersSampler(policy))
+    with merged_for_sampling(policy):
+        changed = [name for name, weight in policy.model.named_parameters() if not torch.equal(weight, weights[name])]
+        assert len(changed) == 14, "seven targets in two layers"
+        for ragged in (True, False):
+            merged = say(TransformersSampler(policy, ragged=ragged))
+            same = [one.token_ids == other.token_ids for one, other in zip(merged, unmerged, strict=True)]
+            assert all(same) if policy.dtype == "fp32" else any(same), "rounding may part rows in bf16"
+    assert all(torch.equal(weight, weights[name]) for name, weight in policy.model.named_parameters())
+    assert state(policy) == before
+
+
+def test_an_adapter_merged_for_good(byte_model: Path, tmp_path: Path) -> None:
+    policy = loaded(byte_model, tmp_path)
+    unmerged = say(TransformersSampler(policy))
+    merge_adapter(policy)
+    assert not hasattr(policy.model, "peft_config")
+    for ragged in (True, False):
+        merged = say(TransformersSampler(policy, ragged=ragged))
+        assert [one.token_ids for one in merged] == [one.token_ids for one in unmerged]
 
 
 def test_dropout_rests_while_the_model_samples(byte_model: Path, tmp_path: Path) -> None:
