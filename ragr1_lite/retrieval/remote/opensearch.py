@@ -160,14 +160,17 @@ class OpenSearchSearcher(RemoteSearcher, Server):
                 raise self.gone("status 429: the cluster cannot keep up")
             yield "" if taken else one_line(f"{result.get('_id')}: {result.get('error')}")
 
-    def _bulk(self, lines: str) -> Any:
-        """What opensearch-py's helper calls: retried as other requests are, and its answer's form is checked."""
-        answer = self.call(lambda client: client.bulk(body=lines, index=self.index))
+    def _bulk(self, body: str) -> Any:
+        """What opensearch-py's helper calls: retried as other requests are, and its answer's form is checked.
+
+        ``body``, its lines, is passed by place by version 2 and by name by version 3.
+        """
+        answer = self.call(lambda client: client.bulk(body=body, index=self.index))
         try:
             statuses = [item["index"]["status"] for item in answer["items"]]
         except (KeyError, TypeError) as problem:
             raise self.unusable(f"it is no answer to _bulk ({one_line(repr(problem))})") from None
-        if 2 * len(statuses) != lines.count("\n"):
+        if 2 * len(statuses) != body.count("\n"):
             raise self.unusable(f"it is no answer to _bulk ({len(statuses)} results)")
         return answer
 
