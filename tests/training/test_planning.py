@@ -49,6 +49,8 @@ def recipe_of(task: str, **sections: dict[str, Any]) -> Recipe:
         ("Qwen/Qwen2.5-0.5B-Instruct", 494_032_768),
         ("Qwen/Qwen2.5-1.5B", 1_543_714_304),
         ("unsloth/Qwen2.5-3B-Instruct-unsloth-bnb-4bit", 3_085_938_688),
+        (r"C:\models\Qwen2.5-3B-Instruct", 3_085_938_688),
+        ("/hub/models--Qwen--Qwen2.5-3B-Instruct/snapshots/ab12", 3_085_938_688),
         ("Qwen/Qwen2.5-7B-Instruct", 7_615_616_512),
         ("Qwen/Qwen3-0.6B", 596_049_920),
         ("Qwen/Qwen3-1.7B-Base", 1_720_574_976),

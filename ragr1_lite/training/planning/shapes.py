@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.models.builtin import BY_HUB_ID
+from ragr1_lite.models.adapter_folder import base_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,10 @@ def find_shape(name: str) -> Shape:
 
 
 def _from_table(name: str) -> Shape | None:
-    """By the last part of the name, ``-Coder`` and what follows the size aside, such as ``-unsloth-bnb-4bit``."""
-    key = Path(BY_HUB_ID.get(name, name)).name.lower()
+    """By what all names of a model have in common, without ``-Coder`` and what follows the size: ``-Instruct``."""
+    key = base_key(name).replace("-coder", "")
     for known, shape in TABLE.items():
-        if re.fullmatch(rf"{re.escape(known)}(-(instruct|base|unsloth|bnb|4bit|\d{{4}}))*", key.replace("-coder", "")):
+        if re.fullmatch(rf"{re.escape(known)}(-(instruct|base|\d{{4}}))*", key):
             return shape
     return None
 
