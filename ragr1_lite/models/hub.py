@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.errors import ModelError, first_line
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.files.writing import CACHE_HINT, require_space, writing
 from ragr1_lite.models.builtin import BUILT_IN, BY_HUB_ID, ensure
@@ -182,19 +182,6 @@ def _require_route(name: str, endpoint: str) -> None:
     thread.join(TIMEOUT)
     if not reached.is_set():
         raise _unreachable(name, f"no connection to {address[0]}")
-
-
-def first_line(error: BaseException) -> str:
-    """What another library's error says, in one line: with the next one where the first only announces it.
-
-    Pydantic's own first line only counts its errors.
-    """
-    text = str(error)
-    if callable(details := getattr(error, "errors", None)):
-        first = details()[0]
-        text = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")
 
 
 def _unreachable(name: str, detail: str) -> ModelError:

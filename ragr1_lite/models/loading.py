@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.config import LoraConfig, Recipe
-from ragr1_lite.core.errors import ModelError, out_of_memory
+from ragr1_lite.core.errors import ModelError, first_line, out_of_memory
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models import cpu_speed, precision, upstream
 from ragr1_lite.models.adapter_folder import find_adapter
 from ragr1_lite.models.builtin import cache_root
-from ragr1_lite.models.hub import ADAPTER_CONFIG, find_folder, first_line, without_adapter
+from ragr1_lite.models.hub import ADAPTER_CONFIG, find_folder, without_adapter
 from ragr1_lite.models.precision import Compute, Dtype
 from ragr1_lite.models.processes import local_rank, main_first, processes
 from ragr1_lite.models.tokenizer import ChatTokenizer

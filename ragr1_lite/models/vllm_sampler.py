@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
-from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.errors import ModelError, first_line
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
 from ragr1_lite.models import precision, upstream
-from ragr1_lite.models.hub import find_folder, first_line
+from ragr1_lite.models.hub import find_folder
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import rank

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import Any
 
+from ragr1_lite.core.errors import first_line
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -42,6 +44,6 @@ def load(name: str, *, without: str | None = None) -> ModuleType:
 
 
 def error_line(error: BaseException) -> str:
-    """An error in one line, with its kind."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}"[:200] if lines else type(error).__name__
+    """An error in one line, its kind first."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"[:200]

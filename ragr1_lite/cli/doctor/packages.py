@@ -19,8 +19,7 @@ from ragr1_lite.versions import VLLM, VLLM_4BIT, pip_line, tested_versions
 
 _OWN_CHECK = ("torch", "bitsandbytes", "numba")
 """Packages with a check of their own."""
-_BESIDE_VLLM = ("torch", "transformers")
-"""What vLLM is built against."""
+_VLLM_IS_BUILT_FOR = ("torch", "transformers")
 
 
 def python() -> Finding:
@@ -106,14 +105,14 @@ def unsloth() -> Finding:
 
 
 def vllm() -> Finding:
-    """The faster sampler for cards, and whether it goes with what is installed beside it."""
+    """The faster sampler for cards, and whether it goes with what else is installed."""
     name, version = "vllm", installed("vllm")
     if version is None or not has_card():
         return _for_cards(name, "our own sampler makes the rollouts", VLLM)
     wrong = [
         f"{need.name}{need.specifier}, not {found}"
         for need in _applicable(importlib.metadata.requires(name) or ())
-        if need.name in _BESIDE_VLLM and (found := installed(need.name)) and found not in need.specifier
+        if need.name in _VLLM_IS_BUILT_FOR and (found := installed(need.name)) and found not in need.specifier
     ]
     if wrong:
         return Finding(name, f"{version}, which needs {' and '.join(wrong)}", pip_line([VLLM]))
