@@ -151,14 +151,14 @@ $(CHECK_READY): $(READY)
 	@$(INSTALL) --editable ".[dev]"
 	@touch $@
 
-# What it brings besides is for CUDA, and not needed here: without dependencies.
+# Its other dependencies are for CUDA and not needed here.
 $(UNSLOTH_READY): $(TEST_READY)
 	$(call say,Unsloth and Triton (about 0.25 GB to download, 0.8 GB on disk))
 	@$(INSTALL) --no-deps unsloth unsloth_zoo "triton==3.7.0"
 	@$(ASSERT_TORCH)
 	@touch $@
 
-# What it brings for pictures and sound is built for CUDA and fails beside a CPU build of PyTorch.
+# What it brings for pictures and sound is built for CUDA and fails with a CPU build of PyTorch.
 $(VLLM_READY): $(MADE) $(SPEC) ragr1_lite/versions.py
 	$(call say,$(VLLM) (about 0.5 GB to download, 4 GB on disk; minutes the first time))
 	@set -e; $(INSTALL_TORCH)

@@ -60,8 +60,8 @@ class Setup:
     recipe that ships for the model.
 
     Attributes:
-        model: A built-in name, folder or hub id; by default the adapter's, else the built-in model on a CPU and
-            Qwen2.5 on a GPU. A teacher may also be ``gold`` or the URL of an endpoint.
+        model: A built-in name, folder or hub id; by default the adapter's, else :func:`default_model`'s. A
+            teacher may also be ``gold`` or the URL of an endpoint.
         adapter: A run's folder, an adapter's, a checkpoint or a hub id; by default the one in the model's folder or the
             shipped one; ``none`` for no adapter.
         index: ``world``, an index folder or a URL.

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ragr1_lite.core.errors import ModelError
-from ragr1_lite.models.hub import first_line
+from ragr1_lite.core.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -93,7 +92,7 @@ def read_frame(tokenizer: PreTrainedTokenizerFast) -> Frame:
             problems.append("does not show the user's message exactly once and as it is")
     raise ModelError(
         f"The model's chat template {problems[0]}",
-        "Mend the template in the model's folder (chat_template.jinja or tokenizer_config.json), or use another model.",
+        "Fix the template in the model's folder (chat_template.jinja or tokenizer_config.json), or use another model.",
     )
 
 
@@ -121,7 +120,7 @@ def _frame_of(tokenizer: PreTrainedTokenizerFast, chat: list[dict[str, Any]]) ->
         return None
     before, after = parts
     trims = not (before.endswith(_EDGE) and after.startswith(_EDGE))
-    # A model that is told not to think by an empty thought would write a second one, as the protocol asks it to.
+    # A model that an empty thought keeps from thinking would write a second one, as the protocol asks it to.
     after = _NO_THOUGHT.sub("", after.removeprefix(_EDGE))
     opened = _OPENED.search(after)
     return Frame(before.removesuffix(_EDGE), after, opened[0] if opened else "", end, trims)

@@ -53,7 +53,7 @@ _GEMMA_LAYER = _LAYER | {
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 _ENDS = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>"}
-"""What ends a turn beside the token that the file names."""
+"""What ends a turn, too, whichever token the file names."""
 _QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )

@@ -116,7 +116,7 @@ class ChatTokenizer:
     def spare_id(self) -> int | None:
         """The id of a control token that is in no text and in no turn, where there is one.
 
-        Padding that is told by its id has to be such a token: an end token that fills batches ends turns as well.
+        Padding that goes by its id has to be such a token: an end token that fills batches ends turns as well.
         """
         hf = self.hf
         control = {i: token.content for i, token in hf.added_tokens_decoder.items() if token.special}

@@ -1,9 +1,9 @@
 """A model's weights under transformers' own code, where unsloth has put code of its own in its place.
 
 unsloth replaces the ``forward`` of transformers' classes. Its attention knows no rows of different lengths, so
-:class:`~.kv_cache.RaggedCache` needs the code that was there before. It is imported once more, beside what unsloth
-changed, and a second tree of modules is built from it that holds the very layers of the first. So nothing of the model
-is switched over for sampling, and nothing has to be switched back.
+:class:`~.kv_cache.RaggedCache` needs the code that was there before. It is imported once more, and a
+second tree of modules is built from it that holds the very layers of the first. So nothing of the model is switched
+over for sampling, and nothing has to be switched back.
 """
 
 from __future__ import annotations

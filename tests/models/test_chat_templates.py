@@ -248,8 +248,8 @@ def test_a_template_that_refuses_a_system_message() -> None:
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        (SYSTEM_FIRST + NO_SYSTEM + CHATML, "refuses the conversation: A system message must come first. Mend"),
-        ("{{ raise_exception('Only tools.\nNothing else.') }}", "refuses the conversation: Only tools. Mend"),
+        (SYSTEM_FIRST + NO_SYSTEM + CHATML, "refuses the conversation: A system message must come first. Fix"),
+        ("{{ raise_exception('Only tools.\nNothing else.') }}", "refuses the conversation: Only tools. Fix"),
         (CHATML + "{{ messages[7].content.text }}", "has no element 7"),
         ("{% for message in messages %}{{ message.content", "refuses the conversation: "),
         (CHATML + "{{ messages[-1].content }}", "exactly once"),

@@ -1,4 +1,4 @@
-"""What GRPO by unsloth's trainer needs besides, so that it is the GRPO of TRL."""
+"""What GRPO by unsloth's trainer needs in order to be the GRPO of TRL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepare(policy: Policy, *, beta: float) -> None:
 
 
 def padding_of(policy: Policy) -> int | None:
-    """The id that the trainer takes for padding wherever it stands; None where padding is told by its place."""
+    """The id that the trainer takes for padding wherever it stands; None where it goes by the place."""
     return policy.tokenizer.pad_id if policy.engine == "unsloth" else None
 
 
@@ -39,7 +39,7 @@ def watchable(guard: GuardConfig, report: Report) -> GuardConfig:
 def count_tokens_of_each_pass(trainer: Any) -> None:
     """Has ``bnpo`` divide by the tokens of a micro-batch, as TRL has it; unsloth's trainer divides by the batch's.
 
-    It does so where it is told their number.
+    It does so where it is given their number.
     """
     compute_loss = trainer.compute_loss
 
@@ -57,7 +57,7 @@ def _choose_padding(policy: Policy) -> None:
         rows = policy.model.get_input_embeddings().weight.shape[0]
         if len(tokenizer) >= rows:
             raise ModelError(
-                f"{policy.spec.name} has no token to spare, and unsloth tells padding by its token",
+                f"{policy.spec.name} has no token to spare, and unsloth knows padding by its token",
                 "Set model.engine to transformers.",
             )
         tokenizer.add_special_tokens({"pad_token": _PADDING})
