@@ -85,9 +85,16 @@ def test_what_unsloth_loads_instead_is_followed(
     assert flags(tmp_path, policy) == (False, True)
 
 
-def scale_losses(training: Any) -> None:
-    """What accelerate does for fp16 on a card, on this CPU."""
-    training.accelerator.native_amp, training.accelerator.scaler = True, torch.amp.GradScaler("cpu", init_scale=256.0)
+def scale_losses(training: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What accelerate does for fp16 on a card, on this CPU; returns a list to which backward passes add themselves."""
+    scaler, passes = torch.amp.GradScaler("cpu", init_scale=256.0), list[str]()
+    training.accelerator.native_amp, training.accelerator.scaler = True, scaler
+    scale, backward = scaler.scale, torch.Tensor.backward
+    monkeypatch.setattr(scaler, "scale", lambda loss: passes.append("scaled") or scale(loss))
+    monkeypatch.setattr(
+        torch.Tensor, "backward", lambda *given, **named: passes.append("pass") or backward(*given, **named)
+    )
+    return passes
 
 
 @pytest.mark.parametrize("task", ["sft", "grpo"])
@@ -116,10 +123,10 @@ def test_fp16_is_trained_with_scaled_losses(
             else grpo.make_trainer(policy, tiny.EXAMPLES[:2], tiny.OnePassage(), recipe, run, said.append)
         )
         assert (training.args.fp16, training.args.bf16) == (compute == "fp16", False)
-        if compute == "fp16":
-            scale_losses(training)
+        passes = scale_losses(training, monkeypatch) if compute == "fp16" else []
         fit(training, policy, recipe, run, ignore, resume=False)
         assert task == "sft" or any("Proved" in str(event) for event in said)
+        assert passes.count("scaled") == passes.count("pass") == len(passes) / 2, "the proof's too"
         weights = {name: weight.detach() for name, weight in policy.model.named_parameters() if "lora_" in name}
         assert {weight.dtype for weight in weights.values()} == {torch.float32}
         learnt[compute] = torch.cat([weight.flatten() for name, weight in weights.items() if "lora_B" in name])
