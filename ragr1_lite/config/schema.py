@@ -190,6 +190,7 @@ class TrainConfig(_Section):
     """Trajectories per forward pass; divides batch_size."""
     learning_rate: float = Field(1e-4, gt=0)
     warmup_steps: int = Field(5, ge=0)
+    """Steps before the first one at the full learning rate; step i of them has i/(warmup_steps + 1) of it."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     max_grad_norm: float = Field(1.0, gt=0)
     weight_decay: float = Field(0.0, ge=0)

@@ -200,6 +200,24 @@ def save_checkpoint(trainer: Any) -> None:
     trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
 
 
+def with_learning_rates(trainer_class: type[Any], share: Callable[[int], float]) -> type[Any]:
+    """A Trainer whose steps have the learning rate times ``share(steps done)``, whatever its arguments say of it.
+
+    transformers 5.17.0: ``create_scheduler`` is there to be replaced, and deepspeed asks it, too; by
+    ``_created_lr_scheduler`` a second training makes a new one.
+    """
+
+    def create_scheduler(self: Any, num_training_steps: int, optimizer: Any = None) -> Any:
+        from torch.optim.lr_scheduler import LambdaLR
+
+        if self.lr_scheduler is None:
+            self.lr_scheduler = LambdaLR(self.optimizer if optimizer is None else optimizer, share)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    return type(trainer_class.__name__, (trainer_class,), {"create_scheduler": create_scheduler})
+
+
 def halve_learning_rate(optimizer: Any, scheduler: Any) -> float:
     """Halves the rate of this and all later steps and returns it; checkpoints hold what is changed here.
 

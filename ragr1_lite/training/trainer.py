@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +22,7 @@ from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy, import_unsloth_first, load_policy, model_spec
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import is_main, processes, sharded, together, wait
+from ragr1_lite.training.learning_rate import share_of_rate
 from ragr1_lite.training.progress import Progress
 from ragr1_lite.training.run_folder import Run
 
@@ -156,8 +158,8 @@ def as_callback(ours: type[Any], *arguments: Any) -> Any:
 def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
     """Constructs one of TRL's trainers for the policy, without its side effects.
 
-    It sends telemetry, prints each step, and rounds the adapter of a quantized model to bf16, in which small updates
-    vanish.
+    It sends telemetry, prints each step, begins with a step of learning rate 0, and rounds the adapter of a quantized
+    model to bf16, in which small updates vanish.
     """
     from transformers import PrinterCallback
 
@@ -165,6 +167,7 @@ def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
     # peft looks at the base model's config in each save; under the name of the spec it would ask the hub for it
     policy.model.peft_config["default"].base_model_name_or_path = policy.model.name_or_path
     weights = [(weight, weight.data) for weight in policy.model.parameters() if weight.requires_grad]
+    trainer_class = upstream.with_learning_rates(trainer_class, partial(share_of_rate, arguments["args"]))
     trainer = trainer_class(model=policy.model, processing_class=policy.tokenizer.hf, **arguments)
     for weight, data in weights:
         weight.data = data

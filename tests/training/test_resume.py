@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-TRAIN = {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "save_every": 2}
+TRAIN = {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 3, "save_every": 2}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import get_scheduler
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import DataError, ModelError, RunError
@@ -97,6 +98,19 @@ def test_loss_falls_and_only_the_adapter_moves(byte_model: Path, tmp_path: Path,
     assert all("lora_" in name and not torch.equal(after[name], before[name]) for name in after)
     assert {weight.dtype for weight in after.values()} == {torch.float32}
     assert {weight.dtype for weight in tiny.adapter_of(recipe.output / "adapter").values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant_with_warmup"])
+def test_no_step_has_a_learning_rate_of_0(byte_model: Path, tmp_path: Path, schedule: str) -> None:
+    """The warm-up rises evenly to the full rate; from there on transformers' schedule is kept."""
+    rates = {"steps": 6, "warmup_steps": 2, "learning_rate": 0.03, "schedule": schedule}
+    recipe = tiny.make_recipe("sft", byte_model, tmp_path / "run", train=rates)
+    policy = tiny.load(recipe)
+    train(policy, recipe, tiny.gold(policy, recipe))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.03)
+    theirs: Any = get_scheduler(schedule, optimizer, num_warmup_steps=2, num_training_steps=6)
+    expected = [0.01, 0.02, *(0.03 * theirs.lr_lambdas[0](done) for done in range(2, 6))]
+    assert [line["lr"] for line in tiny.metrics_of(recipe.output)] == pytest.approx(expected)
 
 
 def test_quantized_models_learn_from_small_steps(byte_model: Path, tmp_path: Path) -> None:
