@@ -25,6 +25,10 @@ SFT, GRPO = "quickstart-sft", "quickstart-grpo"
 """The recipes."""
 
 
+GIVE_UP_AFTER = 20
+"""Questions of which the base model may answer none before it is asked no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The result of a quickstart."""
@@ -62,7 +66,8 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
         with _timed(seconds, f"eval {label}"):
             examples = held_out(first, report)
             assistant = Assistant.open_recipe(with_adapter(first, adapter), report=report)
-            rows.extend(evaluate_variants(examples, [Variant.of(label, assistant)], report=report))
+            variant = Variant.of(label, assistant)
+            rows.extend(evaluate_variants(examples, [variant], give_up_after=GIVE_UP_AFTER, report=report))
         figures = rows[-1].figures()
         report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
 

@@ -33,12 +33,22 @@ class Evaluation:
         results: ``samples`` for each question, in the questions' order.
         samples: How often each question was answered.
         resources: What it took, where that was metered.
+        not_asked: Questions that are left out of all figures, because none of those before them got an answer.
     """
 
     label: str
     results: tuple[Result, ...]
     samples: int = 1
     resources: Resources | None = None
+    not_asked: int = 0
+
+    @property
+    def given_up(self) -> str:
+        """A sentence that says how many questions were not asked; empty where all were."""
+        asked, others = len(self.results) // self.samples, self.not_asked
+        if not others:
+            return ""
+        return f"{self.label}: 0 of the first {asked} questions got an answer; the other {others} were not asked."
 
     @property
     def trajectories(self) -> tuple[Trajectory, ...]:
@@ -87,18 +97,19 @@ class Evaluation:
         """The figures over all questions, and ``by_kind`` where the questions have kinds.
 
         Returns:
-            :meth:`figures`, and: ``cover_em``; ``sampled_tokens`` and ``retrieved_tokens`` per question; ``ci``, see
-            :meth:`intervals`; ``no_answer``, how many questions got none; ``causes`` of the errors, which sum to them,
-            and ``stop_reasons`` of all, each ``{name: n}`` of answers; ``failures``, see
-            :func:`~ragr1_lite.evaluation.failures.failures`, with the shares of answers that failed in ``synthesis``
-            and in ``retrieval``; where it was metered, ``resources``, of which ``per_question`` is a share; where there
-            are several, ``samples`` and their :meth:`spread`.
+            :meth:`figures`, and: ``not_asked``, where there are any; ``cover_em``; ``sampled_tokens`` and
+            ``retrieved_tokens`` per question; ``ci``, see :meth:`intervals`; ``no_answer``, how many questions got
+            none; ``causes`` of the errors, which sum to them, and ``stop_reasons`` of all, each ``{name: n}`` of
+            answers; ``failures``, see :func:`~ragr1_lite.evaluation.failures.failures`, with the shares of answers
+            that failed in ``synthesis`` and in ``retrieval``; where it was metered, ``resources``, of which
+            ``per_question`` is a share; where there are several, ``samples`` and their :meth:`spread`.
         """
         kinds = list(dict.fromkeys(t.example.kind for t in self.trajectories if t.example.kind))
         causes = _counts(get_args(Cause), Counter(one.cause for one in self.results))
         missed = {f"{name}_misses": round(causes[name] / max(1, len(self.results)), 4) for name in _MISSES}
         return {
             **self.figures(),
+            **({"not_asked": self.not_asked} if self.not_asked else {}),
             "cover_em": _mean(self.results, SCORES["cover_em"]),
             "ci": self.intervals(),
             "sampled_tokens": _mean(self.results, lambda one: one.trajectory.sampled_tokens),

@@ -53,6 +53,7 @@ def run(
     samples: int = 1,
     temperature: float | None = None,
     normalizer: NormalizerName = "ours",
+    give_up_after: int | None = None,
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -62,7 +63,8 @@ def run(
 
     ``data`` is ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``. Each mode is one evaluation. The
     ``seed`` draws ``questions`` of them, and answers where there are several ``samples``; the ``temperature`` is then 1
-    by default, else 0 (greedy). Results go to ``out`` (:mod:`ragr1_lite.evaluation.results`), with several modes to a
+    by default, else 0 (greedy). A mode that answers none of the first ``give_up_after`` questions is asked no more.
+    Results go to ``out`` (:mod:`ragr1_lite.evaluation.results`), with several modes to a
     file each; until it is written, a journal next to it keeps what is finished, and ``resume`` goes on with that.
 
     Raises:
@@ -86,6 +88,7 @@ def run(
         **{"questions": questions, "kinds": kinds and list(kinds)},
         **{"k": recipe.retrieval.k, "max_queries": recipe.rollout.max_queries},
         **{"batch_size": batch_size, "seed": seed, "samples": samples, "temperature": draws.temperature},
+        **({"give_up_after": give_up_after} if give_up_after else {}),
         **{QUESTIONS: questions_digest(examples), "content of the recipe": recipe_digest(recipe)},
     }
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite) if out else None
@@ -97,6 +100,7 @@ def run(
             scorer=SCORERS[normalizer],
             draws=draws,
             batch_size=batch_size,
+            give_up_after=give_up_after,
             journal=journal,
             report=report,
         )

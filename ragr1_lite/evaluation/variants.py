@@ -84,18 +84,20 @@ def evaluate_variants(
     scorer: Scorer = OURS,
     draws: Draws = GREEDY,
     batch_size: int | None = None,
+    give_up_after: int | None = None,
     journal: Journal | None = None,
     report: Report = ignore,
 ) -> list[Evaluation]:
     """Answers every question in every way.
 
     Questions of like length share a batch; all are one where ``batch_size`` is None. Each finished batch goes into the
-    journal, and batches that it holds are not answered again.
+    journal, and batches that it holds are not answered again. A variant that answers none of the first
+    ``give_up_after`` questions is asked no more.
 
     Returns:
         One evaluation per variant, its results in the questions' order.
     """
-    batches = cut(examples, batch_size, draws.samples)
+    batches = cut(examples, batch_size, draws.samples, first=give_up_after or 0)
     finished = iter(journal.pieces[: len(batches) * len(variants)] if journal else ())
     parts: list[list[_Part]] = [[] for _ in variants]
     name = f"Evaluating {', '.join(variant.label for variant in variants)}"
@@ -103,6 +105,8 @@ def evaluate_variants(
         progress = _Progress(advance, report)
         for number, batch in enumerate(batches):
             for variant, answered in zip(variants, parts, strict=True):
+                if give_up_after and _answers_nothing(answered, give_up_after * draws.samples):
+                    continue
                 if rows := next(finished, None):
                     part = _Part.from_rows(rows, scorer)
                     progress.add(len(part.results))
@@ -112,16 +116,30 @@ def evaluate_variants(
                         journal.add(part.to_rows())
                 answered.append(part)
     order = [at for batch in batches for at in batch for _ in range(draws.samples)]
-    return [_evaluation(variant.label, some, order, draws) for variant, some in zip(variants, parts, strict=True)]
+    found = [_evaluation(variant.label, some, order, draws) for variant, some in zip(variants, parts, strict=True)]
+    for evaluation in found:
+        if evaluation.given_up:
+            report(Notice(evaluation.given_up))
+    return found
 
 
-def cut(examples: Sequence[Example], batch_size: int | None, samples: int = 1) -> list[list[int]]:
-    """The questions' numbers in batches of at most ``batch_size`` answers, those of like length together."""
-    if batch_size is None:
-        return [list(range(len(examples)))] if examples else []
-    size = max(1, batch_size // samples)
-    order = sorted(range(len(examples)), key=lambda at: len(examples[at].question))
-    return [order[begin : begin + size] for begin in range(0, len(order), size)]
+def cut(examples: Sequence[Example], batch_size: int | None, samples: int = 1, *, first: int = 0) -> list[list[int]]:
+    """The questions' numbers in batches of at most ``batch_size`` answers, those of like length together.
+
+    The ``first`` questions share no batch with the others and come before them.
+    """
+    size = max(1, len(examples) if batch_size is None else batch_size // samples)
+    batches: list[list[int]] = []
+    for numbers in (range(len(examples))[:first], range(len(examples))[first:]):
+        order = sorted(numbers, key=lambda at: len(examples[at].question)) if batch_size else list(numbers)
+        batches += [order[begin : begin + size] for begin in range(0, len(order), size)]
+    return batches
+
+
+def _answers_nothing(parts: Sequence[_Part], enough: int) -> bool:
+    """Whether a variant gave ``enough`` trajectories, none with an answer."""
+    trajectories = [result.trajectory for part in parts for result in part.results]
+    return len(trajectories) >= enough and all(one.answer is None for one in trajectories)
 
 
 def _answer(
@@ -151,7 +169,7 @@ def _evaluation(label: str, parts: Sequence[_Part], order: Sequence[int], draws:
     resources = [part.resources for part in parts]
     spent = reduce(lambda earlier, later: later.after(earlier), resources) if resources else None
     in_order = tuple(results[place] for place in places)
-    return Evaluation(label, in_order, draws.samples, spent)
+    return Evaluation(label, in_order, draws.samples, spent, not_asked=(len(order) - len(results)) // draws.samples)
 
 
 class _Progress:

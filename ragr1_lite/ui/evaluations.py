@@ -26,7 +26,8 @@ _MEASURES = {"em": "EM", "f1": "F1", "cover_em": "cover EM", "seconds": "s/quest
 def evaluation_table(evaluations: Sequence[Evaluation], console: Console) -> RenderableType:
     """One row per evaluation: exact match by kind of question and over all, F1, validity, costs; then the causes.
 
-    Where the console is too narrow for one table, exact match by kind and everything else stand in two.
+    What was not asked is said below. Where the console is too narrow for one table, exact match by kind and everything
+    else stand in two.
     """
     figures = [evaluation.to_json() for evaluation in evaluations]
     labels = [clean(evaluation.label) for evaluation in evaluations]
@@ -39,17 +40,19 @@ def evaluation_table(evaluations: Sequence[Evaluation], console: Console) -> Ren
     title = f"{' / '.join(f'{number:,}' for number in sorted({one['n'] for one in figures}))} questions"
     if (samples := max((one.get("samples", 1) for one in figures), default=1)) > 1:
         title += f", {samples} answers each"
+    given_up = [one.given_up for one in evaluations if one.given_up]
     causes = _causes(labels, [one.get("causes") for one in figures], console)
+    rest = [*causes, *([Text()] if given_up else []), *(Text(clean(line), "yellow") for line in given_up)]
     if not by_kind:
-        return Group(figures_table(title, labels, overall, console), *causes)
+        return Group(figures_table(title, labels, overall, console), *rest)
     whole = figures_table(f"{title}: exact match by kind, then over all", labels, by_kind | overall, console)
     if console.measure(whole, options=console.options.update(width=_ANY_WIDTH)).maximum <= console.width:
-        return Group(whole, *causes)
+        return Group(whole, *rest)
     return Group(
         figures_table(f"{title}: exact match by kind", labels, by_kind, console),
         Text(),
         figures_table("All kinds together", labels, overall, console),
-        *causes,
+        *rest,
     )
 
 

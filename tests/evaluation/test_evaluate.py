@@ -633,6 +633,14 @@ def test_the_table_has_the_interval_and_the_causes() -> None:
     assert lines[6].split() == ["scripted", "2", "1", "0", "1", "0", "0"]
 
 
+def test_the_table_says_what_was_not_asked() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    given_up = replace(evaluated(q1=["?"], q2=["?"]), label="base", not_asked=5)
+    lines = shown(evaluation_table([given_up, evaluated(q1=[ANSWER], q2=[WRONG], q3=[ANSWER])], console), console)
+    assert lines[0].startswith("2 / 3 questions")
+    assert lines[-1] == "base: 0 of the first 2 questions got an answer; the other 5 were not asked."
+
+
 def test_two_evaluations_side_by_side(tmp_path: Path) -> None:
     a, b = files(tmp_path, {"1": True, "2": False, "9": True}, {"1": True, "2": True})
     console = Console(file=io.StringIO(), width=200)

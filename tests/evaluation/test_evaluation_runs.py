@@ -120,6 +120,39 @@ def test_variants_take_turns() -> None:
     assert isinstance(events[-1], PhaseFinished) and events[-1].name == "Evaluating multi, direct"
 
 
+@pytest.mark.parametrize("batch_size", [None, 2, 5])
+def test_a_variant_that_answers_nothing_is_given_up(batch_size: int | None) -> None:
+    """The other one, which misses some of the first three only, is asked everything."""
+    silent, knowing, events = ScriptedSampler(["?"]), Knowing(), list[object]()
+    asked_of = [variant(silent, "silent"), variant(knowing, "knowing")]
+    none, all_seven = evaluate_variants(
+        EXAMPLES, asked_of, batch_size=batch_size, give_up_after=3, report=events.append
+    )
+    assert [one.trajectory.example for one in none.results] == EXAMPLES[:3]
+    assert [one.trajectory.example for one in all_seven.results] == EXAMPLES
+    figures, others = none.to_json(), all_seven.to_json()
+    assert (figures["n"], figures["not_asked"], figures["em"], figures["no_answer"]) == (3, 4, 0.0, 3)
+    assert others["n"] == 7 and "not_asked" not in others
+    sentence = "silent: 0 of the first 3 questions got an answer; the other 4 were not asked."
+    assert [event.text for event in events if isinstance(event, Notice)] == [sentence]
+    assert (none.given_up, all_seven.given_up) == (sentence, "")
+
+
+def test_one_answer_is_enough_to_be_asked_everything() -> None:
+    class Late(Knowing):
+        def _complete(self, request: SampleRequest) -> Completion:
+            first = asked("Niger") not in self.tokenizer.decode(request.token_ids)
+            return self.complete("?") if first else super()._complete(request)
+
+    (found,) = evaluate_variants(EXAMPLES, [variant(Late())], batch_size=1, give_up_after=3)
+    assert found.figures()["n"] == 7 and found.figures()["em"] == round(1 / 7, 4) and not found.given_up
+
+
+def test_few_questions_are_all_asked() -> None:
+    (found,) = evaluate_variants(EXAMPLES[:3], [variant(ScriptedSampler(["?"]))], give_up_after=3)
+    assert found.figures()["n"] == 3 and not found.given_up
+
+
 def test_where_no_thought_is_asked_for_none_is_missed() -> None:
     answers = ScriptedSampler(["<answer>Chad</answer>"])
     valid = {
@@ -221,6 +254,24 @@ def test_a_stop_costs_the_unfinished_batch(
         assert timeless(whole) == timeless(cut_off)
     assert found[0].resources and found[0].to_json()["resources"]["per_question"]["seconds"] > 0
     assert not journal.exists()
+
+
+def test_a_stopped_evaluation_gives_up_as_a_whole_one_does(questions: str, opened: Any, tmp_path: Path) -> None:
+    """Its journal holds nothing of the batches that were not asked."""
+    options: dict[str, Any] = {"setup": Setup(batch_size=2), "data": questions, "modes": ("multi", "direct")}
+
+    class Silent(Knowing):
+        def _complete(self, request: SampleRequest) -> Completion:
+            self.log.append("?")
+            return self.complete("?")
+
+    opened(Silent(dies_at=6))
+    with pytest.raises(KeyboardInterrupt):
+        run(**options, give_up_after=3, out=tmp_path / "x.jsonl")
+    rest = opened(Silent())
+    found = run(**options, give_up_after=3, out=tmp_path / "x.jsonl", resume=True)
+    assert len(rest.log) == 1 and [one.figures()["n"] for one in found] == [3, 3]
+    assert [one.not_asked for one in found] == [4, 4]
 
 
 def test_what_is_there_is_not_overwritten_unasked(

@@ -16,6 +16,7 @@ app = opt.Group()
 _DATA = "The embedded world, a name of `data benchmarks`, a question file, or hub:OWNER/NAME."
 _TEMPERATURE = "Sampling temperature. [default: 0, greedy; 1 with several samples]"
 _NORMALIZER = "How answers are normalised: this package's way, or as published."
+_GIVE_UP = "Ask a mode no more that answers none of the first N questions. [default: ask all]"
 _RECIPE = "Gives model, adapter, index and questions."
 _VARIANT = "Change a variant, or add one. May be repeated."
 _STUDY_OUT = "Where study.json, table.md, plot.svg and each variant's results go."
@@ -48,6 +49,7 @@ def evaluate(
     samples: Annotated[int, Option(min=1, metavar="N", help="Answers per question.")] = 1,
     temperature: Annotated[float | None, Option(min=0, metavar="T", help=_TEMPERATURE)] = None,
     normalizer: Normalizer = "ours",
+    give_up_after: Annotated[int | None, Option(min=1, metavar="N", help=_GIVE_UP)] = None,
     out: Annotated[
         Path | None, Option(metavar="FILE.jsonl", help="Where every trajectory goes, with its figures.")
     ] = None,
@@ -64,10 +66,10 @@ def evaluate(
     {REASON: N}, "failures": {"query_imbalance", "passage_overlap", "repeated_queries", "synthesis_misses",
     "retrieval_misses"}, "resources": {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh": {PART: Wh},
     "not_measurable": {NAME: why}, "tokens_per_second", "per_question": {"seconds", "energy_wh"}}, "by_kind": {KIND:
-    {the first seven, "ci": {"em"}}}}; with several samples also "samples" and "spread": {"em", "f1", "cover_em",
-    "any_right"}; of a benchmark also "published": {"em", "row", "by", "setting", "comparable"} or null. With several
-    modes, an object with one such object per mode. Intervals are 95 % bootstraps; tokens are per answer; of `failures`
-    and `resources`, what could not be seen is null.
+    {the first seven, "ci": {"em"}}}}; where --give-up-after left questions out, "not_asked": N; with several samples
+    also "samples" and "spread": {"em", "f1", "cover_em", "any_right"}; of a benchmark also "published": {"em", "row",
+    "by", "setting", "comparable"} or null. With several modes, an object with one such object per mode. Intervals are
+    95 % bootstraps; tokens are per answer; of `failures` and `resources`, what could not be seen is null.
     """
     with session(context, as_json=as_json) as display:
         from ragr1_lite.assistant import Setup
@@ -86,6 +88,7 @@ def evaluate(
             samples=samples,
             temperature=temperature,
             normalizer=normalizer,
+            give_up_after=give_up_after,
             out=out,
             resume=resume,
             overwrite=overwrite,
