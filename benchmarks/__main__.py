@@ -1,14 +1,16 @@
-"""``python -m benchmarks retrieval|sampling|startup|rollout|eval|segments``: both ways in one run, medians, ratios."""
+"""``python -m benchmarks NAME``: both ways in one run, medians, ratios."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from ragr1_lite.cli.commands.options import AsJson, Group, Model
 from ragr1_lite.cli.session import Options, session
+
+Rounds = Annotated[int, typer.Option(min=1, metavar="N", help="How often each way is measured; medians count.")]
 
 app = Group("Measure this machine: both ways in one run, medians, ratios.")
 
@@ -104,6 +106,56 @@ def bench_rollout(
         keys = ("ratio", "tokens_per_second", "shares", "equal_outputs")
         shown = {f"{name}: {key}": case[key] for name, case in cases.items() for key in keys}
         display.show(counts_table(shown), json=result)
+
+
+@app.add("phases", "python -m benchmarks phases --model qwen2.5-coder-0.5b --rounds 1 --json")
+def bench_phases(
+    context: typer.Context,
+    model: Model = None,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Prefill of 8 rows, decoding of 1, 8 and 32, against what this machine can do at most.
+
+    JSON: {"machine", "model", "limit": {"gflops", "gigabytes"}, "phases": {NAME: {"seconds", "tokens_per_second",
+    "floor", "share"}}}: the share is the floor over the seconds, see benchmarks/limit.py.
+    """
+    with session(context, as_json=as_json) as display:
+        from benchmarks.phases import phases
+        from ragr1_lite.ui.tables import counts_table
+
+        result = phases(model, rounds=rounds, report=display)
+        display.show(counts_table({"limit": result["limit"]} | result["phases"]), json=result)
+
+
+@app.add(
+    "training", "python -m benchmarks training sft", "python -m benchmarks training grpo --rows 6 --rounds 1 --json"
+)
+def bench_training(
+    context: typer.Context,
+    task: Annotated[Literal["sft", "grpo"], typer.Argument(help="Whose step is measured.")],
+    model: Model = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Trajectories in a step. [default: the recipe's]")
+    ] = None,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+) -> None:
+    """A step of the quickstart's training against plain TRL's, and against what this machine can do at most.
+
+    JSON: {"machine", "model", "task", "rows", "tokens", "distinct_tokens", "limit", "loss_difference", "parts": {NAME:
+    {"ratio": TRL's seconds over ours, "plain_seconds", "seconds", "tokens_per_second", "floor", "share"}}} with names
+    "step", and for grpo "rollouts" and "update"; see benchmarks/limit.py for floor and share.
+    """
+    with session(context, as_json=as_json) as display:
+        from benchmarks.training import training
+        from ragr1_lite.ui.tables import counts_table
+
+        result = training(task, model, rows=rows, rounds=rounds, report=display)
+        shown = {key: result[key] for key in ("rows", "tokens", "distinct_tokens", "limit")}
+        if task == "sft":
+            shown["loss_difference"] = f"{result['loss_difference']:.1e}"
+        display.show(counts_table(shown | result["parts"]), json=result)
 
 
 @app.add("eval", "python -m benchmarks eval --questions 32 --batch-size 16 --json")

@@ -31,18 +31,37 @@ def interleave(
         least: Seconds that one measurement takes at least: a way that is done sooner is run several times for it.
         name: The phase's.
     """
+    return take_turns({way: timed(run, clock, least) for way, run in ways.items()}, rounds, report, name=name)
+
+
+def take_turns(
+    ways: Mapping[str, Callable[[], float]], rounds: int, report: Report = ignore, *, name: str = "Measuring"
+) -> dict[str, float]:
+    """Median of what each way returns, its own seconds; all are run once, which does not count, then in turn."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
     with phase(report, name, rounds + 1, "rounds") as advance:
-        times = {way: _times(run, clock, least) for way, run in ways.items()}
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        advance(1)
-        for done in range(2, rounds + 2):
+        for done in range(1, rounds + 2):
             for way, run in ways.items():
-                start = clock()
-                for _ in range(times[way]):
-                    run()
-                seconds[way].append((clock() - start) / times[way])
+                seconds[way].append(run())
             advance(done)
-    return {way: statistics.median(measured) for way, measured in seconds.items()}
+    return {way: statistics.median(measured[1:]) for way, measured in seconds.items()}
+
+
+def timed(run: Callable[[], object], clock: Clock, least: float = 0.0) -> Callable[[], float]:
+    """A way that returns its seconds, run as often as fits into ``least``; its first call decides how often."""
+    times = 0
+
+    def measure() -> float:
+        nonlocal times
+        if not times:
+            times = _times(run, clock, least)
+            return 0.0
+        start = clock()
+        for _ in range(times):
+            run()
+        return (clock() - start) / times
+
+    return measure
 
 
 def process_clock() -> Clock:

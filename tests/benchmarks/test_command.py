@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 from benchmarks.__main__ import app
 
 
-@pytest.mark.parametrize("name", ["eval", "retrieval", "rollout", "sampling", "segments", "startup"])
+@pytest.mark.parametrize(
+    "name", ["eval", "phases", "retrieval", "rollout", "sampling", "segments", "startup", "training"]
+)
 def test_help(name: str) -> None:
     result = CliRunner().invoke(app, [name, "--help"])
     assert result.exit_code == 0 and "JSON: {" in result.stdout
