@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ragr1_lite.core.types import Passage, Reward, Trajectory
 
 Report = Callable[[object], None]
+Part = Literal["ended", "going on", "skipped"]
+"""How the latest part of a phase stands: it ended, so that its time says something; it goes on, as rows of a batch
+that end one by one; or it was skipped, as an earlier run did it."""
 
 
 def ignore(event: object) -> None:
@@ -38,13 +41,14 @@ class PhaseStarted:
 class PhaseAdvanced:
     """``done`` units of the current phase are finished, counted from its start.
 
-    ``share`` of the work is behind, from 0 to 1, where that is known although the number of units is not.
+    ``share`` of the work is behind, from 0 to 1, where the number of units is not known or units differ.
     """
 
     name: str
     done: int
     detail: str = ""
     share: float | None = None
+    part: Part = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,12 @@ class PhaseFinished:
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """One optimizer step of a training run, with its metrics."""
+    """One optimizer step of a training run, with its metrics, and the seconds to the run's end where they are known."""
 
     step: int
     total: int
     metrics: Mapping[str, float]
+    left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class RolloutsFinished:
 class Advance(Protocol):
     """What :func:`phase` hands to its block."""
 
-    def __call__(self, done: int, detail: str = "", share: float | None = None) -> None:
+    def __call__(self, done: int, detail: str = "", share: float | None = None, part: Part = "ended") -> None:
         """Reports a :class:`PhaseAdvanced`."""
 
 
@@ -126,5 +131,5 @@ def phase(report: Report, name: str, total: int | None = None, unit: str = "") -
     """
     began = time.perf_counter()
     report(PhaseStarted(name, total, unit))
-    yield lambda done, detail="", share=None: report(PhaseAdvanced(name, done, detail, share))
+    yield lambda done, detail="", share=None, part="ended": report(PhaseAdvanced(name, done, detail, share, part))
     report(PhaseFinished(name, time.perf_counter() - began))

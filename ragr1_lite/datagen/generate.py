@@ -18,7 +18,7 @@ from typing import Any
 
 from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import ConfigError, DataError
-from ragr1_lite.core.events import Notice, Report, ignore, phase
+from ragr1_lite.core.events import Notice, Part, Report, ignore, phase
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Sampler, Searcher
@@ -177,10 +177,12 @@ def _work(
     total = sum(map(len, batches))
     with journal.working(report), opened() as work, phase(report, "Generating", total, "questions") as advance:
         for number, batch in enumerate(batches):
+            part: Part = "skipped"
             if number == len(journal.pieces):
                 journal.add(work(batch, number))
+                part = "ended"
             kept.update(row["reason"] is None for row in _rows(journal.pieces[number : number + 1]))
-            advance(kept.total(), f"kept {kept[True]:,}, rejected {kept[False]:,}")
+            advance(kept.total(), f"kept {kept[True]:,}, rejected {kept[False]:,}", part=part)
 
 
 def _rows(pieces: Sequence[Rows]) -> Rows:

@@ -281,11 +281,12 @@ def _measure_all(
                 so_far = f"{kept} kept of the first {start}" if start else ""
 
                 def advance_by(through: int, done: int = start - starts[0], so_far: str = so_far) -> None:
-                    advance(done + through, so_far)
+                    advance(done + through, so_far, part="going on")
 
                 examples = [question.example for question in questions[start : start + batch_size]]
                 outcomes = measure(examples, teacher, rule=rule, batch=start // batch_size, advance=advance_by)
                 journal.add([asdict(outcome) for outcome in outcomes])
+                advance(start - starts[0] + len(examples), so_far)
         if teacher.usage:
             report(Notice(f"{teacher.name}: {Connection().describe(teacher.usage)}"))
 

@@ -9,7 +9,7 @@ from functools import reduce
 from typing import Any
 
 from ragr1_lite.assistant import Assistant
-from ragr1_lite.core.events import Advance, Notice, Report, RolloutFinished, ignore, phase
+from ragr1_lite.core.events import Advance, Notice, Part, Report, RolloutFinished, ignore, phase
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.rollout import Limits, run_rollouts
@@ -102,16 +102,18 @@ def evaluate_variants(
     parts: list[list[_Part]] = [[] for _ in variants]
     name = f"Evaluating {', '.join(variant.label for variant in variants)}"
     with phase(report, name, len(examples) * draws.samples * len(variants), "questions") as advance:
-        progress = _Progress(advance, report)
+        progress = _Progress(advance, report, max(1, len(variants) * sum(len(one.question) for one in examples)))
         for number, batch in enumerate(batches):
             for variant, answered in zip(variants, parts, strict=True):
                 if give_up_after and _answers_nothing(answered, give_up_after * draws.samples):
+                    progress.skip([examples[at] for at in batch])
                     continue
                 if rows := next(finished, None):
                     part = _Part.from_rows(rows, scorer)
-                    progress.add(len(part.results))
+                    progress.end(part, "skipped")
                 else:
                     part = _answer([examples[at] for at in batch], variant, scorer, draws, number, progress)
+                    progress.end(part)
                     if journal:
                         journal.add(part.to_rows())
                 answered.append(part)
@@ -173,18 +175,32 @@ def _evaluation(label: str, parts: Sequence[_Part], order: Sequence[int], draws:
 
 
 class _Progress:
-    """Counts finished rollouts for a phase; of all else they report, notices alone pass."""
+    """Counts finished rollouts for a phase; of all else they report, notices alone pass.
 
-    def __init__(self, advance: Advance, report: Report) -> None:
-        self._advance, self._report = advance, report
-        self._done = 0
+    The time left follows from whole batches: the rows of one end late, and all at once. A question costs what it is
+    long, since short ones ask for one thing and share the first batches.
+    """
+
+    def __init__(self, advance: Advance, report: Report, work: int) -> None:
+        self._advance, self._report, self._work = advance, report, work
+        self._done = self._ended = self._length = 0
 
     def __call__(self, event: object) -> None:
         if isinstance(event, RolloutFinished):
-            self.add(1)
+            self._done += 1
+            self._advance(self._done, share=self._length / self._work, part="going on")
         elif isinstance(event, Notice):
             self._report(event)
 
-    def add(self, count: int) -> None:
-        self._done += count
-        self._advance(self._done)
+    def end(self, batch: _Part, part: Part = "ended") -> None:
+        """Ends a batch."""
+        self._done = self._ended = self._ended + len(batch.results)
+        self._pass([one.trajectory.example for one in batch.results if one.sample == 0], part)
+
+    def skip(self, examples: Sequence[Example]) -> None:
+        """Leaves out a batch that is not asked."""
+        self._pass(examples, "skipped")
+
+    def _pass(self, examples: Sequence[Example], part: Part) -> None:
+        self._length += sum(len(example.question) for example in examples)
+        self._advance(self._done, share=self._length / self._work, part=part)

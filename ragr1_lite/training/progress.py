@@ -15,6 +15,7 @@ from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import name_base
 from ragr1_lite.models.processes import anywhere, is_main, wait
 from ragr1_lite.training.run_folder import Run, step_of
+from ragr1_lite.training.time_left import TimeLeft
 
 if TYPE_CHECKING:  # at run time transformers is imported after unsloth, which patches it
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -34,8 +35,17 @@ class Progress:
     def __init__(self, run: Run, policy: Policy, recipe: Recipe, report: Report) -> None:
         self.interrupted = self.updating = self._due = False
         self._run, self._policy, self.recipe, self._report = run, policy, recipe, report
-        self._step_began, self._seconds = time.perf_counter(), 0.0
+        self._step_began = self._stepped = time.perf_counter()
+        self._seconds = 0.0
+        self._left, self._logged, self._evaluation = TimeLeft(recipe), self._step_began, 0.0
         self._random: dict[str, Any] | None = None
+
+    def on_train_begin(self, *_: Any, train_dataloader: Any = None, **__: Any) -> None:
+        """Counts the tokens of all steps, where their rows are known."""
+        if self.recipe.task == "sft":
+            size, lengths = self.recipe.train.batch_size, [len(ids) for ids in train_dataloader.dataset["input_ids"]]
+            self._left = TimeLeft(self.recipe, [sum(lengths[at : at + size]) for at in range(0, len(lengths), size)])
+        self._logged = time.perf_counter()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Starts the step's clock and its count of memory."""
@@ -50,7 +60,8 @@ class Progress:
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Stops the step's clock: what comes now is not training. From here a state could be saved."""
         self.updating = False
-        self._seconds = round(time.perf_counter() - self._step_began, 3)
+        self._stepped = time.perf_counter()
+        self._seconds = round(self._stepped - self._step_began, 3)
         self._random = _random_state()
 
     def on_step_end(
@@ -58,8 +69,12 @@ class Progress:
     ) -> TrainerControl:
         """Stops after this step when the user asked to, in whichever process.
 
-        A checkpoint holds no rollouts: where they serve several steps, it waits until they have.
+        A checkpoint holds no rollouts: where they serve several steps, it waits until they have. The held-out questions
+        were answered since the optimizer's step.
         """
+        every = self.recipe.eval.every
+        evaluated = every and (state.global_step % every == 0 or state.global_step == state.max_steps)
+        self._evaluation = time.perf_counter() - self._stepped if evaluated else 0.0
         self.interrupted = anywhere(self.interrupted)
         self._due = self._due or control.should_save or self.interrupted
         if self._due and (state.global_step % self.recipe.grpo.iterations == 0 or state.global_step == state.max_steps):
@@ -88,7 +103,13 @@ class Progress:
         metrics |= {key.removeprefix("rollout/"): value for key, value in known.items() if key.startswith("rollout/")}
         metrics |= {key: value for key, value in known.items() if key.startswith("eval_")} | ours
         self._run.log(state.global_step, metrics)
-        self._report(StepFinished(state.global_step, state.max_steps, metrics))
+        self._report(StepFinished(state.global_step, state.max_steps, metrics, self._time_left(state, metrics)))
+
+    def _time_left(self, state: TrainerState, metrics: dict[str, float]) -> float | None:
+        before, self._logged = self._logged, time.perf_counter()
+        rollouts = metrics.get("rollout_seconds", 0.0)
+        seconds = self._logged - before
+        return self._left.after(state.global_step, seconds, rollouts=rollouts, evaluation=self._evaluation)
 
     def _measured(self, step: int, batches: Any) -> dict[str, float]:
         """Tokens per second of an SFT step (its whole batch, trained or not), the peak of memory in GiB, seconds.

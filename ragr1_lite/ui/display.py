@@ -171,11 +171,16 @@ class Display:
         if task is None:
             return
         now = self._clock()
-        task.advance(event.done, now, detail=event.detail, share=event.share)
+        task.advance(event.done, now, detail=event.detail, share=event.share, part=event.part)
+        self._announce(task)
         if not self._draws and now - task.reported >= _LINE_SECONDS and event.name not in _EACH_STEP:
             task.reported = now
             parts = (task.progress, task.times(now), task.detail)
             self._line(Text(f"  {sentence(task.name)}: {', '.join(part for part in parts if part)}"))
+
+    def _announce(self, task: Task) -> None:
+        if task.name not in _EACH_STEP and (text := task.announcement(self._clock())):
+            self._line(Text.assemble(("· ", "cyan"), (f"{text}.", "dim")))
 
     def _end(self, name: str, seconds: float) -> None:
         task = self._tasks.pop(name, None)
@@ -186,8 +191,11 @@ class Display:
     def _step(self, event: StepFinished) -> None:
         every = max(1, event.total // _STEP_LINES)
         measured = any(name.startswith("eval_") for name in event.metrics)
+        if self._training is not None:
+            self._announce(self._training.steps)
         if not self._draws and (event.step % every == 0 or event.step in (1, event.total) or measured):
-            self._line(Text(f"  Step {event.step}/{event.total}: {step_line(event.metrics)}"))
+            left = f" · {duration(event.left)} left" if event.left else ""
+            self._line(Text(f"  Step {event.step}/{event.total}: {step_line(event.metrics)}{left}"))
         if self._training is not None and self._training.finished:
             self._end_training()
 

@@ -105,7 +105,8 @@ class TrainingView:
             self.steps.began = now - event.metrics.get("seconds", 0.0)
         if not self.steps.total:
             self.steps.total, self.steps.skipped = event.total, event.step - 1
-        self.steps.advance(event.step, now)
+        self.steps.done = event.step
+        self.steps.expect(event.left, now)
         self._phase_began = now
         measured = {name: value for name, value in self._metrics.items() if name.startswith("eval_")}
         self._metrics = measured | dict(event.metrics)

@@ -267,10 +267,11 @@ def test_progress_counts_what_is_left(tmp_path: Path) -> None:
     events: list[Any] = []
     chosen(tmp_path / "rl.jsonl", 20, batch_size=8, report=events.append, rule=PASS_RATE)
     kinds = Counter(type(event) for event in events)
-    assert kinds == {PhaseStarted: 1, PhaseAdvanced: 12, PhaseFinished: 1}
+    assert kinds == {PhaseStarted: 1, PhaseAdvanced: 15, PhaseFinished: 1}
     assert events[0].total == 20 and events[0].unit == "questions"
     advanced = [event for event in events if isinstance(event, PhaseAdvanced)]
     done = [event.done for event in advanced]
+    assert [event.done for event in advanced if event.part == "ended"] == [8, 16, 20]
     assert done == sorted(done) and done[-1] == 20
     assert advanced[0].detail == "" and advanced[-1].detail.endswith("kept of the first 16")
 

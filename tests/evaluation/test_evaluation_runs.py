@@ -116,7 +116,10 @@ def test_variants_take_turns() -> None:
     assert log == [*["Chad", "Mali"] * 2, *["Togo", "Niger"] * 2]
     assert [one.label for one in found] == ["multi", "direct"]
     assert [one.figures()["rounds"] for one in found] == [1, 0]
-    assert [event.done for event in events if isinstance(event, PhaseAdvanced)] == list(range(1, 9))
+    advanced = [event for event in events if isinstance(event, PhaseAdvanced)]
+    assert [event.done for event in advanced if event.part == "going on"] == list(range(1, 9))
+    ended = [(event.done, event.share) for event in advanced if event.part == "ended"]
+    assert ended == [(2, 68 / 290), (4, 136 / 290), (6, 213 / 290), (8, 1.0)], "by the length of what was asked"
     assert isinstance(events[-1], PhaseFinished) and events[-1].name == "Evaluating multi, direct"
 
 

@@ -334,6 +334,45 @@ def test_phases_without_a_terminal_are_a_few_plain_lines() -> None:
     assert written(display.out) == "" and "\x1b" not in written(display.err)
 
 
+def test_a_long_phase_says_once_how_long_it_will_take() -> None:
+    """By the first batch that ended: rows of a batch that goes on say nothing, nor does what an earlier run did."""
+    display, clock = piped()
+    display(PhaseStarted("Evaluating multi", 80, "questions"))
+    display(PhaseAdvanced("Evaluating multi", 20, share=0.25, part="skipped"))
+    for done in (25, 39, 40):
+        clock.now += 10
+        ended = done == 40
+        display(
+            PhaseAdvanced("Evaluating multi", done, share=0.5 if ended else 0.25, part="ended" if ended else "going on")
+        )
+    clock.now += 4
+    display(PhaseAdvanced("Evaluating multi", 50, share=0.5, part="going on"))
+    clock.now += 50
+    display(PhaseAdvanced("Evaluating multi", 60, share=0.75))
+    assert lines(display.err) == [
+        "  Evaluating multi: 25/80 questions, 10.0 s",
+        "  Evaluating multi: 39/80 questions, 20.0 s",
+        "· Evaluating multi: about 1 minute to go on this machine, by the first 40 of 80 questions.",
+        "  Evaluating multi: 40/80 questions, 30.0 s · 1:00 left",
+        "  Evaluating multi: 60/80 questions, 1:24 · 54.0 s left",
+        "",
+    ]
+
+
+def test_a_training_says_once_how_long_it_will_take() -> None:
+    display, clock = piped()
+    for step, left in enumerate((None, 700.0, 600.0), start=1):
+        clock.now += 60
+        display(StepFinished(step, 12, {"loss": 1.0}, left))
+    assert lines(display.err) == [
+        "  Step 1/12: loss 1.000",
+        "· Training: about 12 minutes to go on this machine, by the first 2 of 12 steps.",
+        "  Step 2/12: loss 1.000 · 11:40 left",
+        "  Step 3/12: loss 1.000 · 10:00 left",
+        "",
+    ]
+
+
 def test_short_phases_pass_silently() -> None:
     display, _ = piped()
     display(PhaseStarted("Building"))
@@ -371,9 +410,9 @@ def test_training_lines_and_their_end() -> None:
     assert len(shown) == 23
 
 
-def test_a_second_training_begins_anew_and_a_resumed_one_estimates_time_from_its_own_steps() -> None:
+def test_a_second_training_begins_anew() -> None:
     display, clock = piped()
-    display(StepFinished(50, 100, {"loss": 1.0, "seconds": 1.0}))
+    display(StepFinished(50, 100, {"loss": 1.0, "seconds": 1.0}, left=50.0))
     assert display._training is not None
     clock.now += 1
     assert display._training.steps.times(clock.now) == "2.0 s · 49.0 s left"

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, cast
 from ragr1_lite.assistant import Setup
 from ragr1_lite.config import RetrievalConfig
 from ragr1_lite.core.errors import ConfigError, DataError
-from ragr1_lite.core.events import Notice, Report, ignore, phase
+from ragr1_lite.core.events import Notice, Part, Report, ignore, phase
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.questions import to_row
 from ragr1_lite.data.trajectories import write_rows
@@ -224,10 +224,12 @@ def _run(batches: Iterable[Callable[[], Rows]], journal: Journal, tally: Tally, 
     """Does the batches that the journal does not have yet, until there are enough questions."""
     with phase(report, "Making questions", tally.limit, "questions") as advance:
         for number, batch in enumerate(batches):
+            part: Part = "skipped"
             if number == len(journal.pieces):
                 journal.add(batch())
+                part = "ended"
             tally.take(journal.pieces[number])
-            advance(len(tally.kept), f"of {tally.questions:,} tried")
+            advance(len(tally.kept), f"of {tally.questions:,} tried", part=part)
             if tally.full:
                 break
 

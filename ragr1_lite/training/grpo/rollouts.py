@@ -106,7 +106,7 @@ class Rollouts:
 
         def count(event: object) -> None:
             if isinstance(event, RolloutFinished):
-                advance(next(done))
+                advance(next(done), part="going on")
             elif isinstance(event, Notice):
                 self._report(event)
 
