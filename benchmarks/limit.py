@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.training.planning.shapes import Shape
 
 ROWS = 1024
@@ -214,6 +215,16 @@ class Limit:
     def to_json(self) -> dict[str, float]:
         """In billions a second."""
         return {"gflops": round(self.rate / 1e9, 1), "gigabytes": round(self.bandwidth / 1e9, 1)}
+
+
+def require_cpu(device: str) -> None:
+    """Refuses a card, whose limit is not measured here.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if device != "cpu":
+        raise ConfigError(f"Limits are measured on a CPU, and the model is on {device}", "Set CUDA_VISIBLE_DEVICES=''.")
 
 
 def probes(shape: Shape, dtype: Any) -> dict[str, Callable[[], object]]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.hardware import machine
-from benchmarks.interleave import process_clock, take_turns, timed
-from benchmarks.limit import Costs, Tokens, distinct, limit, probes
+from benchmarks.interleave import Clock, process_clock, take_turns, timed
+from benchmarks.limit import Costs, Tokens, distinct, limit, probes, require_cpu
 from ragr1_lite.config import load_recipe
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import SampleRequest, Tokenizer
 from ragr1_lite.data.sets import training_trajectories
+
+if TYPE_CHECKING:
+    from ragr1_lite.models.loading import Policy
+    from ragr1_lite.models.sampler import TransformersSampler
 
 ROWS = (1, 8, 32)
 PREFILLED = 8
@@ -47,65 +51,91 @@ def phases(
         ``{"machine", "model", "limit": {"gflops", "gigabytes"}, "phases": {NAME: {"seconds", "tokens_per_second",
         "floor", "share"}}}`` with names ``prefill`` and ``decode N``; see :mod:`benchmarks.limit`. Seconds are of the
         whole prefill, and of one step of decoding; tokens are those of the rows, shared beginnings counted in each.
-        Wall time, on one thread of a CPU the processor's.
+        Wall time, on one thread the processor's.
 
     Raises:
-        RagR1Error: The model cannot be used, or no trajectory is as long as ``context``.
+        RagR1Error: The model cannot be used or is on a card, or too few trajectories are as long as ``context``.
     """
+    from ragr1_lite.assistant import Assistant, Setup
+
+    assistant = Assistant.open(Setup(model=model), report=report)
+    policy = cast("TransformersSampler", assistant.sampler).policy
+    return measure(policy, contexts(policy.tokenizer, context), rows=rows, rounds=rounds, report=report)
+
+
+def measure(
+    policy: Policy,
+    texts: Sequence[Sequence[int]],
+    *,
+    rows: Sequence[int] = ROWS,
+    rounds: int = 3,
+    report: Report = ignore,
+) -> dict[str, Any]:
+    """:func:`phases` of a model over the ids of :data:`PREFILLED` rows of one length."""
     import torch
 
-    from ragr1_lite.assistant import Assistant, Setup
     from ragr1_lite.models import precision
     from ragr1_lite.models.sampler import TransformersSampler
     from ragr1_lite.training.planning.shapes import find_shape
 
-    assistant = Assistant.open(Setup(model=model, batch_size=max(*rows, PREFILLED)), report=report)
-    policy = cast("TransformersSampler", assistant.sampler).policy
-    endless = replace(policy, tokenizer=cast("Any", _Endless(policy.tokenizer)))
-    sampler = TransformersSampler(endless, batch_size=max(*rows, PREFILLED))
-    contexts = _contexts(policy.tokenizer, context)
+    require_cpu(policy.device)
     threads = torch.get_num_threads()
-    clock = process_clock() if policy.device == "cpu" and threads == 1 else time.perf_counter
-
-    def sample(count: int, different: int, tokens: int) -> None:
-        requests = [SampleRequest(row, contexts[row % different]) for row in range(count)]
-        sampler.sample(requests, stop=(), max_new_tokens=tokens)
-
-    def prefill() -> None:
-        with sampler.session():  # which packs the weights first
-            sample(PREFILLED, PREFILLED, 1)
-
-    def decode(count: int) -> float:
-        with sampler.session():
-            sample(count, QUESTIONS, 1)
-            began = clock()
-            sample(count, QUESTIONS, STEPS)  # all but each row's last token is held
-            return (clock() - began) / STEPS
-
+    clock = process_clock() if threads == 1 else time.perf_counter
+    endless = replace(policy, tokenizer=cast("Any", _Endless(policy.tokenizer)))
+    sampling = _Sampling(TransformersSampler(endless, batch_size=max(*rows, PREFILLED)), texts, clock)
     shape, dtype = find_shape(policy.spec.name), precision.to_torch(policy.compute)
     limits = {name: timed(probe, clock, 0.2) for name, probe in probes(shape, dtype).items()}
-    seconds = take_turns(
-        limits | {"prefill": timed(prefill, clock)} | {f"decode {count}": partial(decode, count) for count in rows},
-        rounds,
-        report,
-        name="Measuring phases",
-    )
+    ways = {"prefill": timed(sampling.prefill, clock)} | {f"decode {n}": partial(sampling.decode, n) for n in rows}
+    seconds = take_turns(limits | ways, rounds, report, name="Measuring phases")
     reached, costs = limit({name: seconds[name] for name in limits}), Costs(shape, dtype.itemsize)
-    prompts = Tokens(0, 0, PREFILLED) + distinct((ids, [0] * len(ids)) for ids in contexts)
-    found = {"prefill": reached.share(seconds["prefill"], [costs.forward(prompts)], PREFILLED * context)}
-    for count in rows:
-        places = [count * (context + done) for done in range(STEPS)]
-        step = costs.step(Tokens(count, round(statistics.fmean(places)), count))
-        found[f"decode {count}"] = reached.share(seconds[f"decode {count}"], [step], count)
+    needed = {"prefill": costs.forward(sampling.prefilled)} | {
+        f"decode {count}": costs.step(sampling.decoded(count)) for count in rows
+    }
+    tokens = {"prefill": PREFILLED * len(texts[0])} | {f"decode {count}": count for count in rows}
     return {
         "machine": machine("torch", "transformers", threads=threads),
         "model": f"{policy.spec.name} in {policy.dtype} on {policy.device}",
         "limit": reached.to_json(),
-        "phases": found,
+        "phases": {name: reached.share(seconds[name], [needed[name]], tokens[name]) for name in ways},
     }
 
 
-def _contexts(tokenizer: Tokenizer, length: int) -> list[tuple[int, ...]]:
+@dataclass
+class _Sampling:
+    """What is measured, and the tokens of it that are needed."""
+
+    sampler: TransformersSampler
+    texts: Sequence[Sequence[int]]
+    clock: Clock
+
+    def prefill(self) -> None:
+        """All rows, in a session, which packs the weights first."""
+        with self.sampler.session():
+            self._sample(PREFILLED, PREFILLED, 1)
+
+    @property
+    def prefilled(self) -> Tokens:
+        return Tokens(0, 0, PREFILLED) + distinct((ids, [0] * len(ids)) for ids in self.texts)
+
+    def decode(self, count: int) -> float:
+        """Seconds of a step in which each of so many rows goes on by a token."""
+        with self.sampler.session():
+            self._sample(count, QUESTIONS, 1)
+            began = self.clock()
+            self._sample(count, QUESTIONS, STEPS)  # all but each row's last token is held
+            return (self.clock() - began) / STEPS
+
+    def decoded(self, count: int) -> Tokens:
+        """Those of a step, in the mean."""
+        seen = statistics.fmean(len(self.texts[0]) + done for done in range(STEPS))
+        return Tokens(count, round(count * seen), count)
+
+    def _sample(self, count: int, different: int, tokens: int) -> None:
+        requests = [SampleRequest(row, self.texts[row % different]) for row in range(count)]
+        self.sampler.sample(requests, stop=(), max_new_tokens=tokens)
+
+
+def contexts(tokenizer: Tokenizer, length: int) -> list[tuple[int, ...]]:
     """The first tokens of different trajectories of the quickstart that are so long."""
     recipe = load_recipe("quickstart-sft", [f"data.limit={8 * PREFILLED}"])
     long = [one.token_ids for one in training_trajectories(recipe, tokenizer) if len(one.token_ids) >= length]

@@ -30,7 +30,9 @@ def twin(policy: Policy) -> Policy:
     import peft
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import set_verbosity_error
 
+    set_verbosity_error()  # its trainer announces each special token that it aligns
     base = AutoModelForCausalLM.from_pretrained(find_folder(policy.spec.name), dtype=to_torch(policy.compute))
     model = peft.get_peft_model(base, copy.deepcopy(policy.model.peft_config["default"]))
     ours = dict(policy.model.named_parameters())

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from benchmarks import plain
 from benchmarks.hardware import machine
 from benchmarks.interleave import Clock, process_clock, take_turns, timed
-from benchmarks.limit import Costs, Limit, Row, Work, distinct, limit, of_rows, probes, rollout_passes
+from benchmarks.limit import Costs, Limit, Row, Work, distinct, limit, of_rows, probes, require_cpu, rollout_passes
 from ragr1_lite.config import SHIPPED, GuardConfig, Recipe, load_recipe
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.data.sets import load_examples, training_trajectories
@@ -40,6 +40,9 @@ def training(
         rows: Trajectories in a step; by default the recipe's.
         rounds: As in :func:`steps`.
         report: Receives notices and phases.
+
+    Raises:
+        RagR1Error: As :func:`steps`, or ``rows`` do not make whole groups and micro-batches.
     """
     with tempfile.TemporaryDirectory() as folder:
         recipe = load_recipe(f"quickstart-{task}")
@@ -73,10 +76,10 @@ def steps(recipe: Recipe, *, rounds: int = 3, report: Report = ignore) -> dict[s
         {"ratio", "plain_seconds", "seconds", "tokens_per_second", "floor", "share"}}}``: ratios are plain TRL's seconds
         over ours, the rest is ours, see :mod:`benchmarks.limit`. Names are ``step``, and for GRPO also ``rollouts`` and
         ``update``. Tokens per second are those of the trajectories, for ``rollouts`` the sampled ones. The difference
-        of the first step's losses is relative, and None for GRPO. Wall time, on one thread of a CPU the processor's.
+        of the first step's losses is relative, and None for GRPO. Wall time, on one thread the processor's.
 
     Raises:
-        RagR1Error: The model cannot be used, or ``rows`` do not make whole groups and micro-batches.
+        RagR1Error: The model cannot be used, or is on a card, whose limit is not measured.
     """
     import torch
 
@@ -86,15 +89,17 @@ def steps(recipe: Recipe, *, rounds: int = 3, report: Report = ignore) -> dict[s
     train = recipe.train.model_copy(update={"steps": 1, "warmup_steps": 0})
     recipe = recipe.model_copy(update={"train": train, "guard": GuardConfig(enabled=False)})
     policy, trainers, batch = (_sft if recipe.task == "sft" else _grpo)(recipe, report)
+    require_cpu(policy.device)
     threads = torch.get_num_threads()
-    clock = process_clock() if policy.device == "cpu" and threads == 1 else time.perf_counter
+    clock = process_clock() if threads == 1 else time.perf_counter
     shape, dtype = find_shape(policy.spec.name), precision.to_torch(policy.compute)
     limits = {name: timed(probe, clock, 0.2) for name, probe in probes(shape, dtype).items()}
     ours, theirs = (Side(trainer, clock, batch) for trainer in trainers)
     ways = limits | {"ours": ours.step, "plain": theirs.step}
     seconds = take_turns(ways, rounds, report, name=f"Measuring {recipe.task} steps")
     reached = limit({name: seconds[name] for name in limits})
-    works = _works(Costs(shape, dtype.itemsize, recipe.lora.r), recipe.task, ours.batch)
+    rank = policy.model.peft_config["default"].r  # an adapter's own, whatever the recipe's
+    works = _works(Costs(shape, dtype.itemsize, rank), recipe.task, ours.batch)
     return {
         "machine": machine("torch", "transformers", "peft", "trl", threads=threads),
         "model": f"{policy.spec.name} in {policy.dtype} on {policy.device}",
