@@ -159,6 +159,7 @@ def _resolve(spec: ModelSpec) -> tuple[ModelSpec, str]:
     if dtype == "fp16" and not cuda:
         raise ModelError("dtype fp16 needs a CUDA device", "Set model.dtype to auto.")
     if not cuda:
+        cpu_speed.keep_freed_memory()
         threads = cpu_speed.use_best_threads(spec.threads)
         why.append(f"{threads} thread{'s' if threads > 1 else ''}")
     if engine == "unsloth" and not has_unsloth():

@@ -74,6 +74,29 @@ def lora_layers(model: Any) -> Sequence[Any]:
     return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
 
 
+def plain_lora_layers(model: Any) -> Sequence[Any]:
+    """The layers with LoRA on a plain, frozen linear layer. peft 0.21.2, ``Linear``."""
+    import torch
+    from peft.tuners.lora import Linear
+
+    def frozen(layer: Any) -> bool:
+        base = layer.get_base_layer()
+        return type(base) is torch.nn.Linear and not base.weight.requires_grad
+
+    return [layer for layer in lora_layers(model) if type(layer) is Linear and frozen(layer)]
+
+
+def lora_parts(layer: Any) -> tuple[Any, Any, float] | None:
+    """A layer's A, B and scale, where its output is ``base(x) + scale x A' B'``. peft 0.21.2, ``Linear.forward``."""
+    if layer.merged or layer.disable_adapters or len(layer.active_adapters) != 1:
+        return None
+    (name,) = layer.active_adapters
+    plain = name in layer.lora_A and name not in layer.lora_variant and not layer.lora_bias[name]
+    if not plain or layer.fan_in_fan_out or (layer.training and getattr(layer.lora_dropout[name], "p", 0.0)):
+        return None
+    return layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
+
+
 def adapted_ends(model: Any) -> list[str]:
     """Names of input and output embeddings that carry LoRA, and of tokens trained singly. peft 0.21.2, TRL 1.14.2.
 
@@ -250,6 +273,40 @@ def take_logits_in_chunks(trainer: Any) -> None:
 
     if hasattr(trainer, "_chunked_logps"):
         trainer.use_liger_kernel, trainer._forward_redirection = True, _ForwardRedirection()
+
+
+def score_by_labels(trainer: Any) -> None:
+    """Has GRPOTrainer take log-probabilities and entropies from what the model returns for labels.
+
+    TRL 1.14.2, ``_chunked_logps``; 1.16.0 does so itself.
+    """
+
+    def score(model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **_: Any) -> tuple[Any, Any, None]:
+        labels = input_ids.masked_fill(attention_mask == 0, -100)
+        labels[:, :-logits_to_keep] = -100
+        with trainer.accelerator.autocast():
+            output = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
+        return output.log_probs[:, -logits_to_keep:], output.entropy[:, -logits_to_keep:], None
+
+    if hasattr(trainer, "_chunked_logps"):
+        take_logits_in_chunks(trainer)
+        trainer._chunked_logps = score
+
+
+def scored(loss: Any, logprobs: Any, entropies: Any, likeliest: Any, known: Any) -> Any:
+    """A model's output as TRL's trainers read it: the loss, and of each label, ``(rows, tokens)``, its figures.
+
+    Log-probability, entropy, whether it is the likeliest, whether it counts. TRL 1.16.0; 1.14.2 reads sums of SFT's.
+    """
+    from transformers.utils import ModelOutput
+
+    sums = {
+        "entropy_sum": entropies.sum(),
+        "num_correct_tokens": likeliest.sum().float(),
+        "num_valid_tokens": known.sum(),
+    }
+    figures = {"log_probs": logprobs, "entropy": entropies, "is_top1": likeliest, "label_mask": known}
+    return ModelOutput(loss=loss, **figures, **sums)
 
 
 def keep_reference(model: Any) -> None:

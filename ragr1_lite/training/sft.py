@@ -20,6 +20,7 @@ from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import held_out
 from ragr1_lite.training.out_of_memory import fit_within_memory
+from ragr1_lite.training.packed_pass import IGNORED, pack
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trackers import check_trackers
 from ragr1_lite.training.trainer import (
@@ -30,9 +31,6 @@ from ragr1_lite.training.trainer import (
     load_trainable,
     trainer_arguments,
 )
-
-IGNORED = -100
-"""The label of a position that is not trained."""
 
 
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
@@ -76,12 +74,14 @@ def make_trainer(policy: Policy, trajectories: Sequence[Trajectory], recipe: Rec
         "max_length": None,
         "pad_to_multiple_of": 32,  # few shapes keep the allocator from fragmenting
     }
-    return build_trainer(
+    trainer = build_trainer(
         SFTTrainer,
         policy,
         args=SFTConfig(**arguments),
         train_dataset=Dataset.from_list([to_features(trajectory) for trajectory in order]),
     )
+    pack(trainer, policy)
+    return trainer
 
 
 def to_features(trajectory: Trajectory) -> dict[str, list[int]]:

@@ -164,6 +164,7 @@ def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
     from transformers import PrinterCallback
 
     _align_special_tokens(policy)
+    vars(policy.model.get_base_model()).pop("forward", None)  # an earlier trainer's
     # peft looks at the base model's config in each save; under the name of the spec it would ask the hub for it
     policy.model.peft_config["default"].base_model_name_or_path = policy.model.name_or_path
     weights = [(weight, weight.data) for weight in policy.model.parameters() if weight.requires_grad]

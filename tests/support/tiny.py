@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -17,7 +18,9 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.types import Completion, Example, GoldPlan, Passage, SampleRequest, Step, Tokenizer, Trajectory
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.models.loading import Policy, load_policy, model_spec
+from ragr1_lite.models.packing import Packing, hidden_states
 from ragr1_lite.models.upstream import of_adapter
+from ragr1_lite.training import packed_pass
 
 COUNTRIES = ("Chad", "Mali", "Niger", "Kenya", "Ghana", "Togo", "Benin", "Gabon")
 EXAMPLES = [Example(f"q{i}", f"Which is larger, {a} or Oman?", (a,)) for i, a in enumerate(COUNTRIES)]
@@ -165,29 +168,27 @@ def _plan(number: int, example: Example) -> GoldPlan:
 
 
 @contextmanager
-def final_gradients(policy: Policy) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
-    """Collects, per trained micro-batch, the input ids and the loss's gradient at the last hidden states.
+def final_gradients() -> Iterator[list[list[tuple[tuple[int, ...], torch.Tensor]]]]:
+    """Collects, per micro-batch, each row that is read: its ids, and the loss's gradient at its last hidden states.
 
-    A last hidden state takes part in nothing but the prediction of the next token, so its gradient is that one's.
+    A last hidden state takes part in nothing but the prediction of the next token, so its gradient is that one's. What
+    rows share has the gradient of all.
     """
-    inner: Any = policy.model.get_base_model()
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    ids: list[torch.Tensor] = []
+    found: list[list[tuple[tuple[int, ...], torch.Tensor]]] = []
 
-    def keep_gradient(module: object, args: object, hidden: torch.Tensor) -> None:
-        if hidden.requires_grad:
-            batch = ids[-1]
-            hidden.register_hook(lambda gradient: found.append((batch, gradient.detach().clone())))
+    def watched(model: Any, rows: Sequence[Sequence[int]]) -> tuple[Packing, torch.Tensor]:
+        packing, states = hidden_states(model, rows)
 
-    hooks = [
-        inner.model.embed_tokens.register_forward_pre_hook(lambda _, args: ids.append(args[0].clone())),
-        inner.model.norm.register_forward_hook(keep_gradient),
-    ]
-    try:
+        def keep(gradient: torch.Tensor) -> None:
+            found.append([(tuple(row), gradient[at].clone()) for row, at in zip(rows, packing.places, strict=True)])
+
+        if states.requires_grad:
+            states.register_hook(keep)
+        return packing, states
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_pass, "hidden_states", watched)
         yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def trained_positions(gradient: torch.Tensor) -> list[int]:

@@ -125,23 +125,17 @@ def test_only_what_the_model_says_has_a_gradient(
     if pad == "eos":
         policy.tokenizer.hf.pad_token = "<|im_end|>"
     watched = Watched(policy, recipe, tiny.EXAMPLES[:1])
-    with tiny.final_gradients(policy) as found:
+    with tiny.final_gradients() as found:
         watched.fit()
-    rows = [(ids, gradient) for batch, gradients in found for ids, gradient in zip(batch, gradients, strict=True)]
+    rows = [row for micro_batch in found for row in micro_batch]
     assert len(rows) == len(watched.trajectories) == 4
     assert any(segment.source == "env" for one in watched.trajectories for segment in one.segments)
     for one in watched.trajectories:
-        ((offset, gradient),) = [(at, g) for ids, g in rows if (at := find(ids.tolist(), one.token_ids)) is not None]
-        model_tokens = [offset + i for i, trained in enumerate(one.loss_mask) if trained]
+        gradient = next(gradient for ids, gradient in rows if ids == one.token_ids)
+        model_tokens = [i for i, trained in enumerate(one.loss_mask) if trained]
         assert tiny.trained_positions(gradient) == model_tokens
         if one.stop_reason == "answer":
             assert one.token_ids[-1] == policy.tokenizer.eos_ids[0], "a sampled end token is trained"
-
-
-def find(ids: Sequence[int], part: Sequence[int]) -> int | None:
-    """Where ``part`` lies in ``ids`` with nothing but padding around it."""
-    places = [i for i in range(len(ids) - len(part) + 1) if tuple(ids[i : i + len(part)]) == tuple(part)]
-    return next((i for i in places if len({*ids[:i], *ids[i + len(part) :]}) <= 1), None)
 
 
 def objective(policy: Policy, trajectories: Sequence[Trajectory], weights: Sequence[float]) -> torch.Tensor:
@@ -294,13 +288,11 @@ def test_equal_rewards_teach_nothing_and_are_counted(byte_model: Path, tmp_path:
     policy = tiny.load(recipe)
     chad = [tiny.EXAMPLES[0], Example("again", "Is it Chad?", ("Chad",))]
     watched = Watched(policy, recipe, chad)
-    with tiny.final_gradients(policy) as found:
+    with tiny.final_gradients() as found:
         (line,) = watched.fit()
     assert line["signal"] == 0.5
-    moved = {tuple(ids.tolist()) for batch, gs in found for ids, g in zip(batch, gs, strict=True) if (g != 0).any()}
-    with_signal = watched.trajectories[2:]
-    assert len(moved) == 2
-    assert all(any(find(row, one.token_ids) is not None for row in moved) for one in with_signal)
+    moved = {ids for micro_batch in found for ids, gradient in micro_batch if (gradient != 0).any()}
+    assert moved == {one.token_ids for one in watched.trajectories[2:]}
 
 
 def test_all_equal_rewards_leave_the_adapter_as_it_was(byte_model: Path, tmp_path: Path, script: Any) -> None:

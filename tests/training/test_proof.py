@@ -444,7 +444,7 @@ def test_sharded_weights_are_not_looked_at(sharded: str) -> None:
     reported: list[object] = []
     flags = {"is_deepspeed_enabled": False, "is_fsdp_enabled": False} | {sharded: True}
     theirs: Any = SimpleNamespace(compute_loss="its own", **flags)
-    proof.prove_first(theirs, None, None, proof.OTHER_KERNELS, reported.append)  # type: ignore[arg-type]
+    proof.prove_first(theirs, None, None, None, proof.OTHER_KERNELS, reported.append)  # type: ignore[arg-type]
     (notice,) = reported
     assert isinstance(notice, Notice)
     assert notice.level == "warning"

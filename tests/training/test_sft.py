@@ -54,9 +54,9 @@ def test_only_what_the_model_says_has_a_gradient(
     if pad == "eos":
         policy.tokenizer.hf.pad_token = "<|im_end|>"
     trajectories = tiny.gold(policy, recipe)
-    with tiny.final_gradients(policy) as found:
+    with tiny.final_gradients() as found:
         train(policy, recipe, trajectories)
-    gradients = [row for _, micro_batch in found for row in micro_batch]
+    gradients = [gradient for micro_batch in found for _, gradient in micro_batch]
     order = sft.arrange(trajectories, recipe)
     assert len(gradients) == len(order) == 4
     assert any(segment.source == "env" for one in order for segment in one.segments)

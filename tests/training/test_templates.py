@@ -38,9 +38,9 @@ def test_sft_trains_what_the_model_says_and_its_end(folder: Path, tmp_path: Path
     trajectories = tiny.gold(policy, recipe)
     run = Run.start(recipe)
     trainer = sft.make_trainer(policy, trajectories, recipe, run)
-    with tiny.final_gradients(policy) as found:
+    with tiny.final_gradients() as found:
         fit(trainer, policy, recipe, run, ignore, resume=False)
-    gradients = [row for _, micro_batch in found for row in micro_batch]
+    gradients = [gradient for micro_batch in found for _, gradient in micro_batch]
     for one, gradient in zip(sft.arrange(trajectories, recipe), gradients, strict=True):
         model_tokens = [i for i, trained in enumerate(one.loss_mask) if trained]
         assert tiny.trained_positions(gradient) == model_tokens

@@ -36,10 +36,10 @@ def watchable(guard: GuardConfig, report: Report) -> GuardConfig:
     return guard.model_copy(update={"min_entropy": 0.0})
 
 
-def count_tokens_of_each_pass(trainer: Any) -> None:
+def count_tokens_of_each_pass(trainer: Any) -> Any:
     """Has ``bnpo`` divide by the tokens of a micro-batch, as TRL has it; unsloth's trainer divides by the batch's.
 
-    It does so where it is given their number.
+    It does so where it is given their number. Returns the trainer's new ``compute_loss``.
     """
     compute_loss = trainer.compute_loss
 
@@ -47,6 +47,7 @@ def count_tokens_of_each_pass(trainer: Any) -> None:
         return compute_loss(model, inputs | {"num_items_in_batch": None}, *args, **options)
 
     trainer.compute_loss = without_number
+    return without_number
 
 
 def _choose_padding(policy: Policy) -> None:

@@ -16,7 +16,7 @@ twice its mean is their root mean square. A masked token that took part would we
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,12 +44,20 @@ def bound_of(policy: Policy) -> Bound:
     return BOUNDS["fp32" if policy.compute == "fp32" else policy.dtype]
 
 
-def prove_first(trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, report: Report) -> None:
+def prove_first(
+    trainer: Any, whole: Callable[..., Any], policy: Policy, rollouts: Rollouts, bound: Bound, report: Report
+) -> None:
     """Lets a trainer prove itself before its first optimizer step; a resumed one does so again.
 
     Under DeepSpeed and FSDP, where gradients are not where they are looked for, nothing is proved, which is reported.
 
-    ``bound`` says how far sampler and trainer may be apart, see :data:`BOUNDS`; ``report`` receives what was shown.
+    Args:
+        trainer: Its ``compute_loss`` is replaced by one that proves first.
+        whole: The trainer's own ``compute_loss``, which leaves out nothing.
+        policy: What is trained.
+        rollouts: What it is trained on.
+        bound: How far sampler and trainer may be apart, see :data:`BOUNDS`.
+        report: Receives what was shown.
 
     Raises:
         RunError: From ``trainer.train``, where something is not as it must be.
@@ -57,14 +65,22 @@ def prove_first(trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, 
     if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
         report(Notice("Masks and gradients are not proved beforehand under DeepSpeed and FSDP", "warning"))
         return
-    trainer.compute_loss = _Proof(trainer, policy, rollouts, bound, report)
+    trainer.compute_loss = _Proof(trainer, whole, policy, rollouts, bound, report)
 
 
 class _Proof:
-    def __init__(self, trainer: Any, policy: Policy, rollouts: Rollouts, bound: Bound, report: Report) -> None:
+    def __init__(
+        self,
+        trainer: Any,
+        whole: Callable[..., Any],
+        policy: Policy,
+        rollouts: Rollouts,
+        bound: Bound,
+        report: Report,
+    ) -> None:
         self._trainer, self._policy, self._rollouts = trainer, policy, rollouts
         self._bound, self._report = bound, report
-        self._compute_loss = trainer.compute_loss
+        self._compute_loss, self._whole = trainer.compute_loss, whole
         self._proved = False
 
     def __call__(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
@@ -135,7 +151,7 @@ class _Proof:
             changed["ref_per_token_logps"] = self._in_place(reference, inputs["prompt_mask"])
             self._trainer.beta = beta or 1.0
         with self._trainer.accelerator.no_sync(model):
-            loss = self._compute_loss(model, inputs | changed)
+            loss = self._whole(model, inputs | changed)
             with torch.autocast(self._policy.device, enabled=False):
                 self._trainer.accelerator.backward(loss)  # scaled where fp16 is
         self._trainer.beta = beta

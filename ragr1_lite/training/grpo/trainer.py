@@ -17,6 +17,7 @@ from ragr1_lite.training.grpo import by_unsloth
 from ragr1_lite.training.grpo.guard import Guard
 from ragr1_lite.training.grpo.proof import OTHER_KERNELS, bound_of, prove_first
 from ragr1_lite.training.grpo.rollouts import Rollouts, version_error
+from ragr1_lite.training.packed_pass import pack_grpo
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import as_callback, build_trainer, trainer_arguments
 
@@ -66,17 +67,17 @@ def make_trainer(
         if "unexpected keyword argument" not in str(error):
             raise
         raise version_error(policy.engine, f"its GRPO takes no {str(error).rpartition(' ')[-1]}") from error
-    guard = recipe.guard
+    guard, whole = recipe.guard, trainer.compute_loss
     if policy.engine == "unsloth":
         guard = by_unsloth.watchable(guard, report)
         if recipe.grpo.loss_type == "bnpo":
-            by_unsloth.count_tokens_of_each_pass(trainer)
-    else:  # unsloth has its own way to the same end
+            whole = by_unsloth.count_tokens_of_each_pass(trainer)
+    elif not pack_grpo(trainer, policy, recipe):
         upstream.take_logits_in_chunks(trainer)
     if guard.enabled:
         trainer.add_callback(as_callback(Guard, policy, guard, report))
     same_kernels = policy.engine == "transformers" and not isinstance(sampler, vllm_sampler.VllmSampler)
-    prove_first(trainer, policy, rollouts, bound_of(policy) if same_kernels else OTHER_KERNELS, report)
+    prove_first(trainer, whole, policy, rollouts, bound_of(policy) if same_kernels else OTHER_KERNELS, report)
     return trainer
 
 
