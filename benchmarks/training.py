@@ -15,8 +15,9 @@ from benchmarks import plain
 from benchmarks.hardware import machine
 from benchmarks.interleave import Clock, process_clock, take_turns, timed
 from benchmarks.limit import Costs, Limit, Row, Work, distinct, limit, of_rows, probes, require_cpu, rollout_passes
-from ragr1_lite.config import SHIPPED, GuardConfig, Recipe, load_recipe
+from ragr1_lite.config import SHIPPED, GuardConfig, Recipe, RewardConfig, load_recipe
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.types import Trajectory
 from ragr1_lite.data.sets import load_examples, training_trajectories
 from ragr1_lite.models.adapter_folder import shipped_adapter
 from ragr1_lite.models.loading import Policy
@@ -64,10 +65,11 @@ def steps(recipe: Recipe, *, rounds: int = 3, report: Report = ignore) -> dict[s
     rolls out turn by turn, all rows prefilled anew by ``generate`` through LoRA layers that are not merged, and then
     updates by its own loss. Two things are better for it than its own tool loop: ``generate`` stops at closing tags,
     and no text is encoded twice. What both sides drew differs in length, so a side's seconds are taken per sampled
-    token of its rollouts and per trained token of its update, and multiplied by our numbers of them.
+    token of its rollouts and per token of its update, and multiplied by our numbers of them. Rewards are 0 and 1 by
+    turns, so that every row has an advantage: our side leaves out rows that have none, as many as there happen to be.
 
     Args:
-        recipe: Its whole batch is one step, without warm-up or guard; its output folder is written.
+        recipe: Its whole batch is one step, without warm-up, guard and rewards; its output folder is written.
         rounds: How often a step is measured on each side; medians count. One more comes before, unmeasured.
         report: Receives notices and phases.
 
@@ -87,7 +89,8 @@ def steps(recipe: Recipe, *, rounds: int = 3, report: Report = ignore) -> dict[s
     from ragr1_lite.training.planning.shapes import find_shape
 
     train = recipe.train.model_copy(update={"steps": 1, "warmup_steps": 0})
-    recipe = recipe.model_copy(update={"train": train, "guard": GuardConfig(enabled=False)})
+    reward = RewardConfig(em=0.0, function=f"{__name__}:{alternating.__name__}")
+    recipe = recipe.model_copy(update={"train": train, "guard": GuardConfig(enabled=False), "reward": reward})
     policy, trainers, batch = (_sft if recipe.task == "sft" else _grpo)(recipe, report)
     require_cpu(policy.device)
     threads = torch.get_num_threads()
@@ -111,6 +114,14 @@ def steps(recipe: Recipe, *, rounds: int = 3, report: Report = ignore) -> dict[s
         "loss_difference": abs(ours.losses[0] / theirs.losses[0] - 1) if recipe.task == "sft" else None,
         "parts": _parts(ours, theirs, works, reached),
     }
+
+
+_REWARDS = itertools.cycle((0.0, 1.0))
+
+
+def alternating(trajectory: Trajectory) -> float:
+    """A reward of 0 and 1 by turns."""
+    return next(_REWARDS)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from benchmarks import limit, plain
 from benchmarks import training as measuring
 from benchmarks.training import Side, steps
 from ragr1_lite.config import Recipe
+from ragr1_lite.training.grpo.rollouts import Rollouts
 from tests.support.tiny import load, make_recipe, save_byte_model
 
 
@@ -49,6 +50,19 @@ def test_grpo_steps_have_parts(folder: Path, tmp_path: Path) -> None:
         assert step[key] == pytest.approx(update[key] + rollouts[key], abs=2e-4)
     assert found["loss_difference"] is None
     assert 0 < found["distinct_tokens"] < found["tokens"]  # a group has its prompt in common
+
+
+def test_no_row_is_without_an_advantage(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards: list[list[float]] = []
+    score = Rollouts.reward
+
+    def keep(self: Rollouts, **given: Any) -> list[float]:
+        rewards.append(score(self, **given))
+        return rewards[-1]
+
+    monkeypatch.setattr(Rollouts, "reward", keep)
+    steps(recipe("grpo", folder, tmp_path), rounds=1)
+    assert [sorted(group) for step in rewards for group in (step[:2], step[2:])] == [[0, 1]] * 4
 
 
 def test_the_twin_is_plain(folder: Path, tmp_path: Path) -> None:
