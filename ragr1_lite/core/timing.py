@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _SMALL = 1 / 64  # share of the work below which a part is joined with the next
 
 
 class Pace:
-    """Seconds per unit of work, by the latest half of the work that was done.
+    """Seconds per unit of work, by the latest half of the work that was done, and of that the middle half.
 
-    So it follows a machine that gets slower or faster. The first part, which pays for what happens only once, is left
-    out as soon as there is another.
+    So it follows a machine that gets slower or faster, and not a part that took ten times as long as all others. The
+    first part, which pays for what happens only once, is left out as soon as there is another.
 
     Args:
         first_counts: Whether the first part says anything until then.
@@ -23,6 +25,8 @@ class Pace:
 
     def add(self, work: float, seconds: float) -> None:
         """Adds a part that took ``seconds``; ``work`` is in any unit, such as tokens or a share of the whole."""
+        if work <= 0:
+            return
         if self._first is None:
             self._first = (work, seconds)
             return
@@ -34,14 +38,26 @@ class Pace:
 
     def seconds(self, work: float) -> float | None:
         """Seconds for so much more work; ``None`` while nothing is known."""
-        done, took = self._first if self._first and self._first_counts else (0.0, 0.0)
+        latest: list[tuple[float, float]] = [self._first] if self._first and self._first_counts else []
         if self._work:
-            done = took = 0.0
-            for part, seconds in reversed(self._later):
+            done, latest = 0.0, []
+            for part in reversed(self._later):
                 if done >= self._work / 2:
                     break
-                done, took = done + part, took + seconds
-        return took / done * work if done else None
+                done += part[0]
+                latest.append(part)
+        return _middle(latest) * work if latest else None
+
+
+def _middle(parts: Sequence[tuple[float, float]]) -> float:
+    """The mean of seconds per work over the middle half of the work, from fast to slow."""
+    whole = sum(work for work, _ in parts)
+    passed = total = 0.0
+    for work, seconds in sorted(parts, key=lambda part: part[1] / part[0]):
+        inside = min(passed + work, 0.75 * whole) - max(passed, 0.25 * whole)
+        passed += work
+        total += max(0.0, inside) * seconds / work
+    return total / (0.5 * whole)
 
 
 def about(seconds: float) -> str:
