@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite.assistant import BARE, Assistant, with_adapter
+from ragr1_lite.cli.time_left import SAMPLED, TRAINED, TimeLeft
 from ragr1_lite.config import load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.evaluation import Evaluation, Variant, evaluate_variants, held_out
@@ -59,34 +57,41 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
     second = load_recipe(  # another seed draws other questions
         GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed + 1}", f"model.adapter={adapter}"]
     )
+    asked, rollouts = first.eval.questions, second.train.steps * second.train.batch_size
+    time_left = TimeLeft(
+        {
+            "eval base": {"sampled": min(asked, GIVE_UP_AFTER) * SAMPLED},
+            "sft": {"trained": first.train.steps * first.train.batch_size * TRAINED},
+            "eval SFT": {"sampled": asked * SAMPLED},
+            "grpo": {"sampled": rollouts * SAMPLED, "trained": rollouts * TRAINED},
+            "eval SFT + GRPO": {"sampled": asked * SAMPLED},
+        },
+        report,
+    )
     seconds: dict[str, float] = {}
     rows: list[Evaluation] = []
 
     def measure(label: str, adapter: str) -> None:
-        with _timed(seconds, f"eval {label}"):
+        with time_left.stage(f"eval {label}", seconds):
             examples = held_out(first, report)
             assistant = Assistant.open_recipe(with_adapter(first, adapter), report=report)
-            variant = Variant.of(label, assistant)
-            rows.extend(evaluate_variants(examples, [variant], give_up_after=GIVE_UP_AFTER, report=report))
+            variant, size = Variant.of(label, assistant), first.rollout.batch_size
+            rows.extend(
+                evaluate_variants(examples, [variant], batch_size=size, give_up_after=GIVE_UP_AFTER, report=report)
+            )
+        time_left.learn_from(rows[-1])
         figures = rows[-1].figures()
         report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
 
     measure("base", BARE)
     report(Notice("Stage 1: SFT on gold trajectories, which teaches the format."))
-    with _timed(seconds, "sft"):
-        trained = sft.train(first, overwrite=True, report=report)
+    with time_left.stage("sft", seconds):
+        trained = sft.train(first, overwrite=True, report=time_left)
     measure("SFT", str(trained.adapter))
     report(Notice("Stage 2: GRPO on the model's own rollouts, rewarded by exact match."))
-    with _timed(seconds, "grpo"):
-        trained = grpo.train(second, overwrite=True, report=report)
+    with time_left.stage("grpo", seconds):
+        trained = grpo.train(second, overwrite=True, report=time_left)
     measure("SFT + GRPO", str(trained.adapter))
     result = Result(tuple(rows), trained.adapter, first.model.name, seconds)
     write_atomic(folder / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
     return result
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - began

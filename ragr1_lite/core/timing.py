@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _SMALL = 1 / 64  # share of the work below which a part is joined with the next
 
@@ -72,3 +72,42 @@ def about(seconds: float) -> str:
     if minutes < 100:
         return "1 minute" if minutes == 1 else f"{minutes} minutes"
     return f"{seconds / 3600:.1f} hours"
+
+
+class Stages:
+    """How long work of several stages will take: each has so much work of some kinds, each kind its own pace.
+
+    Args:
+        work: By stage, in their order, its work by kind, such as ``{"SFT": {"trained": 150_000}}`` tokens.
+        guess: Seconds per unit of each kind, which hold until one was measured; without them nothing is known so far.
+    """
+
+    def __init__(self, work: Mapping[str, Mapping[str, float]], guess: Mapping[str, float] | None = None) -> None:
+        self._work = dict(work)
+        self._paces = {kind: Pace() for kinds in work.values() for kind in kinds}
+        for kind, seconds in (guess or {}).items():
+            self._paces[kind].add(1, seconds)
+
+    def learn(self, kind: str, work: float, seconds: float) -> None:
+        """Takes in how long some work of a kind took here."""
+        self._paces[kind].add(work, seconds)
+
+    def end(self, stage: str) -> None:
+        """A stage is over."""
+        del self._work[stage]
+
+    def left(self, now: float | None = None) -> str:
+        """What is left in words, whole and by stage; ``now`` is left of the first one, where that is known.
+
+        Empty while nothing is known of a kind of work that is still to come.
+        """
+        seconds: dict[str, float] = {}
+        for stage, work in self._work.items():
+            parts = [self._paces[kind].seconds(amount) for kind, amount in work.items()]
+            if not seconds and now is not None:
+                parts = [now]
+            if None in parts:
+                return ""
+            seconds[stage] = sum(part for part in parts if part is not None)
+        each = ", ".join(f"{stage} {about(took)}" for stage, took in seconds.items())
+        return f"about {about(sum(seconds.values()))} to go on this machine: {each}" if seconds else ""

@@ -18,6 +18,7 @@ from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.resources import Meter, Resources
 from ragr1_lite.evaluation.results import Result, from_journal, share_seconds, to_journal
 from ragr1_lite.files.journal import Journal
+from ragr1_lite.models.cpu_speed import look_at_threads_again
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def evaluate_variants(
                 if give_up_after and _answers_nothing(answered, give_up_after * draws.samples):
                     progress.skip([examples[at] for at in batch])
                     continue
+                look_at_threads_again(report)
                 if rows := next(finished, None):
                     part = _Part.from_rows(rows, scorer)
                     progress.end(part, "skipped")

@@ -6,18 +6,24 @@ import ctypes
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models import upstream
 
 FEW = 4
 """Rows from which packed weights are the faster ones."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
+_CLEARLY = 1.2
+"""Times one thread's speed that make all threads worth it: they are another program's as well."""
+_SELDOM = 20.0
+"""Seconds, at least, between two looks at the threads."""
 PACKED_BYTES = 2**30
 """Weights beyond this are not packed, since that takes their size again."""
 
@@ -58,32 +64,88 @@ def use_best_threads(kept: int | None = None) -> int:
     """
     import torch
 
+    _most_threads()
     threads = kept if kept and "OMP_NUM_THREADS" not in os.environ else _best_threads()
     torch.set_num_threads(threads)
     return threads
 
 
+def look_at_threads_again(report: Report = ignore) -> int | None:
+    """Does the same between two pieces of work, and reports a change: the machine may be busy now, or idle again.
+
+    It takes less than a hundredth of the time: it does nothing until a hundred times as long has passed as it took
+    before. Nothing changes where ``OMP_NUM_THREADS`` is set, a card computes, or several processes share the work.
+
+    Returns:
+        The number of threads in use; ``None`` where it is not for this to choose.
+    """
+    if "torch" not in sys.modules or "OMP_NUM_THREADS" in os.environ or os.environ.get("WORLD_SIZE", "1") != "1":
+        return None
+    import torch
+
+    if _most_threads() == 1 or torch.cuda.is_available():
+        return None
+    before, began = torch.get_num_threads(), time.perf_counter()
+    if began < _Look.due:
+        return before
+    gain = _gain_of_threads()
+    now = _most_threads() if gain > (_CLEARLY if before == 1 else 1.0) else 1
+    torch.set_num_threads(now)
+    ended = time.perf_counter()
+    _Look.due = ended + max(_SELDOM, 100 * (ended - began))
+    if now != before:
+        why = "another program keeps this machine busy" if now == 1 else "the machine has room again"
+        report(Notice(f"From here on {now} thread{'s' * (now > 1)} instead of {before}: {why}."))
+    return now
+
+
+class _Look:
+    due = 0.0  # when threads may be looked at again
+
+
+@cache
+def _most_threads() -> int:
+    """The threads that torch began with."""
+    import torch
+
+    return torch.get_num_threads()
+
+
 @cache
 def _best_threads() -> int:
-    """Measures in some 0.2 s whether all threads are faster than one.
+    """Measures in some 0.2 s whether all threads are faster than one."""
+    most = _most_threads()
+    if most == 1 or "OMP_NUM_THREADS" in os.environ:
+        return most
+    threads = most if _gain_of_threads() > _CLEARLY else 1
+    _Look.due = time.perf_counter() + _SELDOM
+    return threads
+
+
+def _gain_of_threads() -> float:
+    """How many times as fast all threads are as one.
 
     Next to another busy process every product waits for the thread that was put aside: two threads were measured at a
     quarter of one's speed there. On an idle machine with real cores they win.
     """
     import torch
 
-    most = torch.get_num_threads()
-    if most == 1 or "OMP_NUM_THREADS" in os.environ:
-        return most
     left, right = torch.ones(512, 576), torch.ones(1536, 576)
 
     def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
         return statistics.fmean(_times(lambda: torch.nn.functional.linear(left, right), 12))
 
-    trials = [(seconds(most), seconds(1)) for _ in range(3)]
-    gain = statistics.median(one / many for many, one in trials)
-    return most if gain > 1.2 else 1
+    trials = [(seconds(_most_threads()), seconds(1)) for _ in range(3)]
+    return statistics.median(one / many for many, one in trials)
+
+
+def product_speed() -> float:
+    """Multiplications with addition a second, of fp32 matrices, with the threads in use."""
+    import torch
+
+    left, right = torch.ones(512, 576), torch.ones(1536, 576)
+    return 512 * 576 * 1536 / statistics.median(_times(lambda: torch.nn.functional.linear(left, right), 12))
 
 
 @contextmanager

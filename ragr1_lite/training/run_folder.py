@@ -8,7 +8,7 @@
       checkpoints/       checkpoint-N, each with a marker written last
       adapter/           the trained adapter
       best/              the adapter that did best at the held-out questions, and what it did
-      state.json         what else a resumed run needs: the precision and threads it began with, its micro-batch
+      state.json         what else a resumed run needs: precision, threads and their changes by step, its micro-batch
       summary.json       what the whole run took, its speed, versions
 """
 

@@ -25,6 +25,7 @@ from ragr1_lite.models.processes import is_main, processes, sharded, together, w
 from ragr1_lite.training.learning_rate import share_of_rate
 from ragr1_lite.training.progress import Progress
 from ragr1_lite.training.run_folder import Run
+from ragr1_lite.training.thread_watch import ThreadWatch, resolved
 
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamWriter failed")
@@ -77,7 +78,7 @@ def load_trainable(recipe: Recipe, run: Run, report: Report) -> Policy:
     import torch
 
     torch.manual_seed(recipe.train.seed)  # a fresh adapter is drawn; torch begins with another seed in each process
-    spec = replace(model_spec(recipe), **run.recall().get("resolved", {}))
+    spec = replace(model_spec(recipe), **resolved(run))
     policy = load_policy(spec, lora=recipe.lora, report=report)
     run.remember(resolved={name: getattr(policy.spec, name) for name in ("dtype", "compute", "threads")})
     trainable = [name for name, weight in policy.model.named_parameters() if weight.requires_grad]
@@ -212,7 +213,7 @@ def fit(
         RunError: It ran out where the state is lost, or on one of several GPUs.
     """
     progress = as_callback(Progress, run, policy, recipe, report)
-    for callback in (*callbacks, progress):
+    for callback in (*callbacks, as_callback(ThreadWatch, run, report), progress):
         trainer.add_callback(callback)
     upstream.move_trackers_last(trainer)
     model: Any = policy.model

@@ -355,6 +355,39 @@ def test_a_resumed_run_computes_as_it_began(
     assert torch.get_num_threads() == 1
 
 
+def test_threads_change_with_the_machine_and_a_resumed_run_repeats_that(
+    sft_job: Job, monkeypatch: pytest.MonkeyPatch, threads: None
+) -> None:
+    """Busy after step 1, idle after step 3: a run that breaks off in step 5 goes on from step 4, with two threads."""
+    monkeypatch.setattr(cpu_speed, "_most_threads", lambda: 2)
+    monkeypatch.setattr(cpu_speed, "_SELDOM", 0.0)
+    gains = [2.0, 0.3, 0.3, 2.0, 2.0, *[0.3] * 9]  # at the start, then after each step
+    monkeypatch.setattr(cpu_speed, "_gain_of_threads", lambda: gains.pop(0))
+    monkeypatch.setattr(cpu_speed._Look, "due", 0.0)
+    cpu_speed._best_threads.cache_clear()
+    name, events, used = "sft-busy", list[object](), list[int]()
+
+    def report(event: object) -> None:
+        events.append(event)
+        if isinstance(event, StepFinished):
+            used.append(torch.get_num_threads())
+            if event.step == 5:
+                raise Crash
+
+    with pytest.raises(Crash):
+        sft_job.train(name, report=report)
+    state = Run(sft_job.folder / name).recall()
+    assert (state["resolved"]["threads"], state["threads"]) == (2, [[1, 1], [3, 2], [5, 1]])
+    notices = [event.text for event in events if isinstance(event, Notice) and "From here on" in event.text]
+    assert ["1 thread instead of 2" in text for text in notices] == [True, False, True]
+    gains[:] = [2.0] * 9
+    used.clear()
+    sft_job.train(name, resume=True, report=lambda event: used.append(torch.get_num_threads()))
+    assert set(used) == {2}
+    assert Run(sft_job.folder / name).recall()["threads"] == [[1, 1], [3, 2]]
+    cpu_speed._best_threads.cache_clear()
+
+
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
 
