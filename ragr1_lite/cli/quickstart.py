@@ -76,9 +76,8 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
             examples = held_out(first, report)
             assistant = Assistant.open_recipe(with_adapter(first, adapter), report=report)
             variant, size = Variant.of(label, assistant), first.rollout.batch_size
-            rows.extend(
-                evaluate_variants(examples, [variant], batch_size=size, give_up_after=GIVE_UP_AFTER, report=report)
-            )
+            enough = GIVE_UP_AFTER if adapter == BARE else None
+            rows.extend(evaluate_variants(examples, [variant], batch_size=size, give_up_after=enough, report=report))
         time_left.learn_from(rows[-1])
         figures = rows[-1].figures()
         report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
