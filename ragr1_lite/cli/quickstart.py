@@ -9,7 +9,7 @@ from typing import Any
 
 from ragr1_lite.assistant import BARE, Assistant, with_adapter
 from ragr1_lite.cli.time_left import SAMPLED, TRAINED, TimeLeft
-from ragr1_lite.config import load_recipe
+from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.evaluation import Evaluation, Variant, evaluate_variants, held_out
 from ragr1_lite.files.writing import write_atomic
@@ -17,11 +17,7 @@ from ragr1_lite.training import grpo, sft
 from ragr1_lite.versions import versions
 
 QUESTION = "What are the capitals of Chad, Niger and Mali, in that order?"
-"""Asked live at the end."""
-
-SFT, GRPO = "quickstart-sft", "quickstart-grpo"
-"""The recipes."""
-
+"""Asked live, of the shipped adapter at the beginning and of the new one at the end."""
 
 GIVE_UP_AFTER = 20
 """Questions of which the base model may answer none before it is asked no more."""
@@ -32,30 +28,37 @@ class Result:
     """The result of a quickstart."""
 
     evaluations: tuple[Evaluation, ...]  # of the base model, after SFT and after GRPO
-    adapter: Path  # the final one
-    model: str
+    recipe: Recipe  # of SFT, with the final adapter
     seconds: dict[str, float]  # wall time by stage
+
+    @property
+    def adapter(self) -> str:
+        """The final one's folder."""
+        return str(self.recipe.model.adapter)
 
     def to_json(self) -> dict[str, Any]:
         """``{"rows": {label: figures as of eval}, "adapter", "model", "seconds", "versions"}``."""
         return {
             "rows": {evaluation.label: evaluation.to_json() for evaluation in self.evaluations},
-            "adapter": str(self.adapter),
-            "model": self.model,
+            "adapter": self.adapter,
+            "model": self.recipe.model.name,
             "seconds": {stage: round(seconds, 1) for stage, seconds in self.seconds.items()},
             "versions": versions(),
         }
 
 
-def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report = ignore) -> Result:
-    """Trains and evaluates; everything it makes is in ``folder``.
+def run(
+    *, full: bool = False, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report = ignore
+) -> Result:
+    """Trains and evaluates, ``full`` at greater length; everything it makes is in ``folder``.
 
     The held-out questions are the same for every seed; what an earlier quickstart left in the folder is replaced.
     """
     adapter = folder / "sft" / "adapter"
-    first = load_recipe(SFT, [f"output={folder / 'sft'}", f"train.seed={seed}"])
+    name = "quickstart-full" if full else "quickstart"
+    first = load_recipe(f"{name}-sft", [f"output={folder / 'sft'}", f"train.seed={seed}"])
     second = load_recipe(  # another seed draws other questions
-        GRPO, [f"output={folder / 'grpo'}", f"train.seed={seed + 1}", f"model.adapter={adapter}"]
+        f"{name}-grpo", [f"output={folder / 'grpo'}", f"train.seed={seed + 1}", f"model.adapter={adapter}"]
     )
     asked, rollouts = first.eval.questions, second.train.steps * second.train.batch_size
     time_left = TimeLeft(
@@ -91,6 +94,6 @@ def run(*, seed: int = 0, folder: Path = Path("runs/quickstart"), report: Report
     with time_left.stage("grpo", seconds):
         trained = grpo.train(second, overwrite=True, report=time_left)
     measure("SFT + GRPO", str(trained.adapter))
-    result = Result(tuple(rows), trained.adapter, first.model.name, seconds)
+    result = Result(tuple(rows), with_adapter(first, str(trained.adapter)), seconds)
     write_atomic(folder / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
     return result

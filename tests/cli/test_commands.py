@@ -571,7 +571,8 @@ def test_quickstart_shows_its_table_and_answers_a_question(
     result = SimpleNamespace(
         evaluations=[evaluation(label) for label in labels],
         to_json=lambda: {"rows": dict.fromkeys(labels, EVALUATED)},
-        adapter=tmp_path / "adapter",
+        adapter=str(tmp_path / "adapter"),
+        recipe=None,
     )
     calls: list[dict[str, Any]] = []
 
@@ -579,16 +580,19 @@ def test_quickstart_shows_its_table_and_answers_a_question(
         calls.append(options)
         return result
 
-    library(monkeypatch, "cli.quickstart", run=quickstart, QUESTION=QUESTION, SFT="sft-smollm2-135m")
-    scripted(SEARCH, ANSWER)
+    library(monkeypatch, "cli.quickstart", run=quickstart, QUESTION=QUESTION)
+    scripted(*(SEARCH, ANSWER) * 2)
     monkeypatch.setattr(Assistant, "open_recipe", lambda recipe, **options: Assistant.open(**options))
     assert json.loads(run("quickstart", "--json").stdout) == {"rows": dict.fromkeys(labels, EVALUATED)}
     shown = run("quickstart", "--seed", "1", "--folder", tmp_path)
     assert shown.exit_code == 0, shown.stderr
     rows = shown.stdout.splitlines()
-    assert [row.partition(" .")[0].strip() for row in rows[2:5]] == list(labels)
-    assert f"Question: {QUESTION}" in rows and "Answer: Chad" in rows
-    assert calls[1]["seed"] == 1 and calls[1]["folder"] == tmp_path
+    first = next(place for place, row in enumerate(rows) if row.startswith("base"))
+    assert [row.partition(" .")[0].strip() for row in rows[first : first + 3]] == list(labels)
+    asked = [place for place, row in enumerate(rows) if row == f"Question: {QUESTION}"]
+    assert len(asked) == rows.count("Answer: Chad") == 2
+    assert asked[0] < first < asked[1], "before anything is trained, and afterwards"
+    assert [(call["full"], call["seed"], call["folder"]) for call in calls[1:]] == [(False, 1, tmp_path)]
 
 
 # --- the entry point ----------------------------------------------------------------------------------------------

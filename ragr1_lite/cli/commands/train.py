@@ -75,33 +75,36 @@ def train(
         display.note(f'Try it: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
 
 
-@app.add("quickstart", "ragr1-lite quickstart", "ragr1-lite quickstart --seed 1 --folder runs/second")
+@app.add("quickstart", "ragr1-lite quickstart", "ragr1-lite quickstart --full", "ragr1-lite quickstart --seed 1")
 def start(
     context: Context,
+    full: Annotated[bool, Option("--full", help="All kinds of questions, three times the SFT.")] = False,
     seed: opt.Seed = 0,
     folder: Annotated[Path, Option(metavar="FOLDER", help="Where both runs go.")] = Path("runs/quickstart"),
     as_json: opt.AsJson = False,
 ) -> None:
-    """Train a model that searches, from nothing: SFT, GRPO, what each of them gains, and a question answered.
+    """Answer a question, then train a model that searches, from nothing: SFT, GRPO, and what each of them gains.
 
     JSON: {"rows": {"base": {as `eval` prints}, "SFT": {...}, "SFT + GRPO": {...}}, "adapter", "model", "seconds":
     {STAGE: seconds}, "versions": {PACKAGE: version}}.
     """
     with session(context, as_json=as_json) as display:
-        from ragr1_lite.assistant import Assistant, with_adapter
+        from ragr1_lite.assistant import Assistant, Setup
         from ragr1_lite.cli import quickstart
-        from ragr1_lite.config import load_recipe
         from ragr1_lite.ui import Conversation
         from ragr1_lite.ui.evaluations import evaluation_table
 
-        result = quickstart.run(seed=seed, folder=folder, report=display)
+        def ask(assistant: Assistant) -> None:
+            show_answer(assistant, quickstart.QUESTION, display, Conversation.on(display))
+
+        if not as_json:
+            ask(Assistant.open(Setup(), report=display))
+            display.note("So answers the adapter that is shipped. Now one is trained from nothing.", "dim")
+        result = quickstart.run(full=full, seed=seed, folder=folder, report=display)
         display.show(evaluation_table(result.evaluations, display.out), json=result.to_json())
-        if as_json:
-            return
-        recipe = with_adapter(load_recipe(quickstart.SFT), str(result.adapter))
-        assistant = Assistant.open_recipe(recipe, report=display)
-        show_answer(assistant, quickstart.QUESTION, display, Conversation.on(display))
-        display.note(f'Ask your own: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
+        if not as_json:
+            ask(Assistant.open_recipe(result.recipe, report=display))
+            display.note(f'Ask your own: ragr1-lite ask --adapter {result.adapter} "…"', "dim")
 
 
 @app.add(
