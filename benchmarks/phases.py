@@ -137,7 +137,7 @@ class _Sampling:
 
 def contexts(tokenizer: Tokenizer, length: int) -> list[tuple[int, ...]]:
     """The first tokens of different trajectories of the quickstart that are so long."""
-    recipe = load_recipe("quickstart-sft", [f"data.limit={8 * PREFILLED}"])
+    recipe = load_recipe("quickstart-full-sft", [f"data.limit={8 * PREFILLED}"])
     long = [one.token_ids for one in training_trajectories(recipe, tokenizer) if len(one.token_ids) >= length]
     if len(long) < PREFILLED:
         raise DataError(f"Only {len(long)} trajectories have {length} tokens", "Measure a shorter context.")

@@ -33,7 +33,7 @@ Built = tuple[Policy, tuple[Any, Any], Sequence[Row]]
 def training(
     task: Task, model: str | None = None, *, rows: int | None = None, rounds: int = 3, report: Report = ignore
 ) -> dict[str, Any]:
-    """:func:`steps` of the quickstart's recipe for a model.
+    """:func:`steps` of the recipe of ``quickstart --full`` for a model.
 
     Args:
         task: ``sft`` or ``grpo``.
@@ -46,7 +46,7 @@ def training(
         RagR1Error: As :func:`steps`, or ``rows`` do not make whole groups and micro-batches.
     """
     with tempfile.TemporaryDirectory() as folder:
-        recipe = load_recipe(f"quickstart-{task}")
+        recipe = load_recipe(f"quickstart-full-{task}")
         name = model or recipe.model.name
         adapter = SHIPPED if task == "grpo" and shipped_adapter(name) else None
         changes = {
