@@ -15,6 +15,7 @@ from typing import Any
 
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models import upstream
+from ragr1_lite.models.row_product import row_product
 
 FEW = 4
 """Rows from which packed weights are the faster ones."""
@@ -149,46 +150,51 @@ def product_speed() -> float:
 
 
 @contextmanager
-def packed_weights(model: Any) -> Iterator[None]:
-    """Multiplies a few rows by fp32 weights faster while the block runs; the weights must not change meanwhile.
+def fast_products(model: Any, *, pack: bool) -> Iterator[None]:
+    """Multiplies few rows by fp32 weights faster while the block runs; the weights must not change meanwhile.
 
-    Torch reorders the weights in every product, which for 8 rows takes as long as multiplying; here a reordered copy is
-    kept. Steps of 8 rows were measured at .7 of their time, of 32 at .9. Does nothing on other devices and processors,
-    for other dtypes and large models; nothing is measured, so that a repeated run computes the same.
+    A row or three go through :mod:`~.row_product`. From :data:`FEW` on, torch reorders the weights in every product,
+    which for 8 rows takes as long as multiplying; with ``pack`` a reordered copy is kept instead. Steps of 8 rows were
+    measured at .7 of their time, of 32 at .9. Does nothing on other devices, for other dtypes and, as to packing, for
+    large models and on other processors; nothing is measured, so that a repeated run computes the same.
     """
-    layers = _packable(model)
+    layers = [module for module in model.modules() if _is_plain(module)]
+    fits = sum(layer.weight.nbytes for layer in layers) <= PACKED_BYTES
+    pack = pack and fits and upstream.can_pack_linear() and platform.machine() in ("x86_64", "AMD64")
     try:
         for layer in layers:
-            vars(layer)["forward"] = _packed_forward(layer)
+            vars(layer)["forward"] = _fast_forward(layer, pack)
         yield
     finally:
         for layer in layers:
             vars(layer).pop("forward", None)
 
 
-def _packable(model: Any) -> list[Any]:
-    """The linear layers that can be packed: plain ones whose forward is torch's."""
+def _is_plain(module: Any) -> bool:
+    """Whether a module is a linear layer in fp32 on a CPU whose forward is torch's."""
     import torch
 
-    layers = [
-        module
-        for module in model.modules()
-        if type(module) is torch.nn.Linear and "forward" not in vars(module) and module.weight.device.type == "cpu"
-    ]
-    fits = sum(layer.weight.nbytes for layer in layers) <= PACKED_BYTES
-    usable = upstream.can_pack_linear() and platform.machine() in ("x86_64", "AMD64")
-    return [layer for layer in layers if layer.weight.dtype == torch.float32] if usable and fits else []
+    plain = type(module) is torch.nn.Linear and "forward" not in vars(module)
+    return plain and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32
 
 
-def _packed_forward(layer: Any) -> Callable[[Any], Any]:
+def _fast_forward(layer: Any, pack: bool) -> Callable[[Any], Any]:
     import torch
 
-    packed = upstream.packed_linear(layer, 8)
+    multiply = row_product()
+    weight = layer.weight.detach().contiguous().numpy()
+    packed = upstream.packed_linear(layer, 8) if pack else None
 
     def forward(rows: Any) -> Any:
-        if rows.numel() < FEW * rows.shape[-1]:
+        if rows.numel() >= FEW * rows.shape[-1]:
+            return packed(rows) if packed else torch.nn.functional.linear(rows, layer.weight, layer.bias)
+        if multiply is None:
             return torch.nn.functional.linear(rows, layer.weight, layer.bias)
-        return packed(rows)
+        output = rows.new_empty((*rows.shape[:-1], len(weight)))
+        given, made = rows.contiguous().view(-1, rows.shape[-1]).numpy(), output.view(-1, len(weight)).numpy()
+        for row, result in zip(given, made, strict=True):
+            multiply(weight, row, result)
+        return output if layer.bias is None else output.add_(layer.bias)
 
     return forward
 

@@ -23,7 +23,7 @@ from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
 from ragr1_lite.models import upstream
-from ragr1_lite.models.cpu_speed import FEW, packed_weights
+from ragr1_lite.models.cpu_speed import FEW, fast_products
 from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention, supports
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.tokenizer import ChatTokenizer
@@ -232,11 +232,12 @@ class TransformersSampler:
 
 
 class _Session:
-    """What is kept between turns: the cache and, on a CPU, packed weights."""
+    """What is kept between turns: the cache and, on a CPU, faster products."""
 
     def __init__(self) -> None:
         self.cache: RaggedCache | None = None
-        self._packed: ExitStack | None = None
+        self._fast = ExitStack()
+        self._rows = 0
 
     @property
     def names(self) -> set[int]:
@@ -245,14 +246,15 @@ class _Session:
     def keep(self, cache: RaggedCache, rows: int) -> None:
         """Keeps a cache, and packs the weights once enough rows are decoded together."""
         self.cache = cache
-        if self._packed is None and rows >= FEW:
-            self._packed = ExitStack()
-            self._packed.enter_context(packed_weights(cache.model))
+        if not self._rows or self._rows < FEW <= rows:
+            self._fast.close()
+            self._fast.enter_context(fast_products(cache.model, pack=rows >= FEW))
+            self._rows = rows
 
     def close(self) -> None:
         self.cache = None
-        if self._packed is not None:
-            self._packed.close()
+        self._fast.close()
+        self._rows = 0
 
 
 @dataclass(eq=False)

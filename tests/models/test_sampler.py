@@ -359,13 +359,13 @@ def test_a_cache_grows_and_rows_come_back(tiny: Policy) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 4, 9, 70])
+@pytest.mark.parametrize("rows", [1, 3, 4, 9, 70])
 def test_packed_weights_multiply_the_same(rows: int, bias: bool) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(48, 96, bias=bias), torch.nn.SiLU(), torch.nn.Linear(96, 32, bias=bias))
     given = torch.randn(1, rows, 48)
     with torch.inference_mode():
         expected = model(given)
-        with cpu_speed.packed_weights(model):
+        with cpu_speed.fast_products(model, pack=True):
             assert_near(model(given), expected)
             model[0].weight.zero_()
             if rows >= cpu_speed.FEW:
@@ -380,14 +380,19 @@ def test_weights_are_packed_where_it_helps(tiny_qwen2: Policy, monkeypatch: pyte
     def packed(rows: int) -> bool:
         with sampler.session():
             sampler.sample(requests[:rows], stop=(), max_new_tokens=2)
-            found = "forward" in vars(model.lm_head)
+            given, before = torch.randn(cpu_speed.FEW, model.config.hidden_size), model.lm_head.weight.clone()
+            expected = model.lm_head(given)
+            model.lm_head.weight.data.zero_()
+            found = bool(model.lm_head(given).any())  # another copy is used
+            model.lm_head.weight.data.copy_(before)
         assert "forward" not in vars(model.lm_head)
+        assert_near(model.lm_head(given), expected)
         return found
 
     assert packed(cpu_speed.FEW)
     assert not packed(cpu_speed.FEW - 1)
     half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.bfloat16))
-    with cpu_speed.packed_weights(half):
+    with cpu_speed.fast_products(half, pack=True):
         assert "forward" not in vars(half[0])
     monkeypatch.setattr(cpu_speed, "PACKED_BYTES", 1000)
     assert not packed(cpu_speed.FEW)
