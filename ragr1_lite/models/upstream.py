@@ -293,6 +293,27 @@ def score_by_labels(trainer: Any) -> None:
         trainer._chunked_logps = score
 
 
+def keep_groups_together(trainer: Any) -> None:
+    """Has GRPOTrainer cut rollouts into passes in their order: a group's rows, which begin alike, are neighbours.
+
+    TRL 1.14.2 and 1.16.0, ``shuffle_sequence_dict``: it shuffles them first, which changes no step's gradient, as all
+    passes over the rollouts make one step.
+    """
+    from trl.trainer import grpo_trainer
+
+    prepare = trainer._prepare_inputs
+
+    def in_order(batch: Any) -> Any:
+        shuffle = grpo_trainer.shuffle_sequence_dict
+        grpo_trainer.shuffle_sequence_dict = lambda rows: rows
+        try:
+            return prepare(batch)
+        finally:
+            grpo_trainer.shuffle_sequence_dict = shuffle
+
+    trainer._prepare_inputs = in_order
+
+
 def scored(loss: Any, logprobs: Any, entropies: Any, likeliest: Any, known: Any) -> Any:
     """A model's output as TRL's trainers read it: the loss, and of each label, ``(rows, tokens)``, its figures.
 

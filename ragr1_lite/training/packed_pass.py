@@ -102,6 +102,8 @@ def pack_grpo(trainer: Any, policy: Policy, recipe: Recipe) -> bool:
     if forward is None:
         return False
     upstream.score_by_labels(trainer)
+    if recipe.grpo.loss_type != "bnpo":  # whose means are those of passes
+        upstream.keep_groups_together(trainer)
     trainer.compute_loss = _LiveRows(trainer, forward, recipe)
     return True
 
