@@ -11,6 +11,7 @@ import pytest
 
 from ragr1_lite.config import Recipe, load_recipe, shipped_recipes
 from ragr1_lite.core.errors import ModelError
+from ragr1_lite.models import fused, kv_cache
 from ragr1_lite.training.planning import Plan, corrected, memory, plan
 from ragr1_lite.training.planning.forecast import ROOM, to_setting
 from ragr1_lite.training.planning.machine import GIB, Device
@@ -134,9 +135,34 @@ def test_weights_laid_out_for_sampling_are_those_in_fp32() -> None:
 
 
 def test_a_cpu_keeps_every_layer_and_a_card_one() -> None:
-    card, cpu = (memory.moments(replace(SETTING, device=device), 0.0)["backward"] for device in ("cuda", "cpu"))  # type: ignore[arg-type]
-    layer = memory.layer_saved(SETTING)
-    assert cpu["activations"] - card["activations"] == pytest.approx(layer - memory.checkpoints(SETTING))
+    both = {one.device: one for one in (SETTING, replace(SETTING, device="cpu"))}
+    held = {
+        device: memory.moments(one, 0.0)["backward"]["activations"] - memory.ends_saved(one) - memory.layer_working(one)
+        for device, one in both.items()
+    }
+    assert held["cuda"] == pytest.approx(memory.layer_saved(SETTING) + memory.checkpoints(SETTING))
+    assert held["cpu"] == pytest.approx(2 * memory.layer_saved(both["cpu"]))
+
+
+def test_packed_rows_have_no_padding_no_mask_and_grouped_keys() -> None:
+    """By hand: norms, MLP, attention with its sums, the adapters' shared inputs and what lies between matrices."""
+    packed = replace(SETTING, device="cpu", dtype="fp32", stream=4, length=50)
+    assert (packed.tokens, replace(packed, device="cuda").tokens) == (2 * 50, 2 * 64)
+    numbers = 2 * 8 + 3 * 16 + 2 * (8 + 4) + 2 + (8 + 8 + 8 + 16) + 7 * 4
+    assert memory.layer_saved(packed) == packed.tokens * 4 * numbers
+
+
+def test_chunks_are_those_of_the_code() -> None:
+    assert (memory.LOSS_CHUNK["cpu"], memory.PREFILL_CHUNK) == (fused.CHUNK, kv_cache.CHUNK)
+
+
+def test_a_cpu_holds_few_logits_whatever_the_task() -> None:
+    few, many, rolled = (
+        memory.logits(replace(SETTING, device="cpu", stream=4, length=length, task=task))
+        for length, task in ((128, "sft"), (1024, "sft"), (128, "grpo"))
+    )
+    assert few == rolled
+    assert many - few == 2 * (1024 - 128) * 2 * 8 * 4  # states and their gradients alone
 
 
 def test_without_autocast_adapters_share_their_inputs() -> None:
@@ -146,6 +172,9 @@ def test_without_autocast_adapters_share_their_inputs() -> None:
     assert kept == whole.tokens * 4 * (8 + 8 + 16 + 7 * 4)
     cast = memory.layer_saved(replace(SETTING, targets=attention)) - memory.layer_saved(replace(SETTING, targets=()))
     assert cast == SETTING.tokens * 2 * (3 * 8 + 3 * 4)
+    fused = replace(SETTING, device="cpu", dtype="bf16")
+    kept = memory.layer_saved(replace(fused, targets=attention)) - memory.layer_saved(replace(fused, targets=()))
+    assert kept == fused.tokens * 2 * (8 + 3 * 4)
 
 
 def test_vllm_takes_its_share_instead_of_our_cache() -> None:

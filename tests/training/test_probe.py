@@ -14,8 +14,8 @@ from tests.support import tiny
 
 def test_a_small_case_takes_what_was_predicted(smollm2: Policy) -> None:
     recipe = load_recipe("sft-smollm2-135m", ["model.dtype=fp32", "train.micro_batch=1", "train.batch_size=2"])
-    steps = probe(recipe, 320)
-    found = corrected(recipe, steps, length=320)
+    steps = probe(recipe, 384)
+    found = corrected(recipe, steps, length=384)
     assert found.probe is not None
     assert 0.9 < found.probe["ratio"] < 1.1
     assert found.peak_gb == pytest.approx(found.probe["peak_gb"])

@@ -18,9 +18,10 @@ from ragr1_lite.training.planning.suggest import suggest
 RUNTIME = {"cuda": 0.6 * GIB, "cpu": 580e6}
 """What is held without a model. CPU, measured: Python, PyTorch, TRL and what they import, a tokenizer. CUDA, nominal:
 the context, kernels and cuBLAS's workspaces."""
-ALLOCATOR = {"cuda": 0.05, "cpu": 0.0}
-"""What the allocator holds beyond what is asked of it, as a share. CPU, measured with freed blocks given back; CUDA,
-nominal: PyTorch rounds blocks up and keeps freed ones."""
+ALLOCATOR = {"cuda": 0.05, "cpu": 0.38}
+"""What the allocator holds beyond what is asked of it, as a share. CPU, measured in training: freed blocks are kept
+(:func:`ragr1_lite.models.cpu_speed.keep_freed_memory`), and not each fits what is asked for next. CUDA, nominal:
+PyTorch rounds blocks up and keeps freed ones."""
 ROOM = 0.95
 """Share of a memory that a plan may fill: a card's screen, a machine's other programs need some."""
 
@@ -145,6 +146,11 @@ def to_setting(recipe: Recipe, device: Device, length: int | None = None) -> Set
     )
 
 
+def allocator_share(device: Device, moment: str) -> float:
+    """What the allocator adds at a moment; a CPU's sampling was measured to need nothing more."""
+    return 0.0 if (device, moment) == ("cpu", "sampling") else ALLOCATOR[device]
+
+
 def _moments(
     recipe: Recipe, setting: Setting, gpu_gb: float | None, correction: Correction
 ) -> dict[str, dict[str, float]]:
@@ -152,7 +158,7 @@ def _moments(
     for name, parts in found.items():
         for part in memory.WORKING & parts.keys():
             parts[part] *= correction.working
-        parts["allocator"] = ALLOCATOR[setting.device] * (sum(parts.values()) - parts["runtime"])
+        parts["allocator"] = allocator_share(setting.device, name) * (sum(parts.values()) - parts["runtime"])
         if _uses_vllm(recipe, setting.device):
             for part in memory.SAMPLING & parts.keys() if name == "sampling" else ():
                 parts[part] = 0.0
@@ -174,10 +180,7 @@ def _notes(
     if setting.device == "cuda":
         notes.append("Predicted for transformers and peft, not measured on a card; unsloth takes less.")
     else:
-        notes.append(
-            "Freed blocks that glibc keeps are not counted: up to half as much again was seen;"
-            " MALLOC_MMAP_THRESHOLD_=131072 makes it give them back and costs a third of the speed."
-        )
+        notes.append("Rows that begin alike take less: what they share is computed once.")
     if _uses_vllm(recipe, setting.device) and gpu_gb is None:
         notes.append("What vLLM takes is not counted: give --gpu-gb.")
     if suggestion is None:

@@ -1,8 +1,8 @@
 """What a training holds in memory, part by part, from the model's sizes and the recipe's.
 
-Bytes throughout. What layers keep for the backward pass was read off ``torch.autograd.graph.saved_tensors_hooks`` for
-Llama, Qwen2 and Qwen3 with sdpa attention and LoRA, and each part was compared with processes that did the steps: see
-docs/memory.md.
+Bytes throughout. A CPU trains on packed rows (:mod:`ragr1_lite.training.packed_pass`), a card on TRL's padded batches.
+What layers keep for the backward pass was read off ``torch.autograd.graph.saved_tensors_hooks`` for Llama, Qwen2 and
+Qwen3 with LoRA, and each part was compared with processes that did the steps: see docs/memory.md.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ragr1_lite.training.planning.shapes import Shape
 MIB = 1 << 20
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Per weight: half a byte; of 64 weights one 8-bit scale, of 256 scales one in fp32 (double quantisation)."""
-LOSS_CHUNK = 256
-"""Tokens whose logits TRL's chunked loss of SFT has at a time."""
+LOSS_CHUNK = {"cuda": 256, "cpu": 128}
+"""Tokens whose logits a loss has at a time: TRL's chunked loss of SFT, :data:`ragr1_lite.models.fused.CHUNK`."""
 LOSS_TILE = (2048, 8192)
 """Tokens and words of the vocabulary whose logits TRL's chunked log-probabilities of GRPO have at a time."""
 PREFILL_CHUNK = 512
@@ -32,7 +32,7 @@ WORKING = {"activations", "logits", "kv_cache"}
 SAMPLING = {"merged", "packed", "kv_cache", "activations"}
 """Parts that only our own sampler has."""
 PADDED_TO = 32
-"""SFT pads to a multiple of it."""
+"""SFT on a card pads to a multiple of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,15 @@ class Setting:
     @property
     def padded(self) -> int:
         """Tokens of the longest sequence with its padding."""
-        return math.ceil(self.length / PADDED_TO) * PADDED_TO if self.task == "sft" else self.length
+        return (
+            math.ceil(self.length / PADDED_TO) * PADDED_TO
+            if (self.task, self.device) == ("sft", "cuda")
+            else self.length
+        )
 
     @property
     def tokens(self) -> int:
-        """Tokens of a micro-batch, padding included."""
+        """Tokens of a micro-batch, padding included; packed rows may have no beginning in common."""
         return self.micro_batch * self.padded
 
 
@@ -99,30 +103,35 @@ def adapter(s: Setting) -> float:
 def layer_saved(s: Setting) -> float:
     """What one layer keeps of a micro-batch for its backward pass.
 
-    Per token: the two norms' inputs in fp32; gate, activated gate and up; queries and the attention's output, keys and
-    values repeated for every head, since a padded batch rules grouped attention out; each adapter's input, which
-    autocast copies for each of them; what lies between its two matrices; and, per head, a sum in fp32. Per pair of
-    tokens of a sequence: the attention mask. The base's linear modules are frozen and keep nothing.
+    Per token: the two norms' inputs in fp32; gate, activated gate and up; queries, the attention's output, keys and
+    values; each adapter's input; what lies between its two matrices; and, per head, a sum in fp32. A padded batch rules
+    grouped attention out, so that keys and values are repeated for every head, and has an attention mask, as wide as a
+    sequence. The base's linear modules are frozen and keep nothing.
     """
-    shape, size = s.shape, s.stream
+    shape, size, packs = s.shape, s.stream, s.device == "cpu"
     norms = 2 * shape.hidden_size * 4
     if shape.family == "qwen3":
         norms += (shape.queries + shape.keys) * 4
-    mlp = 3 * shape.intermediate_size * s.stream
-    attention = 4 * shape.queries * size + shape.num_attention_heads * 4
+    mlp = 3 * shape.intermediate_size * size
+    attention = 2 * (shape.queries + (shape.keys if packs else shape.queries)) * size + shape.num_attention_heads * 4
+    mask = 0 if packs else s.padded * size
     lora = (_lora_inputs(s) + s.rank * len(s.adapted)) * size
-    return s.tokens * (norms + mlp + attention + lora + s.padded * size)
+    return s.tokens * (norms + mlp + attention + lora + mask)
 
 
 def _lora_inputs(s: Setting) -> int:
     """Numbers per token that a layer's adapters keep as their inputs.
 
-    Without autocast, modules with the same input share it, and o_proj's is the attention's own output.
+    peft casts its input to the adapter's fp32, which autocast copies for each. Else modules with the same input share
+    it, and o_proj's is, unless rows are packed, the attention's own output.
     """
     inputs = {name: wide for name, (wide, _) in s.adapted.items()}
-    if s.autocast:
+    fused = s.device == "cpu" and s.dtype != "nf4"
+    if s.autocast and not fused:
         return sum(inputs.values())
     shared = [("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("down_proj",)]
+    if s.device == "cpu":
+        shared.append(("o_proj",))
     return sum(max(inputs.get(name, 0) for name in names) for names in shared)
 
 
@@ -146,21 +155,24 @@ def ends_saved(s: Setting) -> float:
 
 
 def logits(s: Setting) -> float:
-    """What the loss holds on top: TRL's losses have no more than a tile of tokens by words of the vocabulary at a time.
+    """What the loss holds on top: no more than a tile of tokens by words of the vocabulary at a time.
 
-    SFT: the tile's logits, log-probabilities, those exponentiated and a product, in fp32, and before them the product
-    in the dtype of training. GRPO, in the backward pass: the product, its buffer in fp32, the tile before's
-    probabilities and gradient, a difference about to become the next probabilities and, by autocast, the output layer's
-    weights in fp32.
+    A CPU: a tile's logits and what comes of them, next to the tile before's, in fp32, and of all tokens the states and
+    their gradients. A card, SFT: the tile's logits, log-probabilities, those exponentiated and a product, in fp32, and
+    before them the product in the dtype of training. GRPO, in the backward pass: the product, its buffer in fp32, the
+    tile before's probabilities and gradient, a difference about to become the next probabilities and, by autocast, the
+    output layer's weights in fp32.
     """
-    if s.task == "sft":
-        tokens, words = LOSS_CHUNK, s.shape.vocab_size
+    tokens, words, rest = LOSS_CHUNK[s.device], s.shape.vocab_size, 0
+    if s.device == "cpu":
+        numbers, rest = 3 * 4, 2 * s.tokens * s.shape.hidden_size * s.stream
+    elif s.task == "sft":
         numbers = 4 * 4 + (2 if s.autocast else 0)
     else:
-        tokens, words = LOSS_TILE[0], min(LOSS_TILE[1], s.shape.vocab_size)
+        tokens, words = LOSS_TILE[0], min(LOSS_TILE[1], words)
         numbers = 5 * 4 + s.stream
-    copied = 4 if s.autocast and s.task == "grpo" else 0
-    return min(tokens, s.tokens) * words * numbers + copied * words * s.shape.hidden_size
+        rest = 4 * words * s.shape.hidden_size if s.autocast else 0
+    return min(tokens, s.tokens) * words * numbers + rest
 
 
 def merged(s: Setting) -> float:

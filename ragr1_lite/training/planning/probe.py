@@ -12,7 +12,7 @@ from dataclasses import replace
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
-from ragr1_lite.training.planning.forecast import RUNTIME, Correction, Plan, plan
+from ragr1_lite.training.planning.forecast import RUNTIME, Correction, Plan, allocator_share, plan
 from ragr1_lite.training.planning.machine import GIB, Device
 from ragr1_lite.training.planning.memory import WORKING
 from ragr1_lite.training.planning.steps import Steps
@@ -66,6 +66,7 @@ def corrected(recipe: Recipe, steps: Steps, *, gpu_gb: float | None = None, leng
     if steps.peak:
         measured, note = (steps.peak + (RUNTIME[device] if device == "cuda" else 0)) / GIB, "Corrected by a probe."
         working = sum(predicted.parts.get(part, 0.0) for part in WORKING)
+        working *= 1 + allocator_share(device, predicted.moment)
         factor = min(max(1 + (measured - predicted.peak_gb) / working, 0.5), 2.0)
         rest = (measured - predicted.peak_gb - (factor - 1) * working) * GIB
         found = plan(recipe, gpu_gb=gpu_gb, length=length, device=device, correction=Correction(rest, factor))

@@ -9,7 +9,6 @@ It prints :class:`Steps` as JSON.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import json
 import random
@@ -17,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -34,8 +33,6 @@ from ragr1_lite.training.run_folder import Run
 if TYPE_CHECKING:
     from ragr1_lite.models.loading import Policy
 
-_M_MMAP_THRESHOLD = -3
-"""Of glibc's malloc.h."""
 DRAWN = 16
 """Tokens that each row really samples; the cache is as large as the planned length whatever their number."""
 QUESTION = Example("q", "Is 3 more than 2?", ("yes",))
@@ -86,7 +83,6 @@ def measure(recipe: Recipe, length: int) -> Steps:
     from ragr1_lite.training.trainer import fit, import_in_order
 
     import_in_order(recipe)
-    _give_back_freed_memory()
     seconds: list[float] = []
 
     def listen(event: object) -> None:
@@ -118,18 +114,6 @@ def _most_held() -> int:
     return int(torch.cuda.max_memory_reserved()) if torch.cuda.is_available() else most_held("cpu")
 
 
-def _give_back_freed_memory() -> None:
-    """Has glibc give freed blocks of 128 KiB and more back to the system from here on, and what is free now.
-
-    Left to itself it keeps them as soon as the first large one was freed, and a training's many sizes of tensors do not
-    fit into one another's holes: SmolLM2 was measured at 3.9 GB instead of 2.8. Other C libraries are left alone.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # TypeError: Windows has no library of its own name
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 128 << 10)
-        libc.malloc_trim(0)
-
-
 def _build(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
     from ragr1_lite.models.loading import load_policy, model_spec
     from ragr1_lite.training import grpo, sft
@@ -140,7 +124,8 @@ def _build(recipe: Recipe, run: Run, full: FullRollouts) -> tuple[Policy, Any]:
         rollouts.run_rollouts = full  # in this process alone
         return policy, grpo.make_trainer(policy, [QUESTION] * recipe.groups_needed, full, recipe, run)
     prompt = policy.tokenizer.render_chat(recipe.rollout.protocol().render_prompt(QUESTION.question))
-    return policy, sft.make_trainer(policy, [full.trajectory(QUESTION, prompt, n) for n in range(2)], recipe, run)
+    rows = [full.trajectory(QUESTION, prompt, number) for number in range(recipe.train.batch_size)]
+    return policy, sft.make_trainer(policy, rows, recipe, run)
 
 
 class FullRollouts:
@@ -182,17 +167,21 @@ class FullRollouts:
         return [self.trajectory(example, prompt, next(self._numbers)) for example in examples]
 
     def trajectory(self, example: Example, prompt: Sequence[int], number: int) -> Trajectory:
-        """One of the planned length, every other a token shorter, so that there is padding as in a real batch."""
-        rest = self._length - (number + 1) % 2 - len(prompt)
-        noise = tuple(random.Random(number).choices(prompt, k=rest))
-        asked, found = rest // 8, rest * 3 // 4
+        """One of the planned length that shares nothing with the others.
+
+        Every other is a token shorter and answers wrongly, so that there is padding and each of a group's rows teaches.
+        """
+        odd = number % 2
+        ids = tuple(random.Random(number).choices(prompt, k=self._length - 1 + odd))
+        asked, end = len(prompt), len(ids)
+        found, read = asked + (end - asked) // 8, asked + (end - asked) * 3 // 4
         segments = (
-            Segment("prompt", tuple(prompt)),
-            Segment("model", noise[:asked]),
-            Segment("env", noise[asked:found]),
-            Segment("model", noise[found:]),
+            Segment("prompt", ids[:asked]),
+            Segment("model", ids[asked:found]),
+            Segment("env", ids[found:read]),
+            Segment("model", ids[read:]),
         )
-        turns = (Turn("search", queries=("3",), passages=((),)), Turn("answer", answer="yes"))
+        turns = (Turn("search", queries=("3",), passages=((),)), Turn("answer", answer="yes" if odd else "no"))
         return Trajectory(example, segments, turns, "answer")
 
 
