@@ -92,6 +92,14 @@ def test_grpo_is_trls(byte_model: Path, tmp_path: Path, loss: str, monkeypatch: 
     assert_equal(ours, theirs, ("loss", "grad_norm", "reward"))
 
 
+def test_the_temperature_of_sampling_is_that_of_training(
+    byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpo_trainer, "prove_first", lambda *_: None)
+    ours, theirs = both(run_grpo, byte_model, tmp_path, temperature=0.6)
+    assert_equal(ours, theirs, ("loss", "grad_norm"))
+
+
 def test_a_kl_is_measured_on_every_row(byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpo_trainer, "prove_first", lambda *_: None)
     ours, theirs = both(run_grpo, byte_model, tmp_path, beta=0.5)
