@@ -13,7 +13,7 @@ from ragr1_lite.models import cpu_speed
 
 SAMPLED, TRAINED = 85, 330
 """Tokens of a trajectory about the embedded world that the model writes, and all of them."""
-COSTS = {"sampled": 0.5e9, "trained": 0.45e9}
+COSTS = {"sampled": 0.4e9, "trained": 0.33e9}
 """Multiplications a token of SmolLM2 costs, at the speed of large products: a guess that the first steps replace."""
 
 
