@@ -79,7 +79,7 @@ class _TokenLogprobs(torch.autograd.Function):
         count = len(labels)
         logprobs, entropies = (torch.empty(count, device=states.device) for _ in range(2))
         likeliest = torch.empty(count, dtype=torch.bool, device=states.device)
-        slopes = torch.empty_like(states, dtype=weight.dtype)
+        slopes = torch.empty_like(states, dtype=weight.dtype) if ctx.needs_input_grad[0] else None
         for start in range(0, count, CHUNK):
             part = slice(start, start + CHUNK)
             own = labels[part, None]
@@ -92,6 +92,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 logprobs[part] = chosen - whole
                 shares = logits.sub(whole[:, None]).exp_()
                 entropies[part] = whole - torch.linalg.vecdot(shares, logits)
+                if slopes is None:
+                    continue
                 shares = shares.neg_().scatter_add_(1, own, shares.new_ones(own.shape)).to(weight.dtype)
                 torch.mm(shares, weight, out=slopes[part])
         ctx.save_for_backward(slopes)

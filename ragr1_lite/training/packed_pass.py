@@ -62,7 +62,7 @@ class PackedForward:
         known = labels != IGNORED
         found = token_logprobs(states[before[known]], self._weight, labels[known], self.temperature)
         logprobs, entropies, likeliest = (part.new_zeros(labels.shape).masked_scatter(known, part) for part in found)
-        count = known.sum() if num_items_in_batch is None else num_items_in_batch
+        count = known.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         return upstream.scored(-logprobs.sum() / count, logprobs, entropies, likeliest, known)
 
     def _trained(self, labels: Tensor) -> Tensor:

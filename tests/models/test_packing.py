@@ -171,6 +171,8 @@ def test_token_logprobs_are_log_softmaxes(temperature: float, count: int) -> Non
     expected = every.gather(-1, labels[:, None])[:, 0]
     (expected * direction).sum().backward()
     torch.testing.assert_close(logprobs, expected, **EXACT)
+    with torch.no_grad():
+        assert torch.equal(token_logprobs(states.detach(), weight, labels, temperature)[0], logprobs)
     torch.testing.assert_close(found, states.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(entropies, -(every.exp() * every).sum(-1), rtol=1e-4, atol=1e-4)
     assert torch.equal(likeliest, every.argmax(-1) == labels)
