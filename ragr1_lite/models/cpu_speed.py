@@ -8,25 +8,17 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.models import upstream
-from ragr1_lite.models.row_product import row_product
 
-FEW = 4
-"""Rows from which packed weights are the faster ones."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
 _CLEARLY = 1.2
 """Times one thread's speed that make all threads worth it: they are another program's as well."""
 _SELDOM = 20.0
 """Seconds, at least, between two looks at the threads."""
-PACKED_BYTES = 2**30
-"""Weights beyond this are not packed, since that takes their size again."""
 
 
 @cache
@@ -50,7 +42,7 @@ def keep_freed_memory() -> None:
     """Has the process keep the memory that it frees, where the C library is glibc.
 
     Else each large tensor is mapped anew, and the kernel fills it with zeros page by page: an SFT step of SmolLM2 was
-    measured at 1.15 times its time by that. The peak stays what it is.
+    measured at 1.15 times its time by that. The peak was 5 % higher than by glibc's own rules.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -147,56 +139,6 @@ def product_speed() -> float:
 
     left, right = torch.ones(512, 576), torch.ones(1536, 576)
     return 512 * 576 * 1536 / statistics.median(_times(lambda: torch.nn.functional.linear(left, right), 12))
-
-
-@contextmanager
-def fast_products(model: Any, *, pack: bool) -> Iterator[None]:
-    """Multiplies few rows by fp32 weights faster while the block runs; the weights must not change meanwhile.
-
-    A row or three go through :mod:`~.row_product`. From :data:`FEW` on, torch reorders the weights in every product,
-    which for 8 rows takes as long as multiplying; with ``pack`` a reordered copy is kept instead. Steps of 8 rows were
-    measured at .7 of their time, of 32 at .9. Does nothing on other devices, for other dtypes and, as to packing, for
-    large models and on other processors; nothing is measured, so that a repeated run computes the same.
-    """
-    layers = [module for module in model.modules() if _is_plain(module)]
-    fits = sum(layer.weight.nbytes for layer in layers) <= PACKED_BYTES
-    pack = pack and fits and upstream.can_pack_linear() and platform.machine() in ("x86_64", "AMD64")
-    try:
-        for layer in layers:
-            vars(layer)["forward"] = _fast_forward(layer, pack)
-        yield
-    finally:
-        for layer in layers:
-            vars(layer).pop("forward", None)
-
-
-def _is_plain(module: Any) -> bool:
-    """Whether a module is a linear layer in fp32 on a CPU whose forward is torch's."""
-    import torch
-
-    plain = type(module) is torch.nn.Linear and "forward" not in vars(module)
-    return plain and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32
-
-
-def _fast_forward(layer: Any, pack: bool) -> Callable[[Any], Any]:
-    import torch
-
-    multiply = row_product()
-    weight = layer.weight.detach().contiguous().numpy()
-    packed = upstream.packed_linear(layer, 8) if pack else None
-
-    def forward(rows: Any) -> Any:
-        if rows.numel() >= FEW * rows.shape[-1]:
-            return packed(rows) if packed else torch.nn.functional.linear(rows, layer.weight, layer.bias)
-        if multiply is None:
-            return torch.nn.functional.linear(rows, layer.weight, layer.bias)
-        output = rows.new_empty((*rows.shape[:-1], len(weight)))
-        given, made = rows.contiguous().view(-1, rows.shape[-1]).numpy(), output.view(-1, len(weight)).numpy()
-        for row, result in zip(given, made, strict=True):
-            multiply(weight, row, result)
-        return output if layer.bias is None else output.add_(layer.bias)
-
-    return forward
 
 
 def _times(work: Callable[[], object], rounds: int) -> list[float]:

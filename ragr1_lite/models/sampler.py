@@ -23,7 +23,7 @@ from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
 from ragr1_lite.models import upstream
-from ragr1_lite.models.cpu_speed import FEW, fast_products
+from ragr1_lite.models.few_rows import FEW, fast_products
 from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention, supports
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.tokenizer import ChatTokenizer

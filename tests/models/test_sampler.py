@@ -16,7 +16,7 @@ import torch
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Notice, TextSampled
 from ragr1_lite.core.types import Completion, SampleRequest
-from ragr1_lite.models import cpu_speed, kv_cache
+from ragr1_lite.models import few_rows, kv_cache
 from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
@@ -365,10 +365,10 @@ def test_packed_weights_multiply_the_same(rows: int, bias: bool) -> None:
     given = torch.randn(1, rows, 48)
     with torch.inference_mode():
         expected = model(given)
-        with cpu_speed.fast_products(model, pack=True):
+        with few_rows.fast_products(model, pack=True):
             assert_near(model(given), expected)
             model[0].weight.zero_()
-            if rows >= cpu_speed.FEW:
+            if rows >= few_rows.FEW:
                 assert_near(model(given), expected)  # another copy is used
         assert not torch.allclose(model(given), expected, atol=1e-5), "the weights themselves should be used again"
 
@@ -380,7 +380,7 @@ def test_weights_are_packed_where_it_helps(tiny_qwen2: Policy, monkeypatch: pyte
     def packed(rows: int) -> bool:
         with sampler.session():
             sampler.sample(requests[:rows], stop=(), max_new_tokens=2)
-            given, before = torch.randn(cpu_speed.FEW, model.config.hidden_size), model.lm_head.weight.clone()
+            given, before = torch.randn(few_rows.FEW, model.config.hidden_size), model.lm_head.weight.clone()
             expected = model.lm_head(given)
             model.lm_head.weight.data.zero_()
             found = bool(model.lm_head(given).any())  # another copy is used
@@ -389,13 +389,13 @@ def test_weights_are_packed_where_it_helps(tiny_qwen2: Policy, monkeypatch: pyte
         assert_near(model.lm_head(given), expected)
         return found
 
-    assert packed(cpu_speed.FEW)
-    assert not packed(cpu_speed.FEW - 1)
+    assert packed(few_rows.FEW)
+    assert not packed(few_rows.FEW - 1)
     half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.bfloat16))
-    with cpu_speed.fast_products(half, pack=True):
+    with few_rows.fast_products(half, pack=True):
         assert "forward" not in vars(half[0])
-    monkeypatch.setattr(cpu_speed, "PACKED_BYTES", 1000)
-    assert not packed(cpu_speed.FEW)
+    monkeypatch.setattr(few_rows, "PACKED_BYTES", 1000)
+    assert not packed(few_rows.FEW)
 
 
 # Log-probabilities

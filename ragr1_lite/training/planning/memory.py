@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragr1_lite.config import ALL_LINEAR
-from ragr1_lite.models.cpu_speed import FEW, PACKED_BYTES
+from ragr1_lite.models.few_rows import FEW, PACKED_BYTES
 from ragr1_lite.training.planning.machine import Device
 from ragr1_lite.training.planning.shapes import Shape
 
@@ -184,7 +184,7 @@ def merged(s: Setting) -> float:
 
 
 def packed(s: Setting) -> float:
-    """While a CPU samples several rows: its fp32 weights once more, as ``models.cpu_speed`` lays them out."""
+    """While a CPU samples several rows: its fp32 weights once more, as ``models.few_rows`` lays them out."""
     if s.device != "cpu" or s.stream != 4 or s.rows < FEW:
         return 0.0
     output = s.shape.vocab_size * s.shape.hidden_size
