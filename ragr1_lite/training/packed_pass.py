@@ -96,6 +96,13 @@ def pack(trainer: Any, policy: Policy, temperature: float = 1.0) -> PackedForwar
     return forward
 
 
+def unpack(policy: Policy) -> None:
+    """Gives the model its own forward back."""
+    base: Any = policy.model.get_base_model()
+    if isinstance(vars(base).get("forward"), PackedForward):
+        del vars(base)["forward"]
+
+
 def pack_grpo(trainer: Any, policy: Policy, recipe: Recipe) -> bool:
     """The same for GRPO's trainer, which then reads no row that teaches nothing and no token that was retrieved."""
     forward = pack(trainer, policy, recipe.grpo.temperature)

@@ -23,6 +23,7 @@ from ragr1_lite.models.loading import Policy, import_unsloth_first, load_policy,
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import is_main, processes, sharded, together, wait
 from ragr1_lite.training.learning_rate import share_of_rate
+from ragr1_lite.training.packed_pass import unpack
 from ragr1_lite.training.progress import Progress
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.thread_watch import ThreadWatch, resolved
@@ -165,7 +166,7 @@ def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
     from transformers import PrinterCallback
 
     _align_special_tokens(policy)
-    vars(policy.model.get_base_model()).pop("forward", None)  # an earlier trainer's
+    unpack(policy)  # an earlier trainer's; TRL looks at the model's own forward
     # peft looks at the base model's config in each save; under the name of the spec it would ask the hub for it
     policy.model.peft_config["default"].base_model_name_or_path = policy.model.name_or_path
     weights = [(weight, weight.data) for weight in policy.model.parameters() if weight.requires_grad]

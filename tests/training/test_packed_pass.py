@@ -146,3 +146,16 @@ def test_a_group_is_read_together(byte_model: Path, tmp_path: Path, monkeypatch:
     for micro_batch in found:
         searches = [ids for ids, _ in micro_batch if len(ids) > len(min((ids for ids, _ in micro_batch), key=len)) + 20]
         assert len(micro_batch) == 4 and len(searches) == 1, "each group has one row that searches"
+
+
+def test_a_second_trainer_of_the_same_model_packs_as_well(byte_model: Path, tmp_path: Path) -> None:
+    recipe = tiny.make_recipe("sft", byte_model, tmp_path / "run")
+    policy = tiny.load(recipe)
+    trajectories = tiny.gold(policy, recipe)
+    for _ in range(2):  # as after memory ran out
+        sft.make_trainer(policy, trajectories, recipe, Run(recipe.output))
+        base: Any = policy.model.get_base_model()
+        assert isinstance(vars(base)["forward"], packed_pass.PackedForward)
+    packed_pass.unpack(policy)
+    assert "forward" not in vars(base)
+    assert base(input_ids=torch.tensor([[5, 6]])).logits.shape[:2] == (1, 2)
