@@ -27,7 +27,7 @@ COMMANDS = {
     "grpo": ("train", "Train an adapter by reinforcement on its own searches (stage 2)."),
     "quickstart": (
         "train",
-        "Train a model that searches, from nothing: SFT, GRPO, what each of them gains, and a question answered.",
+        "Answer a question, then train a model that searches, from nothing: SFT, GRPO, and what each of them gains.",
     ),
     "eval": ("evaluate", "Measure a model on questions with known answers."),
     "compare": ("evaluate", "Test whether one evaluation is better than another, question by question."),

@@ -20,7 +20,7 @@ from pydantic import BaseModel, model_validator
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import Completion, SampleRequest, SessionSampler
-from ragr1_lite.models import vllm_sampler
+from ragr1_lite.models import cpu_speed, vllm_sampler
 from ragr1_lite.models.loading import Policy
 from tests.support import tiny
 
@@ -287,7 +287,8 @@ def test_little_memory_for_files(policy: Policy, tmp_path: Path, monkeypatch: py
     assert vllm_sampler._memory_for(policy) is None
 
 
-def test_a_quantized_base_stays_quantized(folder: Path, tmp_path: Path) -> None:
+def test_a_quantized_base_stays_quantized(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_speed, "prefers_bf16", lambda: True)
     Engine.writes = staticmethod(lambda row: ([7], "length", None))
     recipe = tiny.make_recipe("grpo", folder, tmp_path / "run", model={"dtype": "nf4"}, lora={"r": 20})
     sample(opened(tiny.load(recipe)), [[1]])

@@ -306,7 +306,7 @@ def test_rollouts_are_counted_as_they_finish(roll: Any) -> None:
     step = roll(PAIR, NAMES, resample=0)
     *phase, last = step.events
     assert phase[0] == PhaseStarted("rollouts", 4, "rollouts")
-    assert phase[1:-1] == [PhaseAdvanced("rollouts", done) for done in range(1, 5)]
+    assert phase[1:-1] == [PhaseAdvanced("rollouts", done, part="going on") for done in range(1, 5)]
     assert isinstance(phase[-1], PhaseFinished)
     assert isinstance(last, RolloutsFinished)
     assert list(last.trajectories) == step.rollouts.trajectories
