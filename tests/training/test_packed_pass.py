@@ -159,3 +159,20 @@ def test_a_second_trainer_of_the_same_model_packs_as_well(byte_model: Path, tmp_
     packed_pass.unpack(policy)
     assert "forward" not in vars(base)
     assert base(input_ids=torch.tensor([[5, 6]])).logits.shape[:2] == (1, 2)
+
+
+def test_a_step_without_signal_is_no_collapse_of_entropy(
+    byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row is read, so that there is no entropy to judge."""
+    monkeypatch.setattr(grpo_trainer, "prove_first", lambda *_: None)
+    recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run")
+    recipe = recipe.model_copy(update={"guard": recipe.guard.model_copy(update={"min_entropy": 0.5})})
+    policy = tiny.load(recipe)
+    run = Run.start(recipe)
+    sampler = tiny.Script(policy.tokenizer, lambda row, turn: WRONG)
+    made = grpo.make_trainer(policy, tiny.EXAMPLES[:1] * 4, tiny.OnePassage(), recipe, run, sampler=sampler)
+    notices: list[object] = []
+    fit(made, policy, recipe, run, notices.append, resume=False)
+    assert "entropy" not in tiny.metrics_of(recipe.output)[0]
+    assert not [one for one in notices if "entropy" in str(one)]

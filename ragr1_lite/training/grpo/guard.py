@@ -101,7 +101,8 @@ class Guard:
     def _breaches(self, logs: Mapping[str, Any]) -> Iterator[str]:
         """Each bound that a step's figures break, in words; what is no number breaks any."""
         config = self._config
-        if config.min_entropy and not _number(logs, "entropy") >= config.min_entropy:
+        watched = config.min_entropy and "entropy" in logs  # a step without signal computes none
+        if watched and not _number(logs, "entropy") >= config.min_entropy:
             yield f"entropy {_number(logs, 'entropy'):.3g} is below {config.min_entropy:g} (guard.min_entropy)"
         bounds = {"kl": ("max_kl", config.max_kl)} if "kl" in logs else {}
         bounds["rollout/dead"] = ("max_dead", config.max_dead)
