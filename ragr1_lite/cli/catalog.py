@@ -83,6 +83,8 @@ def missing(recipe: Recipe) -> list[str]:
     named = {"data.train": recipe.data.train, "retrieval.index": recipe.retrieval.index}
     if recipe.eval.questions or recipe.eval.every:
         named["eval.data"] = recipe.eval.data
+    if recipe.grpo.expert:
+        named["data.expert"] = str(recipe.data.expert)
     if recipe.rollout.template is not None:
         named["rollout.template"] = str(recipe.rollout.template)
     if recipe.model.name.startswith((".", "/", "~")):

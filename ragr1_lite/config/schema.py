@@ -85,6 +85,8 @@ class DataConfig(_Section):
 
     train: str = WORLD
     """``world``, a trajectory file for ``sft``, or a question file (JSON lines: question, answers) for ``grpo``."""
+    expert: str | None = None
+    """Where ``grpo.expert`` finds its trajectories: a trajectory file, or ``world``, whose own gold ones are meant."""
     limit: int | None = Field(None, ge=1)
     """At most this many questions."""
     mix: dict[str, float] = {}
@@ -240,6 +242,8 @@ class GrpoConfig(_Section):
     """Updates per batch of rollouts."""
     resample: int = Field(0, ge=0)
     """How often groups whose rollouts all earned the same are replaced by those of other questions."""
+    expert: int = Field(0, ge=0)
+    """Of each group so many are not sampled: gold trajectories of the question, from ``data.expert``."""
 
 
 class GuardConfig(_Section):
@@ -308,9 +312,16 @@ class Recipe(_Section):
     reward: RewardConfig = RewardConfig()
 
     @model_validator(mode="after")
-    def _groups_fill_batch(self) -> Recipe:
-        if self.task == "grpo" and self.train.batch_size % self.grpo.group_size:
-            raise ValueError(f"train.batch_size must be a multiple of grpo.group_size ({self.grpo.group_size})")
+    def _groups_add_up(self) -> Recipe:
+        size, expert = self.grpo.group_size, self.grpo.expert
+        if self.task == "grpo" and self.train.batch_size % size:
+            raise ValueError(f"train.batch_size must be a multiple of grpo.group_size ({size})")
+        if self.task == "grpo" and expert >= size:
+            raise ValueError(
+                f"grpo.expert {expert} leaves nothing to sample: it must be below grpo.group_size ({size})"
+            )
+        if self.task == "grpo" and expert and not self.data.expert:
+            raise ValueError("grpo.expert needs data.expert: `world`, or a file that `data generate` wrote")
         return self
 
     @property

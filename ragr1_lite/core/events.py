@@ -104,7 +104,7 @@ class RolloutFinished:
 
 @dataclass(frozen=True, slots=True)
 class RolloutsFinished:
-    """A training step's rollouts and what each earned, in the same order, after ``seconds``."""
+    """A training step's rollouts, the expert's among them, and what each earned, in order, after ``seconds``."""
 
     trajectories: tuple[Trajectory, ...]
     rewards: tuple[Reward, ...]

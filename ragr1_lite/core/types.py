@@ -113,12 +113,14 @@ class Trajectory:
         turns: One per completion.
         stop_reason: Why it ended: ``answer``; ``invalid`` (no usable tag); ``length`` (a completion was cut);
             ``budget`` (it still searched in its last generation); ``context`` (the sequence was full).
+        expert: Whether it is a gold trajectory among a training's rollouts: no policy sampled it.
     """
 
     example: Example
     segments: tuple[Segment, ...]
     turns: tuple[Turn, ...]
     stop_reason: StopReason
+    expert: bool = False
 
     @property
     def token_ids(self) -> tuple[int, ...]:

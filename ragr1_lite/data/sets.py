@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ragr1_lite.config import WORLD, Recipe
+from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Example, GoldPlan, Passage, Step, Tokenizer, Trajectory
+from ragr1_lite.core.types import Example, GoldPlan, Passage, Searcher, Step, Tokenizer, Trajectory
 from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import read_questions
@@ -70,6 +72,53 @@ def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report =
         why = "they need more queries, rounds or room than the recipe's `rollout` allows"
         report(Notice(f"{planned - len(kept)} of {planned} trajectories are left out: {why}.", "warning"))
     return kept
+
+
+def expert_trajectories(
+    recipe: Recipe, examples: Sequence[Example], tokenizer: Tokenizer, searcher: Searcher, report: Report = ignore
+) -> list[tuple[Trajectory, ...]]:
+    """Of each question at most ``grpo.expert`` gold trajectories of ``data.expert``, encoded as SFT has them.
+
+    A question is known by its text; where a file has several of it, those with its id as well come first. Reports how
+    many questions have none. Raises DataError where none has one.
+    """
+    source, wanted = recipe.data.expert, recipe.grpo.expert
+    if source is None or not wanted:
+        return [()] * len(examples)
+    protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
+    asked = list(dict.fromkeys(examples))
+    if source == WORLD:
+        from ragr1_lite.world import questions
+
+        plans = {one.example.question: one.plan(protocol.mode) for one in questions("train")}
+        known = [one for one in asked if one.question in plans]
+        golden = [plans[one.question] for one in known]
+        made = gold_trajectories(known, golden, tokenizer, searcher, protocol=protocol, limits=limits)
+    else:
+        records = _of_questions(asked, read_records(Path(source), report=report))
+        made = [one for record in records for one in replay(record, tokenizer, protocol, limits)]
+    experts: dict[Example, list[Trajectory]] = {}
+    for one in made:
+        experts.setdefault(one.example, []).append(replace(one, expert=True))
+    if not experts:
+        hint = "Name a file that `data generate` wrote of these questions, or set grpo.expert to 0."
+        raise DataError(f"No trajectory of {source} is of a question of the training and fits its `rollout`", hint)
+    if missing := len(asked) - len(experts):
+        without = f"{missing} of {len(asked)} questions have no trajectory of {source} that fits"
+        report(Notice(f"{without}: their groups are sampled as a whole.", "warning"))
+    return [tuple(experts.get(one, ())[:wanted]) for one in examples]
+
+
+def _of_questions(examples: Sequence[Example], records: Sequence[Trajectory]) -> list[Trajectory]:
+    """The records of each question, with the question as it is asked now."""
+    by_text: dict[str, list[Trajectory]] = {}
+    for record in records:
+        by_text.setdefault(record.example.question, []).append(record)
+    return [
+        replace(record, example=example)
+        for example in examples
+        for record in sorted(by_text.get(example.question.strip(), ()), key=lambda one: one.example.id != example.id)
+    ]
 
 
 def replay(record: Trajectory, tokenizer: Tokenizer, protocol: Protocol, limits: Limits) -> list[Trajectory]:

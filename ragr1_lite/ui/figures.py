@@ -13,7 +13,7 @@ CHARTED = ("reward", "em", "loss", "eval_em")
 """Figures whose course is drawn."""
 _GROUPS: dict[str, tuple[str, ...]] = {
     "rollouts": ("rounds", "queries", "tokens", "invalid"),
-    "groups": ("dead", "signal", "resampled"),
+    "groups": ("dead", "signal", "resampled", "expert", "expert_reward"),
     "update": ("lr", "kl", "entropy", "grad_norm"),
     "pace": ("seconds", "rollout_seconds", "tokens_per_second", "memory_gb"),
 }
@@ -24,6 +24,8 @@ _FORMATS = {
     "queries": "queries {:.2f}",
     "tokens": "tokens {:,.0f}",
     "resampled": "resampled {:.3g}",
+    "expert": "expert's {:.3g}",
+    "expert_reward": "earned {:.3g}",
     "lr": "lr {:.2g}",
     "kl": "kl {:.2g}",
     "entropy": "entropy {:.2g}",

@@ -222,7 +222,7 @@ class Sample:
 
     @classmethod
     def of(cls, event: RolloutsFinished, *, failed: bool = False) -> Sample | None:
-        """The rollout with the highest reward or, with ``failed``, the lowest.
+        """The rollout with the highest reward or, with ``failed``, the lowest; none of the expert's.
 
         Of equals it is the one with the most queries at once, then with the most queries.
         """
@@ -232,7 +232,8 @@ class Sample:
             at_once = max((len(turn.passages) for turn in one.trajectory.turns), default=0)
             return sign * one.reward.total, at_once, one.trajectory.queries
 
-        rollouts = [cls(*pair) for pair in zip(event.trajectories, event.rewards, strict=True)]
+        every = zip(event.trajectories, event.rewards, strict=True)
+        rollouts = [cls(trajectory, reward) for trajectory, reward in every if not trajectory.expert]
         return max(rollouts, key=rank, default=None)
 
     def lines(self, height: int) -> list[Text]:

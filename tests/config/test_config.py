@@ -306,6 +306,8 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         ("task: sft\x00\n", "is not valid YAML"),
         ("task: sft\ntrain: {batch_size: 6, micro_batch: 4}\n", "train: micro_batch 4 does not divide batch_size 6"),
         ("task: grpo\ntrain: {batch_size: 12}\n", "train.batch_size must be a multiple of grpo.group_size (8)"),
+        ("task: grpo\ngrpo: {expert: 8}\ndata: {expert: world}\n", "grpo.expert 8 leaves nothing to sample"),
+        ("task: grpo\ngrpo: {expert: 1}\n", "grpo.expert needs data.expert"),
         ("task: sft\n1: 2\n", "1"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import CheckpointSaved, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished
 from ragr1_lite.core.types import Completion, Example, Reward, SampleRequest, Segment, Trajectory, Turn
+from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import trainer as trainer_module
@@ -108,9 +109,11 @@ def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_byte_model(tmp_path_factory.mktemp("byte") / "tiny-byte")
 
 
-def recipe_of(model: Path, output: Path, *, resample: int, **train: Any) -> Recipe:
-    train = {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "save_every": 1} | train
-    return tiny.make_recipe("grpo", model, output, train=train, grpo={"resample": resample, "beta": 0.0})
+def recipe_of(model: Path, output: Path, **grpo: Any) -> Recipe:
+    """Four steps of two groups; where ``grpo`` has an expert, it is that of ``gold.jsonl`` next to the run."""
+    train = {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "save_every": 1}
+    data = {"expert": str(output.parent / "gold.jsonl")}
+    return tiny.make_recipe("grpo", model, output, train=train, grpo={"beta": 0.0} | grpo, data=data)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,7 @@ class Step:
         step: The trainer's step.
         place: The process's number, and how many there are.
         size: Rollouts of a group.
+        experts: Gold trajectories of each question.
     """
 
     def __init__(
@@ -141,12 +145,13 @@ class Step:
         step: int = 0,
         place: tuple[int, int] = (0, 1),
         size: int = 2,
+        experts: Sequence[Sequence[Trajectory]] = (),
     ) -> None:
         recipe = recipe_of(Path(policy.spec.name), folder / "run", resample=resample)
         recipe = recipe.model_copy(update={"grpo": recipe.grpo.model_copy(update={"group_size": size})})
         self.events: list[object] = []
         sampler = Knowing(policy.tokenizer, known)
-        self.rollouts = Rollouts(policy, sampler, tiny.OnePassage(), tiny.EXAMPLES, recipe, self.events.append)
+        self.rollouts = Rollouts(policy, sampler, tiny.OnePassage(), tiny.EXAMPLES, recipe, self.events.append, experts)
         accelerator = SimpleNamespace(process_index=place[0], num_processes=place[1])
         state = SimpleNamespace(global_step=step)
         trainer = SimpleNamespace(model_wrapped=policy.model, accelerator=accelerator, state=state)
@@ -235,12 +240,15 @@ def test_every_sampled_token_counts_in_the_speed(roll: Any) -> None:
     assert speed > 1.5 * kept
 
 
-def test_a_resumed_run_draws_the_same(byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("expert", [0, 1])
+def test_a_resumed_run_draws_the_same(
+    byte_model: Path, tmp_path: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch, expert: int
+) -> None:
     class Crash(Exception):
         pass
 
     def train(name: str, *, crash_at: int = 0, resume: bool = False) -> list[list[str]]:
-        recipe = recipe_of(byte_model, tmp_path / name, resample=1)
+        recipe = recipe_of(byte_model, tmp_path / name, resample=1, expert=expert)
         run = Run.start(recipe, resume=resume)
         drawn: list[list[str]] = []
 
@@ -255,6 +263,7 @@ def test_a_resumed_run_draws_the_same(byte_model: Path, tmp_path: Path, monkeypa
         fit(trainer, policy, recipe, run, report, resume=resume)
         return drawn
 
+    write_records(tmp_path / "gold.jsonl", tiny.gold(policy, recipe_of(byte_model, tmp_path / "none")))
     monkeypatch.setattr(trainer_module, "make_sampler", lambda policy, *_: Knowing(policy.tokenizer, NAMES[::2]))
     whole = train("whole")
     with pytest.raises(Crash):
@@ -263,6 +272,7 @@ def test_a_resumed_run_draws_the_same(byte_model: Path, tmp_path: Path, monkeypa
     assert tiny.same_adapter(tmp_path / "whole" / "adapter", tmp_path / "cut" / "adapter")
     lines = tiny.metrics_of(tmp_path / "whole")
     assert sum(line["resampled"] for line in lines) > 0
+    assert (sum(line.get("expert", 0) for line in lines) > 0) == bool(expert)
 
 
 # --- several processes ---------------------------------------------------------------------------------------------

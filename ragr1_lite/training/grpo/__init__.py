@@ -33,6 +33,19 @@ One step, as TRL 1.14.2 computes it here (``GRPOTrainer._generate_and_score_comp
 
 Before the first step ``proof.py`` shows on the real batch that steps 4, 6 and 7 do what is said here.
 
+Options for few rollouts, in which a small model seldom finds a reward by itself:
+
+*Expert rows* (``grpo.expert`` n, after LUFFY, arXiv 2504.14945). The first n places of a group are not sampled: they
+are gold trajectories of its question (``data.expert``) in the tokens that SFT trains, and in steps 2 to 9 rows like any
+other. They were not drawn from the policy, and of what wrote them no p_old is known. Here it is p without gradient, as
+for the other rows: r_t begins at 1, and a row's gradient is A times that of its log-likelihood, SFT weighted by A.
+(LUFFY sets p_old to 1, which weighs a token by its p, or shapes that by p / (p + 0.1).) The bias: this is not the
+gradient of the expected reward; it pulls towards the expert however unlikely its tokens are, and ends only where all
+of a group earn the same. To the sampled rows the expert is part of the baseline, which hangs on nothing they drew: no
+bias, but where all of them fail, A is below 0 for each. Figures under ``rollout/`` are those of the sampled rows, with
+``expert`` and ``expert_reward`` apart; ``signal`` and ``dead``, ``kl`` and ``entropy`` are those of all rows. The proof
+compares log-probabilities of sampled rows alone.
+
 ::
 
     stage.py       the whole stage: model, questions, trainer, run

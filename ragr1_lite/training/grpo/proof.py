@@ -16,7 +16,7 @@ twice its mean is their root mean square. A masked token that took part would we
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,10 +90,9 @@ class _Proof:
 
     def _prove(self, model: Any, inputs: dict[str, Any]) -> bool:
         """Proves by this micro-batch; one in which the model wrote nothing moves nothing, and is left to the next."""
-        sampled = self._match(inputs)
-        mask = inputs["tool_mask"]
+        sampled, mask = self._match(inputs)
         written = int((inputs["completion_mask"] * mask).sum())
-        retrieved = int((inputs["completion_mask"] * (1 - mask)).sum())
+        retrieved = int((inputs["completion_mask"] * (1 - inputs["tool_mask"])).sum())
         if anywhere(not written):  # several processes count together, so each computes as often as the others
             return False
         with _left_as_it_was(self._trainer, self._policy):
@@ -103,39 +102,43 @@ class _Proof:
             if not moving:
                 raise self._error("what the model wrote has no gradient")
             distance = self._distance(sampled)
-            if not anywhere(not retrieved) and not self._gradient(model, inputs, 1 - mask):
+            if not anywhere(not retrieved) and not self._gradient(model, inputs, 1 - inputs["tool_mask"]):
                 raise self._error("the mask does not decide what is trained")
         self._report(Notice(_summary(written, retrieved, distance, len(moving))))
         return True
 
-    def _match(self, inputs: dict[str, Any]) -> torch.Tensor | None:
+    def _match(self, inputs: dict[str, Any]) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Finds every row among the rollouts, its mask theirs.
 
         Returns:
-            The sampler's log-probabilities, ``(rows, completion)``; None where it gives none.
+            The sampler's log-probabilities, ``(rows, completion)``, None where it gives none; and the rows' masks,
+            without the expert's rows, which no sampler wrote.
         """
         trajectories = self._rollouts.trajectories
         if not trajectories:
             raise self._error("rollout_func is never called")
         if "tool_mask" not in inputs:
             raise self._error("the mask of what the environment wrote is dropped")
-        handed = _by_ids_and_mask(self._rollouts.handed())
-        known = {ids for ids, _ in handed}
+        handed = self._rollouts.handed()
+        rows = _by_ids_and_mask(handed, [one.expert for one in trajectories])
+        known = {ids for ids, _ in rows}
         sampled = torch.full_like(inputs["tool_mask"], _UNLIKELY, dtype=torch.float32)
+        written = inputs["tool_mask"].clone()
         for i, real in enumerate(inputs["completion_mask"].bool()):
             prompt = inputs["prompt_ids"][i][inputs["prompt_mask"][i].bool()]
             ids = (*prompt.tolist(), *inputs["completion_ids"][i][real].tolist())
             mask = tuple(inputs["tool_mask"][i][real].tolist())
             if ids not in known:
                 raise self._error("other tokens are trained than those of the rollouts")
-            if (ids, mask) not in handed:
+            if (ids, mask) not in rows:
                 raise self._error("other tokens are masked than those that the environment wrote")
-            logprobs = handed[ids, mask]
-            if logprobs is None:
-                return None
-            written = torch.tensor(logprobs).masked_fill(torch.tensor(mask) == 0, _UNLIKELY)
-            sampled[i, real] = written.to(sampled)
-        return sampled
+            logprobs, expert = rows[ids, mask]
+            if expert:
+                written[i] = 0
+            elif logprobs is not None:
+                own = torch.tensor(logprobs).masked_fill(torch.tensor(mask) == 0, _UNLIKELY)
+                sampled[i, real] = own.to(sampled)
+        return None if handed["logprobs"] is None else sampled, written
 
     def _gradient(
         self, model: Any, inputs: dict[str, Any], mask: torch.Tensor, reference: torch.Tensor | None = None
@@ -192,25 +195,31 @@ class _Proof:
         return version_error(self._policy.engine, problem)
 
 
-def _by_ids_and_mask(handed: dict[str, Any]) -> dict[tuple[tuple[int, ...], tuple[int, ...]], list[float] | None]:
-    """Log-probabilities as they were handed to the trainer, by the ids of prompt and completion and by the mask."""
-    logprobs = handed["logprobs"] or [None] * len(handed["prompt_ids"])
-    rows = zip(handed["prompt_ids"], handed["completion_ids"], handed["env_mask"], logprobs, strict=True)
-    return {((*prompt, *completion), tuple(mask)): given for prompt, completion, mask, given in rows}
+def _by_ids_and_mask(
+    handed: dict[str, Any], experts: Sequence[bool]
+) -> dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[list[float] | None, bool]]:
+    """What was handed to the trainer, by the ids of prompt and completion and by the mask.
+
+    That is the log-probabilities, and whether the row is the expert's.
+    """
+    logprobs = handed["logprobs"] or [None] * len(experts)
+    rows = zip(handed["prompt_ids"], handed["completion_ids"], handed["env_mask"], logprobs, experts, strict=True)
+    return {((*prompt, *own), tuple(mask)): (given, expert) for prompt, own, mask, given, expert in rows}
 
 
 @contextmanager
 def _left_as_it_was(trainer: Any, policy: Policy) -> Iterator[None]:
     """Takes out dropout, which the sampler has not; puts it back, random numbers, figures and beta as well.
 
-    Gradients are left at none: passes before this one, if any, trained nothing.
+    So are gradients: passes of the expert's rows alone may have gone before.
     """
     beta = trainer.beta
+    gradients = [(weight, weight.grad) for weight in policy.model.parameters() if weight.grad is not None]
     dropouts = [(module, module.p) for module in policy.model.modules() if isinstance(module, torch.nn.Dropout)]
     try:
         devices = [torch.cuda.current_device()] if policy.device == "cuda" else []
         with torch.random.fork_rng(devices=devices), upstream.metrics_kept(trainer):
-            policy.model.zero_grad()
+            policy.model.zero_grad()  # sets them to none
             for module, _ in dropouts:
                 module.p = 0.0
             yield
@@ -218,6 +227,8 @@ def _left_as_it_was(trainer: Any, policy: Policy) -> Iterator[None]:
         trainer.beta = beta
         for module, share in dropouts:
             module.p = share
+        for weight, gradient in gradients:
+            weight.grad = gradient
 
 
 def _summary(written: int, retrieved: int, distance: float | None, weights: int) -> str:

@@ -29,7 +29,8 @@ PHASE = "rollouts"
 class Rollouts:
     """TRL's ``rollout_func`` and its reward function: one batch of trajectories, and what they earned.
 
-    ``report`` receives the phase of each batch and :class:`~ragr1_lite.core.events.RolloutsFinished`.
+    ``report`` receives the phase of each batch and :class:`~ragr1_lite.core.events.RolloutsFinished`. ``experts`` are
+    each question's gold trajectories, which take the first places of its groups.
 
     Attributes:
         trajectories: The batch that the trainer has now, of this process.
@@ -46,9 +47,11 @@ class Rollouts:
         examples: Sequence[Example],
         recipe: Recipe,
         report: Report = ignore,
+        experts: Sequence[Sequence[Trajectory]] = (),
     ) -> None:
         self._policy, self._sampler, self._searcher = policy, sampler, searcher
         self._examples, self._recipe, self._report = examples, recipe, report
+        self._experts = experts or [()] * len(examples)
         self._protocol = recipe.rollout.protocol()
         self._limits = recipe.rollout.limits(recipe.retrieval.k)
         self._user_reward = load_user_reward(recipe.reward)
@@ -73,7 +76,7 @@ class Rollouts:
         began, self._sampled = time.perf_counter(), 0
         numbers = [int(prompt) for prompt in prompts]
         with upstream.lend_model(trainer), merged_for_sampling(self._policy):
-            batch = self._roll(numbers)
+            batch = self._roll(numbers, trainer.accelerator.process_index * len(numbers))
             resampled = self._resample(numbers, batch, trainer)
         seconds = time.perf_counter() - began
         self.trajectories = [trajectory for trajectory, _ in batch]
@@ -101,7 +104,10 @@ class Rollouts:
             log_metric(f"rollout/{name}", value)
         return total_reward
 
-    def _roll(self, numbers: Sequence[int]) -> list[tuple[Trajectory, Reward]]:
+    def _roll(self, numbers: Sequence[int], first: int = 0) -> list[tuple[Trajectory, Reward]]:
+        """Rolls out the questions, those aside whose place in a group is an expert's; ``first`` is the first one's."""
+        experts = [self._expert(number, place) for place, number in enumerate(numbers, start=first)]
+        asked = [number for number, expert in zip(numbers, experts, strict=True) if expert is None]
         done = itertools.count(1)
 
         def count(event: object) -> None:
@@ -110,17 +116,24 @@ class Rollouts:
             elif isinstance(event, Notice):
                 self._report(event)
 
-        with phase(self._report, PHASE, len(numbers), "rollouts") as advance:
-            trajectories = run_rollouts(
-                [self._examples[number] for number in numbers],
+        with phase(self._report, PHASE, len(asked), "rollouts") as advance:
+            sampled = run_rollouts(
+                [self._examples[number] for number in asked],
                 self._sampler,
                 self._searcher,
                 protocol=self._protocol,
                 limits=self._limits,
                 report=count,
             )
-        self._sampled += sum(trajectory.sampled_tokens for trajectory in trajectories)
+        self._sampled += sum(trajectory.sampled_tokens for trajectory in sampled)
+        rest = iter(sampled)
+        trajectories = [expert or next(rest) for expert in experts]
         return [(trajectory, self._score(trajectory)) for trajectory in trajectories]
+
+    def _expert(self, number: int, place: int) -> Trajectory | None:
+        """The gold trajectory of a place of the batch; none where a rollout is sampled."""
+        own, place = self._experts[number], place % self._recipe.grpo.group_size
+        return own[place] if place < len(own) else None
 
     def _score(self, trajectory: Trajectory) -> Reward:
         reward = score(trajectory, self._recipe.reward.weights)
@@ -203,10 +216,11 @@ def to_trl(trajectories: Sequence[Trajectory], eos_id: int, padding: int | None 
 
 
 def _logprobs(trajectory: Trajectory) -> list[float] | None:
-    """Those of the completion's tokens, 0.0 where the environment wrote; ``None`` where a sampled token has none."""
+    """Those of the completion's tokens, 0.0 where nothing was sampled; ``None`` where a sampled token has none."""
     found: list[float] = []
     for segment in trajectory.segments[1:]:
-        logprobs = segment.logprobs if segment.source == "model" else (0.0,) * len(segment.token_ids)
+        sampled = segment.source == "model" and not trajectory.expert
+        logprobs = segment.logprobs if sampled else (0.0,) * len(segment.token_ids)
         if len(logprobs) != len(segment.token_ids):
             return None
         found += logprobs
@@ -221,22 +235,26 @@ def row_of(trajectory: Trajectory, reward: Reward) -> dict[str, float]:
         "rounds": float(trajectory.rounds),
         "queries": float(trajectory.queries),
         "tokens": float(trajectory.sampled_tokens),
+        "expert": float(trajectory.expert),
     }
 
 
 def describe(rows: Sequence[Mapping[str, float]], group_size: int) -> dict[str, float]:
-    """Means over the rollouts that have the figure, and the shares of groups with signal and without.
+    """Means over the sampled rollouts that have the figure, and the shares of groups with signal and without.
 
-    Groups stand one after the other, ``group_size`` rows each.
+    Groups stand one after the other, ``group_size`` rows each. Their signal is that of all rows. Of the expert's rows,
+    where there are any, their number and mean reward.
     """
     totals = [row["reward"] for row in rows]
     live = [has_signal(totals[start : start + group_size]) for start in range(0, len(totals), group_size)]
-    names = dict.fromkeys(["reward", *(name for row in rows for name in row)])
+    sampled = [row for row in rows if not row["expert"]]
+    names = dict.fromkeys(["reward", *(name for row in sampled for name in row if name != "expert")])
+    figures = {name: statistics.fmean(row[name] for row in sampled if name in row) for name in names}
     signal = statistics.fmean(live)
-    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in names} | {
-        "signal": signal,
-        "dead": 1.0 - signal,
-    }
+    figures |= {"signal": signal, "dead": 1.0 - signal}
+    if golden := [row["reward"] for row in rows if row["expert"]]:
+        figures |= {"expert": float(len(golden)), "expert_reward": statistics.fmean(golden)}
+    return figures
 
 
 def has_signal(rewards: Sequence[float]) -> bool:

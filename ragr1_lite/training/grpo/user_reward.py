@@ -24,6 +24,7 @@ _TAKEN = frozenset(
     (
         *PARTS,
         *"reward signal dead resampled invalid rounds queries tokens tokens_per_second rollout_seconds".split(),
+        *"expert expert_reward".split(),
         *"loss grad_norm lr kl entropy memory_gb seconds".split(),
     )
 )
