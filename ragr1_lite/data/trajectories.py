@@ -7,6 +7,7 @@ passage, ``shown`` is what the model saw of its text, empty where that was nothi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import zip_longest
@@ -14,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.types import Example, Passage, Trajectory, Turn
+from ragr1_lite.data.other_forms import as_record, is_r1_searcher
 from ragr1_lite.files.json_lines import BadLine, read_rows
 from ragr1_lite.files.writing import json_text, write_atomic
 
-RECORD_FORM = "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`."
+RECORD_FORM = (
+    "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`, or are R1-Searcher's; "
+    "rows for chat training (Alpaca, ShareGPT) are none."
+)
 
 
 def write_records(path: Path, trajectories: Iterable[Trajectory]) -> None:
@@ -73,33 +79,40 @@ def _fields(example: Example) -> dict[str, Any]:
 
 
 def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Trajectory]:
-    """Reads the answered trajectories of a file, at most ``limit``; the others teach nothing.
+    """Reads the answered trajectories of a file, at most ``limit``; the others teach nothing and are counted.
 
     They have no segments, as a file holds no ids; all their turns but the last are searches. Raises DataError where
     the file is missing, of another form, or has no answered trajectory.
     """
-    records = [record for record in read_rows(path, _parse_record, RECORD_FORM, report) if record is not None]
+    read = list(read_rows(path, _parse_record, RECORD_FORM, report))
+    records = [one for one in read if isinstance(one, Trajectory)]
     if not records:
         raise DataError(f"No trajectory in {path} ends in an answer", "Generate others, or use another file.")
+    if why := Counter(one for one in read if isinstance(one, str)):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in why.items())
+        report(Notice(f"{why.total():,} of {len(read):,} trajectories are left out: {reasons}.", "warning"))
     return records[:limit]
 
 
-def _parse_record(row: dict[str, Any], number: int) -> Trajectory | None:
-    """The record of a row; none where it has no answer."""
+def _parse_record(row: dict[str, Any], number: int) -> Trajectory | str:
+    """The record of a row, or why it teaches nothing; of R1-Searcher's, which nobody has chosen, only right ones do."""
     example, turns = parse_turns(row, number)
     searches = turns[:-1]
     if not turns or turns[-1].answer is None or any(turn.kind != "search" for turn in searches):
-        return None
+        return "no answer, or tags that do not fit"
+    if is_r1_searcher(row) and not exact_match(turns[-1].answer, example.answers):
+        return "wrong answer"
     if any(len(turn.queries) != len(turn.passages) for turn in searches):
         raise _no_trajectory("`passages` are not as many as `queries`")
     return Trajectory(example, (), turns, "answer")
 
 
 def parse_turns(row: dict[str, Any], number: int) -> tuple[Example, tuple[Turn, ...]]:
-    """The question of a row and its turns, whether or not they lead to an answer.
+    """The question of a row, in our form or R1-Searcher's, and its turns, whether or not they lead to an answer.
 
     ``number`` is the question's id where the row has none. Raises BadLine where a key is missing or not of its kind.
     """
+    row = as_record(row)
     turns = _each(row, "turns", dict)
     answer = None if row.get("answer") is None else _text(row, "answer")
     last = len(turns) - 1

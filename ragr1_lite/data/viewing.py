@@ -14,6 +14,7 @@ from ragr1_lite.core.protocol import Protocol, render_documents, render_turn
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.types import Example, Mode, Segment, Source, StopReason, Tokenizer, Trajectory, Turn
 from ragr1_lite.data.gold import ByteTokenizer
+from ragr1_lite.data.other_forms import as_record
 from ragr1_lite.data.targets import categories
 from ragr1_lite.data.trajectories import RECORD_FORM, parse_turns
 from ragr1_lite.files.json_lines import read_rows
@@ -83,6 +84,7 @@ def _tokenizer(model: str | None, report: Report) -> Tokenizer:
 
 
 def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) -> Viewed:
+    row = as_record(row)
     example, turns = parse_turns(row, number)
     given = turns[:1] if turns and turns[0].queries == (example.question,) and not turns[0].think else ()
     protocol = Protocol(("cot-rag" if turns[-1].think else "rag") if given else mode)
