@@ -67,7 +67,7 @@ class Setup:
         index: ``world``, an index folder or a URL.
         mode: See :class:`~ragr1_lite.core.protocol.Protocol`.
         k: Passages per query.
-        max_queries: Parallel queries per search.
+        max_queries: Parallel queries per search, or by search, such as ``(3, 2, 1)`` or ``"3,2,1"``.
         batch_size: Rows sampled together.
         dtype: See :class:`~ragr1_lite.config.ModelConfig`.
     """
@@ -77,7 +77,7 @@ class Setup:
     index: str | None = None
     mode: Mode | None = None
     k: int | None = None
-    max_queries: int | None = None
+    max_queries: int | tuple[int, ...] | str | None = None
     batch_size: int = 16
     dtype: str = "auto"
 

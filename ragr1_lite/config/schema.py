@@ -138,13 +138,23 @@ class RetrievalConfig(_Section):
         return self.index if "://" in self.index else None
 
 
+def _caps(value: Any) -> Any:
+    """A number, or several that do not rise; a text has commas between them."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    caps: list[Any] = [int(part) if isinstance(part, str) and part.strip().isdecimal() else part for part in parts]
+    if not caps or any(type(cap) is not int or cap < 1 for cap in caps) or caps != sorted(caps, reverse=True):
+        raise ValueError("must be a number from 1 up, or a list that does not rise, such as [3, 2, 1]")
+    return caps[0] if len(caps) == 1 else tuple(caps)
+
+
 class RolloutConfig(_Section):
     """Protocol and budgets of a rollout."""
 
     mode: Mode = "multi"
     """``multi``, ``single``, ``rag`` or ``direct``."""
-    max_queries: int = Field(3, ge=1)
-    """Parallel queries per search in ``multi`` mode."""
+    max_queries: Annotated[int | tuple[int, ...], BeforeValidator(_caps)] = 3
+    """Parallel queries per search in ``multi`` mode: one number, or one a search, such as ``[3, 2, 1]``, of which the
+    last holds on. The prompt names the first, so none may be above the one before it."""
     template: Path | None = None
     """A file with a prompt of your own; ``{question}`` in it is replaced."""
     max_rounds: int = Field(4, ge=0)

@@ -50,12 +50,13 @@ class Protocol:
         mode: ``multi`` (parallel queries), ``single`` (one query a turn), ``cot-rag`` (one retrieval with the question
             itself, before the model writes), ``rag`` (the same, and no thought asked for) or ``direct`` (neither
             retrieval nor thought).
-        max_queries: Queries taken from one tag in ``multi`` mode; further ones are dropped.
+        max_queries: Queries taken from one tag in ``multi`` mode; further ones are dropped. Of several numbers, each
+            search has its own, and the last holds on; the prompt names the first.
         template: A prompt of the user's own, with ``{question}`` in it, in place of the built-in one.
     """
 
     mode: Mode = "multi"
-    max_queries: int = 3
+    max_queries: int | tuple[int, ...] = 3
     template: str | None = None
 
     def __post_init__(self) -> None:
@@ -81,14 +82,23 @@ class Protocol:
         """Whether the prompt asks for them."""
         return self.mode not in ("rag", "direct")
 
+    def queries_allowed(self, search: int = 0) -> int:
+        """How many queries may stand in a tag, after so many searches of the model's own.
+
+        >>> [Protocol(max_queries=(3, 2, 1)).queries_allowed(search) for search in range(4)]
+        [3, 2, 1, 1]
+        """
+        caps = (self.max_queries,) if isinstance(self.max_queries, int) else self.max_queries
+        return caps[min(search, len(caps) - 1)] if self.mode == "multi" else 1
+
     def render_prompt(self, question: str, documents: str = "") -> str:
         """The user message that opens a rollout; ``documents`` is what was retrieved before."""
         template = PROMPTS[self.mode] if self.template is None else self.template
-        fields = {"question": question, "max_queries": str(self.max_queries), "documents": documents}
+        fields = {"question": question, "max_queries": str(self.queries_allowed()), "documents": documents}
         return re.sub(r"\{(question|max_queries|documents)\}", lambda field: fields[field[1]], template)
 
-    def parse_turn(self, text: str) -> Turn:
-        """Reads one completion; malformed text is an ``invalid`` turn, never an error.
+    def parse_turn(self, text: str, searches: int = 0) -> Turn:
+        """Reads one completion, before which there were ``searches``; malformed text is an ``invalid`` turn, no error.
 
         After the thought (see :func:`split_thought`), the first tag that opens and the first that closes must be of one
         kind, with no tag between.
@@ -103,11 +113,11 @@ class Protocol:
         content = action[2].strip()
         if action[1] == "answer":
             return Turn("answer", think, answer=content) if content else Turn("invalid", think)
-        queries = self.parse_queries(content) if self.searches else ()
+        queries = self.parse_queries(content, searches) if self.searches else ()
         return Turn("search", think, queries) if queries else Turn("invalid", think)
 
-    def parse_queries(self, text: str) -> tuple[str, ...]:
-        """Splits a search tag's content into distinct queries, in order, at most ``max_queries``.
+    def parse_queries(self, text: str, searches: int = 0) -> tuple[str, ...]:
+        """Splits a search tag's content into distinct queries, in order, at most as many as are allowed.
 
         In ``multi`` mode commas and line breaks separate; a comma inside double quotes stays. In ``single`` mode the
         whole content is one query. The quotes themselves are grammar and are dropped.
@@ -121,7 +131,7 @@ class Protocol:
             query = " ".join(piece.replace('"', "").split())
             if any(character.isalnum() for character in query):
                 distinct.setdefault(query.casefold(), query)
-        return tuple(distinct.values())[: self.max_queries]
+        return tuple(distinct.values())[: self.queries_allowed(searches)]
 
     def render_information(self, queries: Sequence[str], documents: Sequence[str]) -> str:
         """The environment's answer to one search, from one text of :func:`render_documents` per query.

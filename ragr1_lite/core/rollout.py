@@ -166,13 +166,14 @@ class _Run:
         if len(row.segments) == 1 and not text.lstrip().startswith(OPENED):
             text = self.tokenizer.opening + text
         row.append("model", completion.token_ids, completion.logprobs)
-        turn = self.protocol.parse_turn(text)
+        searches = sum(1 for earlier in row.turns if earlier.kind == "search")
+        turn = self.protocol.parse_turn(text, searches)
         row.turns.append(turn)
         if turn.kind == "answer":
             row.stop_reason = "answer"
         elif turn.kind == "invalid":
             row.stop_reason = "length" if completion.finish == "length" else "invalid"
-        elif sum(1 for earlier in row.turns if earlier.kind == "search") > self.limits.max_rounds:
+        elif searches >= self.limits.max_rounds:
             row.stop_reason = "budget"
 
     def search(self, rows: Sequence[_Row]) -> None:

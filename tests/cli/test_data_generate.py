@@ -54,7 +54,7 @@ def test_forms(calls: list[tuple[Any, dict[str, Any]]], tmp_path: Path) -> None:
 def test_every_option_arrives(calls: list[tuple[Any, dict[str, Any]]], tmp_path: Path) -> None:
     options = (
         "--teacher http://h/v1 --teacher-model m --concurrency 3 --timeout 9 --price-in 1 --price-out 2 --tries 4 "
-        "--temperature 0.5 --seed 7 --keep f1 --threshold 0.6 --k 2 --max-queries 2 --batch-size 5 --adapter none "
+        "--temperature 0.5 --seed 7 --keep f1 --threshold 0.6 --k 2 --max-queries 2,1 --batch-size 5 --adapter none "
         "--resume --overwrite"
     )
     run("q", "--index", "world", "--out", "t", "--rejected", "r", *options.split())
@@ -65,7 +65,7 @@ def test_every_option_arrives(calls: list[tuple[Any, dict[str, Any]]], tmp_path:
         "model": "http://h/v1",
         "adapter": "none",
         "k": 2,
-        "max_queries": 2,
+        "max_queries": "2,1",
         "batch_size": 5,
         "rejected": Path("r"),
         "resume": True,

@@ -308,6 +308,13 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         ("task: grpo\ntrain: {batch_size: 12}\n", "train.batch_size must be a multiple of grpo.group_size (8)"),
         ("task: grpo\ngrpo: {expert: 8}\ndata: {expert: world}\n", "grpo.expert 8 leaves nothing to sample"),
         ("task: grpo\ngrpo: {expert: 1}\n", "grpo.expert needs data.expert"),
+        *(
+            (
+                f"task: sft\nrollout: {{max_queries: {caps}}}\n",
+                "rollout.max_queries: must be a number from 1 up, or a list",
+            )
+            for caps in ("0", "[1, 2]", "[]", "[2, 0]", "[2, true]", "2.5", "few", "'3,,1'")
+        ),
         ("task: sft\n1: 2\n", "1"),
     ],
 )
@@ -326,6 +333,16 @@ def test_a_recipe_for_another_task(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a recipe for `grpo`") as caught:
         load_recipe(path, task="sft")
     assert f"ragr1-lite grpo {path}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("2", 2), ("[2]", 2), ("'2'", 2), ("[3, 2, 1]", (3, 2, 1)), ("3,2,1", (3, 2, 1)), ("'3, 3'", (3, 3))],
+)
+def test_queries_by_search(tmp_path: Path, written: str, means: int | tuple[int, ...]) -> None:
+    recipe = load_recipe(write(tmp_path, "task: sft\n"), [f"rollout.max_queries={written}"])
+    assert recipe.rollout.max_queries == recipe.rollout.protocol().max_queries == means
+    assert load_recipe(write(tmp_path, recipe.dump())) == recipe
 
 
 def test_recipes_cannot_be_changed_afterwards() -> None:

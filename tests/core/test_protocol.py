@@ -104,6 +104,20 @@ def test_most_queries_is_a_setting(most: int, queries: str) -> None:
     assert f"up to {most} queries" in Protocol(max_queries=most).render_prompt("?")
 
 
+def test_queries_may_become_fewer_from_search_to_search() -> None:
+    """The prompt names the most; one query is all there is outside ``multi`` mode."""
+    protocol = Protocol(max_queries=(3, 2, 1))
+    turn = "<think>t</think><search>a, b, c, d</search>"
+    assert [protocol.parse_turn(turn, searches).queries for searches in range(4)] == [
+        tuple("abc"),
+        tuple("ab"),
+        ("a",),
+        ("a",),
+    ]
+    assert protocol.render_prompt("?") == Protocol().render_prompt("?")
+    assert [Protocol("single", (3, 2)).queries_allowed(searches) for searches in range(2)] == [1, 1]
+
+
 def test_trap_1_commas_empty_tags_copies_and_the_cap() -> None:
     turn = Protocol().parse_turn('<think>x</think><search>"Washington, D.C.", a, A, b, c</search>')
     assert turn.queries == ("Washington, D.C.", "a", "b")

@@ -202,6 +202,18 @@ def test_reasons_to_stop(line: str | Completion, reason: StopReason) -> None:
     assert trajectory.answer == ("Chad" if reason == "answer" else None)
 
 
+def test_each_search_has_its_own_number_of_queries() -> None:
+    """A row's own searches count, whatever the others do."""
+    wide = "<think>t</think><search>a, b, c, d</search>"
+    sampler, searcher = ScriptedSampler({0: [wide] * 4, 1: [wide, ANSWER], 2: [wide] * 4}), ScriptedSearcher()
+    narrowing = Protocol(max_queries=(3, 2, 1))
+    rolled = run_rollouts(
+        [example(id=str(i)) for i in range(3)], sampler, searcher, protocol=narrowing, limits=replace(LIMITS, k=1)
+    )
+    assert [[len(turn.queries) for turn in one.turns] for one in rolled] == [[3, 2, 1, 1], [3, 0], [3, 2, 1, 1]]
+    assert [queries for queries, _ in searcher.calls] == [tuple("abc") * 3, tuple("ab") * 2, tuple("aa")]
+
+
 @pytest.mark.parametrize("max_rounds", [0, 1, 3])
 def test_one_last_generation_follows_the_last_round(max_rounds: int) -> None:
     sampler, searcher = ScriptedSampler([SEARCH]), ScriptedSearcher()

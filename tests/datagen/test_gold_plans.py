@@ -55,7 +55,12 @@ def question(asked: str, *answers: str, titles: tuple[str, ...] = (), **said: An
 
 
 def compose(
-    one: Question, mode: Mode = "multi", k: int = 1, *, max_queries: int = 3, library: Library | None = None
+    one: Question,
+    mode: Mode = "multi",
+    k: int = 1,
+    *,
+    max_queries: int | tuple[int, ...] = 3,
+    library: Library | None = None,
 ) -> Composed:
     [composed] = compose_plans([one], library or Library(), Protocol(mode, max_queries), k=k)
     assert (composed.plan is None) == (composed.reason is not None)
@@ -155,6 +160,7 @@ def test_independent_facts_are_split_over_tags() -> None:
     one = question(asked, "1150", titles=("Ada Quist", "Bo Lund", "Low Tide (film)", "Ribe"))
     assert searches(planned(one)) == [["Ribe", "Low Tide", "Ada Quist"], ["Bo Lund"]], "in the question's order"
     assert searches(planned(one, max_queries=2)) == [["Ribe", "Low Tide"], ["Ada Quist", "Bo Lund"]]
+    assert searches(planned(one, max_queries=(2, 1))) == [["Ribe", "Low Tide"], ["Ada Quist"], ["Bo Lund"]]
 
 
 def test_a_title_that_the_question_does_not_name_waits_until_a_passage_does() -> None:

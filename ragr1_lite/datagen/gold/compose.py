@@ -32,9 +32,8 @@ def compose_plans(questions: Sequence[Question], searcher: Searcher, protocol: P
     its searches of ``k`` passages retrieved, and where every query could be known from the question and the passages
     found before. Each round of all questions is one call of the searcher.
     """
-    width = protocol.max_queries if protocol.mode == "multi" else 1
     composed = [Composed(question) for question in questions]
-    live = [(one, _plan(one.question, width, protocol)) for one in composed]
+    live = [(one, _plan(one.question, protocol)) for one in composed]
     results: list[_Results | None] = [None] * len(live)
     while live:
         asked = []
@@ -52,12 +51,13 @@ def compose_plans(questions: Sequence[Question], searcher: Searcher, protocol: P
     return composed
 
 
-def _plan(question: Question, width: int, protocol: Protocol) -> Generator[list[str], _Results, GoldPlan]:
+def _plan(question: Question, protocol: Protocol) -> Generator[list[str], _Results, GoldPlan]:
     """A question's plan, if the protocol reads its turns back unchanged; yields queries, receives their passages."""
-    growth = Growth(question, required_facts(question), width)
+    growth = Growth(question, required_facts(question), protocol.queries_allowed)
     yield from growth.grow()
     plan = write_plan(question, growth.facts, growth.rounds)
-    searches = [protocol.parse_turn(render_turn(step.think, queries=step.queries)).queries for step in plan.steps]
+    turns = [render_turn(step.think, queries=step.queries) for step in plan.steps]
+    searches = [protocol.parse_turn(turn, before).queries for before, turn in enumerate(turns)]
     last = protocol.parse_turn(render_turn(plan.think, answer=plan.answer))
     if searches != [step.queries for step in plan.steps] or last.answer != plan.answer:
         raise Rejected(UNWRITABLE)

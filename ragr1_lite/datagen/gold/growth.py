@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ragr1_lite.core.types import Passage
@@ -33,11 +33,11 @@ class Round:
 
 @dataclass(slots=True)
 class Growth:
-    """The searches of a question so far, with at most ``width`` queries in a round."""
+    """The searches of a question so far, with at most ``width(rounds so far)`` queries in a round."""
 
     question: Question
     facts: Sequence[Fact]
-    width: int
+    width: Callable[[int], int]
     rounds: list[Round] = field(default_factory=list)
     _found: dict[int, Found] = field(default_factory=dict)
     _gold: dict[str, Passage] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Growth:
             for fact in ready
             if (texts := [way.text for way in fact.queries if self._may_ask(way.text, way.names, known)])
         ]
-        return asking[: self.width] or [(None, self._opening())]
+        return asking[: self.width(len(self.rounds))] or [(None, self._opening())]
 
     def _ready(self, fact: Fact) -> bool:
         return all(one in self._found for one in fact.after)
