@@ -17,6 +17,7 @@ from ragr1_lite.config import (
     to_yaml,
 )
 from ragr1_lite.core.errors import ModelError, RagR1Error
+from ragr1_lite.data.sets import load_examples, require_titles
 from ragr1_lite.models.adapter_folder import require_adapter
 
 _MEMORY = re.compile(r"^# Memory: ([\d.]+) GB planned(?: of a card's (\d+))?", re.MULTILINE)
@@ -98,6 +99,17 @@ def missing(recipe: Recipe) -> list[str]:
     return problems
 
 
+def _unusable(recipe: Recipe) -> list[str]:
+    """What the recipe wants of the questions in a file that is here, and they lack, a sentence each."""
+    if not recipe.grpo.continue_near_misses or not Path(recipe.data.train).is_file():
+        return []
+    try:
+        require_titles(load_examples(recipe.data.train, "train"))
+    except RagR1Error as error:
+        return [f"data.train: {error}"]
+    return []
+
+
 def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
     """A recipe's main keys, ``warnings`` of files it lacks, and ``device``, ``memory_gb`` and ``fits``.
 
@@ -105,7 +117,7 @@ def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
     """
     from ragr1_lite.training.planning import plan
 
-    warnings = missing(recipe)
+    warnings = missing(recipe) + _unusable(recipe)
     memory: dict[str, Any] = dict.fromkeys(("device", "memory_gb", "fits"))
     try:
         planned = plan(recipe, gpu_gb=gpu_gb)

@@ -254,6 +254,9 @@ class GrpoConfig(_Section):
     """How often groups whose rollouts all earned the same are replaced by those of other questions."""
     expert: int = Field(0, ge=0)
     """Of each group so many are not sampled: gold trajectories of the question, from ``data.expert``."""
+    continue_near_misses: int = Field(0, ge=0)
+    """Of a group without a right answer, so many rollouts are replaced by others that go on from where the one that was
+    shown most gold passages had seen them. The questions must name their gold passages."""
 
 
 class GuardConfig(_Section):
@@ -323,15 +326,19 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _groups_add_up(self) -> Recipe:
-        size, expert = self.grpo.group_size, self.grpo.expert
-        if self.task == "grpo" and self.train.batch_size % size:
+        if self.task != "grpo":
+            return self
+        size, expert, continued = self.grpo.group_size, self.grpo.expert, self.grpo.continue_near_misses
+        if self.train.batch_size % size:
             raise ValueError(f"train.batch_size must be a multiple of grpo.group_size ({size})")
-        if self.task == "grpo" and expert >= size:
-            raise ValueError(
-                f"grpo.expert {expert} leaves nothing to sample: it must be below grpo.group_size ({size})"
-            )
-        if self.task == "grpo" and expert and not self.data.expert:
+        if expert >= size:
+            raise ValueError(f"grpo.expert {expert} leaves nothing to sample in groups of {size}")
+        if expert and not self.data.expert:
             raise ValueError("grpo.expert needs data.expert: `world`, or a file that `data generate` wrote")
+        if continued and expert + continued >= size:
+            raise ValueError(f"grpo.continue_near_misses {continued} leaves no near miss among {size - expert} sampled")
+        if continued and not Protocol(self.rollout.mode).searches:
+            raise ValueError(f"grpo.continue_near_misses needs searches, and mode {self.rollout.mode} has none")
         return self
 
     @property

@@ -52,11 +52,12 @@ class Limits:
 
 @dataclass(slots=True)
 class _Row:
-    """A rollout under way."""
+    """A rollout under way; ``opening`` is what its prompt has already written of its first turn."""
 
     index: int
     example: Example
     document_tokens_left: int
+    opening: str = ""
     segments: list[Segment] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
@@ -100,16 +101,27 @@ def run_rollouts(
     rows = [_Row(i, example, limits.total_document_tokens) for i, example in enumerate(examples)]
     run = _Run(sampler.tokenizer, searcher, protocol, limits, report)
     run.open(rows)
-    live = run.unfinished(rows)
-    with session_of(sampler):
-        while live:
-            requests = [SampleRequest(row.index, row.token_ids) for row in live]
-            completions = sampler.sample(requests, stop=STOP, max_new_tokens=limits.max_new_tokens, report=report)
-            for row, completion in zip(live, completions, strict=True):
-                run.take(row, completion)
-            run.search([row for row in live if row.stop_reason is None])
-            live = run.unfinished(live)
-    return [row.finish() for row in rows]
+    return run.to_the_end(rows, sampler)
+
+
+def continue_rollouts(
+    begun: Sequence[Trajectory],
+    sampler: Sampler,
+    searcher: Searcher,
+    *,
+    protocol: Protocol,
+    limits: Limits,
+    report: Report = ignore,
+) -> list[Trajectory]:
+    """As :func:`run_rollouts`, from trajectories of ``multi`` or ``single`` mode that end with an information block.
+
+    All that they hold is the prompt of what follows, so none of it is trained; queries and rounds count on.
+    """
+    rows = [_Row(i, one.example, limits.total_document_tokens) for i, one in enumerate(begun)]
+    run = _Run(sampler.tokenizer, searcher, protocol, limits, report)
+    for row, one in zip(rows, begun, strict=True):
+        run.reopen(row, one)
+    return run.to_the_end(rows, sampler)
 
 
 def session_of(sampler: Sampler) -> AbstractContextManager[None]:
@@ -149,9 +161,33 @@ class _Run:
                 row.turns.append(_searched(Turn("search", queries=(question,)), (passages,), [documents]))
                 self.report(Searched(row.index, (question,), (passages,)))
         for row, prompt in zip(rows, prompts, strict=True):
+            row.opening = self.tokenizer.opening
             row.append("prompt", prompt)
             if len(prompt) + limits.max_new_tokens > limits.max_length:
                 row.stop_reason = "context"
+
+    def reopen(self, row: _Row, begun: Trajectory) -> None:
+        """Puts a row where a trajectory ends, and counts the documents that it has read."""
+        row.append("prompt", begun.token_ids)
+        row.turns.extend(begun.turns)
+        blocks = [segment for segment in begun.segments if segment.source == "env"]
+        for turn, block in zip(begun.turns, blocks, strict=True):
+            documents = self.share(row, len(turn.queries)) * len(turn.queries)
+            row.document_tokens_left -= min(len(block.token_ids), documents)
+
+    def to_the_end(self, rows: Sequence[_Row], sampler: Sampler) -> list[Trajectory]:
+        """Turn by turn, until no row is left."""
+        live = self.unfinished(rows)
+        with session_of(sampler):
+            while live:
+                requests = [SampleRequest(row.index, row.token_ids) for row in live]
+                most = self.limits.max_new_tokens
+                completions = sampler.sample(requests, stop=STOP, max_new_tokens=most, report=self.report)
+                for row, completion in zip(live, completions, strict=True):
+                    self.take(row, completion)
+                self.search([row for row in live if row.stop_reason is None])
+                live = self.unfinished(live)
+        return [row.finish() for row in rows]
 
     def unfinished(self, rows: Sequence[_Row]) -> list[_Row]:
         """The rows that go on; the others leave and are reported."""
@@ -164,7 +200,7 @@ class _Run:
         """Appends a completion and decides whether the row goes on."""
         text = completion.text
         if len(row.segments) == 1 and not text.lstrip().startswith(OPENED):
-            text = self.tokenizer.opening + text
+            text = row.opening + text
         row.append("model", completion.token_ids, completion.logprobs)
         searches = sum(1 for earlier in row.turns if earlier.kind == "search")
         turn = self.protocol.parse_turn(text, searches)
@@ -199,7 +235,7 @@ class _Run:
             return _Block(self.tokenizer.encode(self.protocol.render_information(queries, kept)), kept)
 
         room = self.limits.max_length - len(row.token_ids) - self.limits.max_new_tokens
-        share = min(self.limits.document_tokens, row.document_tokens_left // len(queries))
+        share = self.share(row, len(queries))
         block = block_of(share)
         if len(block.token_ids) > room:
             frame = len(block_of(0).token_ids)
@@ -208,6 +244,10 @@ class _Run:
                 return None
         row.document_tokens_left -= min(len(block.token_ids), share * len(queries))
         return block
+
+    def share(self, row: _Row, queries: int) -> int:
+        """Tokens of documents that each of so many queries may have now."""
+        return min(self.limits.document_tokens, row.document_tokens_left // queries)
 
     def shorten(self, text: str, tokens: int) -> str:
         """The beginning of a text that fits into ``tokens`` tokens; as a token has a byte or more, short texts pass."""

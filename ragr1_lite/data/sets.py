@@ -109,6 +109,21 @@ def expert_trajectories(
     return [tuple(experts.get(one, ())[:wanted]) for one in examples]
 
 
+def require_titles(examples: Sequence[Example], report: Report = ignore) -> None:
+    """Reports how many questions name no gold passages, without which no rollout is a near miss.
+
+    Raises:
+        DataError: None does.
+    """
+    unnamed = sum(1 for example in examples if not example.titles)
+    if unnamed == len(examples):
+        hint = "Take a set with gold titles, which `ragr1-lite data inspect` shows, or set it to 0."
+        raise DataError("grpo.continue_near_misses goes by gold passages, and no question names any", hint)
+    if unnamed:
+        without = f"{unnamed} of {len(examples)} questions name no gold passages"
+        report(Notice(f"{without}: their near misses are not continued.", "warning"))
+
+
 def _of_questions(examples: Sequence[Example], records: Sequence[Trajectory]) -> list[Trajectory]:
     """The records of each question, with the question as it is asked now."""
     by_text: dict[str, list[Trajectory]] = {}

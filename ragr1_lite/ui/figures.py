@@ -13,7 +13,7 @@ CHARTED = ("reward", "em", "loss", "eval_em")
 """Figures whose course is drawn."""
 _GROUPS: dict[str, tuple[str, ...]] = {
     "rollouts": ("rounds", "queries", "tokens", "invalid"),
-    "groups": ("dead", "signal", "resampled", "expert", "expert_reward"),
+    "groups": ("dead", "signal", "resampled", "expert", "expert_reward", "continued", "continued_reward"),
     "update": ("lr", "kl", "entropy", "grad_norm"),
     "pace": ("seconds", "rollout_seconds", "tokens_per_second", "memory_gb"),
 }
@@ -25,7 +25,9 @@ _FORMATS = {
     "tokens": "tokens {:,.0f}",
     "resampled": "resampled {:.3g}",
     "expert": "expert's {:.3g}",
-    "expert_reward": "earned {:.3g}",
+    "expert_reward": "that earned {:.3g}",
+    "continued": "continued {:.3g}",
+    "continued_reward": "that earned {:.3g}",
     "lr": "lr {:.2g}",
     "kl": "kl {:.2g}",
     "entropy": "entropy {:.2g}",

@@ -144,6 +144,17 @@ def test_a_card_that_is_elsewhere() -> None:
     assert small.exit_code == 0 and "too much for a card: ragr1-lite plan sft-qwen2.5-7b" in small.stderr
 
 
+def test_near_misses_of_questions_without_gold_passages() -> None:
+    question = {"question": "Which is larger?", "answers": ["Chad"]}
+    overrides = ["--set", "data.train=q.jsonl", "--set", "grpo.continue_near_misses=1"]
+    Path("q.jsonl").write_text(json.dumps(question) + "\n")
+    result = run("check", "grpo-smollm2-135m", *overrides)
+    assert result.exit_code == 0
+    assert "goes by gold passages, and no question names any. Take a set with gold titles" in result.stderr
+    Path("q.jsonl").write_text(json.dumps(question | {"gold_titles": ["Chad"]}) + "\n")
+    assert run("check", "grpo-smollm2-135m", *overrides).stderr == ""
+
+
 def test_what_is_not_there_is_a_warning() -> None:
     overrides = "data.train=a.jsonl retrieval.index=books rollout.template=t.txt eval.data=e.jsonl eval.every=5".split()
     overrides += ["model.adapter=runs/sft-smollm2-135m/adapter"]

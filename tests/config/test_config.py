@@ -307,6 +307,15 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         ("task: sft\ntrain: {batch_size: 6, micro_batch: 4}\n", "train: micro_batch 4 does not divide batch_size 6"),
         ("task: grpo\ntrain: {batch_size: 12}\n", "train.batch_size must be a multiple of grpo.group_size (8)"),
         ("task: grpo\ngrpo: {expert: 8}\ndata: {expert: world}\n", "grpo.expert 8 leaves nothing to sample"),
+        ("task: grpo\ngrpo: {continue_near_misses: 8}\n", "grpo.continue_near_misses 8 leaves no near miss among 8"),
+        (
+            "task: grpo\ngrpo: {expert: 4, continue_near_misses: 4}\ndata: {expert: world}\n",
+            "grpo.continue_near_misses 4 leaves no near miss among 4 sampled",
+        ),
+        (
+            "task: grpo\ngrpo: {continue_near_misses: 1}\nrollout: {mode: rag}\n",
+            "grpo.continue_near_misses needs searches, and mode rag has none",
+        ),
         ("task: grpo\ngrpo: {expert: 1}\n", "grpo.expert needs data.expert"),
         *(
             (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ragr1_lite.core.events import RolloutFinished, Searched
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import exact_match, score
-from ragr1_lite.core.rollout import Limits, run_rollouts
+from ragr1_lite.core.rollout import Limits, continue_rollouts, run_rollouts
 from ragr1_lite.core.types import Completion, Example, Mode, Passage, StopReason, Trajectory, Turn
 from tests.support.scripted import EOS, ByteTokenizer, NoSearcher, ScriptedSampler, ScriptedSearcher, example, passage
 
@@ -235,6 +235,29 @@ def test_a_full_sequence_ends_before_the_question_or_a_word_of_the_model_is_cut(
     [asked] = run(sampler, limits=replace(LIMITS, max_length=prompt + 100))
     assert (asked.stop_reason, len(asked.turns), asked.rounds) == ("context", 1, 0)
     assert asked.segments[-1].token_ids == sampler.said[0][0].token_ids
+
+
+# Going on from a beginning
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_a_rollout_that_goes_on_is_the_one_that_never_stopped(turns: int) -> None:
+    """Ids, turns, and what is left of rounds, queries and documents; its beginning is its prompt."""
+    texts = [f"<think>t</think><search>{names}, x</search>" for names in ("chad, a", "mali, b", "togo, c", "niger")]
+    limits = Limits(max_rounds=3, max_new_tokens=100, document_tokens=150, total_document_tokens=500, max_length=9000)
+    rules = {"protocol": Protocol(max_queries=(3, 2)), "limits": limits}
+    searcher = ScriptedSearcher(default=LONG)
+    [whole] = run_rollouts([example()], ScriptedSampler(texts), searcher, **rules)
+    assert (whole.stop_reason, [len(turn.queries) for turn in whole.turns]) == ("budget", [3, 2, 2, 2])
+    begun = replace(whole, segments=whole.segments[: 1 + 2 * turns], turns=whole.turns[:turns], stop_reason="context")
+    sampler = ScriptedSampler(texts[turns:])
+    sampler.tokenizer.opening = "<think>"
+    [again] = continue_rollouts([begun], sampler, searcher, **rules)
+    assert again.token_ids == whole.token_ids
+    assert (again.turns, again.stop_reason) == (whole.turns, whole.stop_reason)
+    assert again.prompt_ids == begun.token_ids
+    assert again.loss_mask == (0,) * len(begun.token_ids) + whole.loss_mask[len(begun.token_ids) :]
+    assert again.first_written == turns
 
 
 # Budgets

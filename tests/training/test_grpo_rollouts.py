@@ -12,12 +12,13 @@ import pytest
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import CheckpointSaved, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished
-from ragr1_lite.core.types import Completion, Example, Reward, SampleRequest, Segment, Trajectory, Turn
+from ragr1_lite.core.types import Completion, Example, Reward, Sampler, SampleRequest, Segment, Trajectory, Turn
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import trainer as trainer_module
-from ragr1_lite.training.grpo.rollouts import Rollouts, describe, row_of, to_trl
+from ragr1_lite.training.grpo.figures import Place, describe, row_of
+from ragr1_lite.training.grpo.rollouts import Rollouts, to_trl
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit
 from tests.support import tiny
@@ -71,7 +72,7 @@ def test_figures_are_means_over_those_that_have_them() -> None:
         Reward(0.5, {"em": 0.0, "reward": 9.0}),
     ]
     rolled = [two_turns(), UNBEGUN, two_turns(), two_turns()]
-    assert describe([row_of(one, reward) for one, reward in zip(rolled, rewards, strict=True)], group_size=2) == {
+    assert describe([row_of(Place(*pair)) for pair in zip(rolled, rewards, strict=True)], group_size=2) == {
         "reward": 0.5,
         "em": 0.25,
         "evidence": 0.375,
@@ -132,6 +133,8 @@ class Step:
         place: The process's number, and how many there are.
         size: Rollouts of a group.
         experts: Gold trajectories of each question.
+        sampler: In place of the one that knows some countries.
+        continued: Rollouts of a group that go on from its near miss.
     """
 
     def __init__(
@@ -146,11 +149,14 @@ class Step:
         place: tuple[int, int] = (0, 1),
         size: int = 2,
         experts: Sequence[Sequence[Trajectory]] = (),
+        sampler: Sampler | None = None,
+        continued: int = 0,
     ) -> None:
         recipe = recipe_of(Path(policy.spec.name), folder / "run", resample=resample)
-        recipe = recipe.model_copy(update={"grpo": recipe.grpo.model_copy(update={"group_size": size})})
+        update = {"group_size": size, "continue_near_misses": continued}
+        recipe = recipe.model_copy(update={"grpo": recipe.grpo.model_copy(update=update)})
         self.events: list[object] = []
-        sampler = Knowing(policy.tokenizer, known)
+        sampler = sampler or Knowing(policy.tokenizer, known)
         self.rollouts = Rollouts(policy, sampler, tiny.OnePassage(), tiny.EXAMPLES, recipe, self.events.append, experts)
         accelerator = SimpleNamespace(process_index=place[0], num_processes=place[1])
         state = SimpleNamespace(global_step=step)

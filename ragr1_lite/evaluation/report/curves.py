@@ -30,7 +30,9 @@ _PANELS: dict[str, tuple[str, ...]] = {
     "Seconds": ("seconds", "rollout_seconds"),
 }
 """What is drawn together; figures that are not named here are parts of the reward."""
-_UNDRAWN = {"step", "lr", "signal", "expert", "expert_reward", "tokens_per_second", "memory_gb"}
+_UNDRAWN = {"step", "lr", "signal", "tokens_per_second", "memory_gb"} | {
+    f"{name}{figure}" for name in ("expert", "continued") for figure in ("", "_reward")
+}
 _SERIES = 5
 """Colours the page has for lines; a sixth line has the first one's again."""
 _SMOOTHED_FROM = 20

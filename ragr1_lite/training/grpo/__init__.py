@@ -46,11 +46,25 @@ bias, but where all of them fail, A is below 0 for each. Figures under ``rollout
 ``expert`` and ``expert_reward`` apart; ``signal`` and ``dead``, ``kl`` and ``entropy`` are those of all rows. The proof
 compares log-probabilities of sampled rows alone.
 
+*Continued near misses* (``grpo.continue_near_misses`` n). In a group in which no sampled answer is right, the rollout
+that was shown most of the question's gold passages keeps its place, and the last n of the other sampled ones give
+theirs to rollouts that go on behind the information by which it had seen them. What they go on from is their prompt: it
+has no loss. The policy of this very step wrote it, so it could be trained; but it was chosen for what it led to, and
+its log-likelihood times A would reward whatever else stands in it, n times. What follows it is sampled from the policy,
+and its gradient is that of the reward expected from there on. The bias: where a continuation is right, the failed
+rollouts of its group have A below 0, which they would not have in a group left alone. The figures under ``rollout/``
+are those of the rollouts that began at the question, replaced ones included, with ``continued`` and
+``continued_reward`` apart. ``grpo.resample`` replaces what has no signal even then. A group spread over two processes
+is left as it is. In rewards, ``format``, ``shaped_format`` and ``length`` of a continuation are of what it wrote
+itself; queries, rounds and evidence count from the question on.
+
 ::
 
     stage.py       the whole stage: model, questions, trainer, run
     trainer.py     TRL's GRPOTrainer from a recipe
     rollouts.py    its rollout_func and its reward
+    near_misses.py which rollouts a group goes on from
+    figures.py     who has the places of a batch, and the figures of a step
     user_reward.py a reward of the user's own
     proof.py       what is shown before the first step
     guard.py       what is watched after each

@@ -5,21 +5,22 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import random
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Notice, Report, RolloutFinished, RolloutsFinished, ignore, phase
 from ragr1_lite.core.rewards import score
-from ragr1_lite.core.rollout import run_rollouts
+from ragr1_lite.core.rollout import continue_rollouts, run_rollouts
 from ragr1_lite.core.types import Example, Reward, Sampler, Searcher, Trajectory
 from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling
 from ragr1_lite.training.grpo import by_unsloth
+from ragr1_lite.training.grpo.figures import Place, describe, has_signal, row_of
+from ragr1_lite.training.grpo.near_misses import to_continue
 from ragr1_lite.training.grpo.user_reward import load_user_reward
 from ragr1_lite.versions import pip_line, tested_versions
 
@@ -79,8 +80,8 @@ class Rollouts:
             batch = self._roll(numbers, trainer.accelerator.process_index * len(numbers))
             resampled = self._resample(numbers, batch, trainer)
         seconds = time.perf_counter() - began
-        self.trajectories = [trajectory for trajectory, _ in batch]
-        rewards = [reward for _, reward in batch]
+        self.trajectories = [place.trajectory for place in batch]
+        rewards = [place.reward for place in batch]
         self._metrics = self._figures(batch, resampled, seconds, trainer)
         self._report(RolloutsFinished(tuple(self.trajectories), tuple(rewards), seconds))
         return self.handed() | {"total_reward": [reward.total for reward in rewards]}
@@ -104,10 +105,18 @@ class Rollouts:
             log_metric(f"rollout/{name}", value)
         return total_reward
 
-    def _roll(self, numbers: Sequence[int], first: int = 0) -> list[tuple[Trajectory, Reward]]:
+    def _roll(self, numbers: Sequence[int], first: int = 0) -> list[Place]:
         """Rolls out the questions, those aside whose place in a group is an expert's; ``first`` is the first one's."""
         experts = [self._expert(number, place) for place, number in enumerate(numbers, start=first)]
         asked = [number for number, expert in zip(numbers, experts, strict=True) if expert is None]
+        sampled = iter(self._sample(run_rollouts, [self._examples[number] for number in asked]))
+        trajectories = [expert or next(sampled) for expert in experts]
+        batch = [Place(one, self._score(one)) for one in trajectories]
+        self._go_on(batch, first)
+        return batch
+
+    def _sample(self, run: Callable[..., list[Trajectory]], begun: Sequence[Any]) -> list[Trajectory]:
+        """Rollouts by ``run``, counted as they finish."""
         done = itertools.count(1)
 
         def count(event: object) -> None:
@@ -116,19 +125,27 @@ class Rollouts:
             elif isinstance(event, Notice):
                 self._report(event)
 
-        with phase(self._report, PHASE, len(asked), "rollouts") as advance:
-            sampled = run_rollouts(
-                [self._examples[number] for number in asked],
-                self._sampler,
-                self._searcher,
-                protocol=self._protocol,
-                limits=self._limits,
-                report=count,
-            )
+        with phase(self._report, PHASE, len(begun), "rollouts") as advance:
+            roles = {"protocol": self._protocol, "limits": self._limits, "report": count}
+            sampled = run(begun, self._sampler, self._searcher, **roles)
         self._sampled += sum(trajectory.sampled_tokens for trajectory in sampled)
-        rest = iter(sampled)
-        trajectories = [expert or next(rest) for expert in experts]
-        return [(trajectory, self._score(trajectory)) for trajectory in trajectories]
+        return sampled
+
+    def _go_on(self, batch: list[Place], first: int) -> None:
+        """Gives places of groups without a right answer to continuations of their best near miss."""
+        size, wanted = self._recipe.grpo.group_size, self._recipe.grpo.continue_near_misses
+        begun: dict[int, Trajectory] = {}
+        for start in self._groups(first, len(batch)) if wanted else ():
+            begun |= {start + place: one for place, one in to_continue(batch[start : start + size], wanted).items()}
+        if begun:
+            ended = self._sample(continue_rollouts, list(begun.values()))
+            for place, one in zip(begun, ended, strict=True):
+                batch[place] = Place(one, self._score(one), first=batch[place])
+
+    def _groups(self, first: int, rows: int) -> range:
+        """Where the groups begin that lie in these rows as a whole; ``first`` is the first row's place of all."""
+        size = self._recipe.grpo.group_size
+        return range(-first % size, rows - size + 1, size)
 
     def _expert(self, number: int, place: int) -> Trajectory | None:
         """The gold trajectory of a place of the batch; none where a rollout is sampled."""
@@ -139,17 +156,17 @@ class Rollouts:
         reward = score(trajectory, self._recipe.reward.weights)
         return self._user_reward.add_to(reward, trajectory) if self._user_reward else reward
 
-    def _resample(self, numbers: Sequence[int], batch: list[tuple[Trajectory, Reward]], trainer: Any) -> int:
+    def _resample(self, numbers: Sequence[int], batch: list[Place], trainer: Any) -> int:
         """Replaces in the batch groups whose rewards are all equal by those of other questions; counts the places.
 
         Which questions is drawn from the seed and the step alone, so that a resumed run draws the same. Of several
         processes each replaces its own groups; one that is spread over two of them stays as it is.
         """
         size, rank = self._recipe.grpo.group_size, trainer.accelerator.process_index
-        whole = range(-rank * len(batch) % size, len(batch) - size + 1, size)
+        whole = self._groups(rank * len(batch), len(batch))
         met, replaced = set(numbers), set[int]()
         for attempt in range(self._recipe.grpo.resample):
-            dead = [start for start in whole if not has_signal([one.total for _, one in batch[start : start + size]])]
+            dead = [at for at in whole if not has_signal([one.reward.total for one in batch[at : at + size]])]
             others = [number for number in range(len(self._examples)) if number not in met]
             draw = random.Random(f"{self._recipe.train.seed}:{trainer.state.global_step}:{attempt}:{rank}")
             drawn = draw.sample(others, min(len(dead), len(others)))
@@ -162,11 +179,9 @@ class Rollouts:
                 replaced.add(start)
         return len(replaced)
 
-    def _figures(
-        self, batch: Sequence[tuple[Trajectory, Reward]], resampled: int, seconds: float, trainer: Any
-    ) -> dict[str, float]:
+    def _figures(self, batch: Sequence[Place], resampled: int, seconds: float, trainer: Any) -> dict[str, float]:
         """The figures of the step's whole batch, the same in every process."""
-        rows = [row_of(trajectory, reward) for trajectory, reward in batch]
+        rows = [row_of(place) for place in batch]
         took = [(resampled, self._sampled, seconds)]
         if trainer.accelerator.num_processes > 1:
             from accelerate.utils import gather_object
@@ -225,38 +240,3 @@ def _logprobs(trajectory: Trajectory) -> list[float] | None:
             return None
         found += logprobs
     return found or [0.0]
-
-
-def row_of(trajectory: Trajectory, reward: Reward) -> dict[str, float]:
-    """A rollout's figures by name; what is no part of its reward is left out."""
-    return reward.parts | {
-        "reward": reward.total,
-        "invalid": float(trajectory.stop_reason != "answer"),
-        "rounds": float(trajectory.rounds),
-        "queries": float(trajectory.queries),
-        "tokens": float(trajectory.sampled_tokens),
-        "expert": float(trajectory.expert),
-    }
-
-
-def describe(rows: Sequence[Mapping[str, float]], group_size: int) -> dict[str, float]:
-    """Means over the sampled rollouts that have the figure, and the shares of groups with signal and without.
-
-    Groups stand one after the other, ``group_size`` rows each. Their signal is that of all rows. Of the expert's rows,
-    where there are any, their number and mean reward.
-    """
-    totals = [row["reward"] for row in rows]
-    live = [has_signal(totals[start : start + group_size]) for start in range(0, len(totals), group_size)]
-    sampled = [row for row in rows if not row["expert"]]
-    names = dict.fromkeys(["reward", *(name for row in sampled for name in row if name != "expert")])
-    figures = {name: statistics.fmean(row[name] for row in sampled if name in row) for name in names}
-    signal = statistics.fmean(live)
-    figures |= {"signal": signal, "dead": 1.0 - signal}
-    if golden := [row["reward"] for row in rows if row["expert"]]:
-        figures |= {"expert": float(len(golden)), "expert_reward": statistics.fmean(golden)}
-    return figures
-
-
-def has_signal(rewards: Sequence[float]) -> bool:
-    """Whether a group teaches anything: its rewards are not all equal."""
-    return max(rewards) > min(rewards)

@@ -10,7 +10,7 @@ from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.curriculum import schedule
-from ragr1_lite.data.sets import expert_trajectories
+from ragr1_lite.data.sets import expert_trajectories, require_titles
 from ragr1_lite.models import upstream, vllm_sampler
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
@@ -52,6 +52,8 @@ def make_trainer(
 
     order = schedule(examples, recipe.groups_needed, recipe.train.seed, recipe.data)
     sampler = sampler or make_sampler(policy, recipe, report)
+    if recipe.grpo.continue_near_misses:
+        require_titles(examples, report)
     experts = expert_trajectories(recipe, examples, policy.tokenizer, searcher, report)
     rollouts = Rollouts(policy, sampler, searcher, examples, recipe, report, experts)
     if policy.engine == "unsloth":

@@ -24,7 +24,7 @@ _TAKEN = frozenset(
     (
         *PARTS,
         *"reward signal dead resampled invalid rounds queries tokens tokens_per_second rollout_seconds".split(),
-        *"expert expert_reward".split(),
+        *"expert expert_reward continued continued_reward trained".split(),
         *"loss grad_norm lr kl entropy memory_gb seconds".split(),
     )
 )
