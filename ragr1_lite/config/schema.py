@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -25,6 +25,7 @@ ALL_LINEAR = "all-linear"
 
 Order = Literal["random", "easy-first", "hard-first", "few-hops-first"]
 Weights = Literal["even", "signal", "hops"]
+RewardPart = Literal["em", "f1", "cover_em", "evidence", "format", "shaped_format", "length", "retrieval"]
 
 
 class _Section(BaseModel):
@@ -300,11 +301,21 @@ class RewardConfig(_Section):
     function: str | None = None
     """A reward of your own, ``module:function``, from a trajectory to a number; the module is imported."""
     function_weight: float = 1.0
+    stages: dict[Annotated[int, Field(ge=0)], dict[RewardPart, float]] = {}
+    """After so many steps, these weights in place of all above: a part that a stage does not name weighs nothing in it,
+    such as ``{0: {em: 1, evidence: 0.5}, 30: {em: 1}}``. The weight of a function of your own stays."""
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weights by the names of the parts."""
-        return {name: value for name, value in self if name not in ("function", "function_weight")}
+        """Weights by the names of the parts, before the first stage."""
+        return {name: getattr(self, name) for name in get_args(RewardPart)}
+
+    def weights_at(self, step: int) -> dict[str, float]:
+        """Weights by the names of the parts after so many steps."""
+        begun = [first for first in self.stages if first <= step]
+        return (
+            {name: self.stages[max(begun)].get(name, 0.0) for name in get_args(RewardPart)} if begun else self.weights
+        )
 
 
 class Recipe(_Section):

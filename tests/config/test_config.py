@@ -16,6 +16,7 @@ from ragr1_lite.config import (
     recipes_folder,
 )
 from ragr1_lite.core.errors import ConfigError
+from ragr1_lite.core.rewards import PARTS
 
 RECIPES = sorted(recipes_folder().glob("*.yaml"))
 
@@ -324,6 +325,9 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
             )
             for caps in ("0", "[1, 2]", "[]", "[2, 0]", "[2, true]", "2.5", "few", "'3,,1'")
         ),
+        ("task: grpo\nreward: {stages: {0: {emm: 1}}}\n", "reward.stages.0.emm.[key]: input should be 'em', 'f1'"),
+        ("task: grpo\nreward: {stages: {-1: {em: 1}}}\n", "input should be greater than or equal to 0"),
+        ("task: grpo\nreward: {stages: {5: 1}}\n", "reward.stages.5: input should be a valid dictionary"),
         ("task: sft\n1: 2\n", "1"),
     ],
 )
@@ -351,6 +355,17 @@ def test_a_recipe_for_another_task(tmp_path: Path) -> None:
 def test_queries_by_search(tmp_path: Path, written: str, means: int | tuple[int, ...]) -> None:
     recipe = load_recipe(write(tmp_path, "task: sft\n"), [f"rollout.max_queries={written}"])
     assert recipe.rollout.max_queries == recipe.rollout.protocol().max_queries == means
+    assert load_recipe(write(tmp_path, recipe.dump())) == recipe
+
+
+def test_reward_by_stages(tmp_path: Path) -> None:
+    """Of all parts: a stage's weights replace those of the recipe and of the stage before."""
+    stages = "{5: {em: 1, evidence: 0.5}, 9: {em: 3}}"
+    recipe = load_recipe(write(tmp_path, f"task: grpo\nreward: {{f1: 2, stages: {stages}}}\n"))
+    none = dict.fromkeys(PARTS, 0.0)
+    assert recipe.reward.weights == recipe.reward.weights_at(4) == none | {"em": 1, "f1": 2}
+    assert recipe.reward.weights_at(5) == recipe.reward.weights_at(8) == none | {"em": 1, "evidence": 0.5}
+    assert recipe.reward.weights_at(9) == recipe.reward.weights_at(99) == none | {"em": 3}
     assert load_recipe(write(tmp_path, recipe.dump())) == recipe
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ragr1_lite.config import Recipe
+from ragr1_lite.config import Recipe, RewardConfig
 from ragr1_lite.core.events import CheckpointSaved, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished
 from ragr1_lite.core.types import Completion, Example, Reward, Sampler, SampleRequest, Segment, Trajectory, Turn
 from ragr1_lite.data.trajectories import write_records
@@ -135,6 +135,7 @@ class Step:
         experts: Gold trajectories of each question.
         sampler: In place of the one that knows some countries.
         continued: Rollouts of a group that go on from its near miss.
+        stages: The reward's weights by step.
     """
 
     def __init__(
@@ -151,10 +152,12 @@ class Step:
         experts: Sequence[Sequence[Trajectory]] = (),
         sampler: Sampler | None = None,
         continued: int = 0,
+        stages: Mapping[int, Mapping[str, float]] = {},
     ) -> None:
         recipe = recipe_of(Path(policy.spec.name), folder / "run", resample=resample)
         update = {"group_size": size, "continue_near_misses": continued}
-        recipe = recipe.model_copy(update={"grpo": recipe.grpo.model_copy(update=update)})
+        reward = RewardConfig.model_validate({"stages": stages})
+        recipe = recipe.model_copy(update={"grpo": recipe.grpo.model_copy(update=update), "reward": reward})
         self.events: list[object] = []
         sampler = sampler or Knowing(policy.tokenizer, known)
         self.rollouts = Rollouts(policy, sampler, tiny.OnePassage(), tiny.EXAMPLES, recipe, self.events.append, experts)
@@ -237,6 +240,15 @@ def test_fewer_other_questions_than_groups_without_signal(roll: Any) -> None:
     step = roll(batch, {"Gabon"}, resample=3)
     assert step.questions == ["Gabon"] * 2 + [NAMES[number] for number in range(1, 7) for _ in range(2)]
     assert step.figures["rollout/resampled"] == 1.0
+
+
+@pytest.mark.parametrize(("step", "rewards"), [(0, [0, 1]), (1, [0, 1]), (2, [0.5, 2.5]), (8, [0.5, 2.5]), (9, [1, 1])])
+def test_weights_by_step(roll: Any, step: int, rewards: list[float]) -> None:
+    """Before the first stage those of the recipe; a stage's replace them all."""
+    stages = {2: {"em": 2.0, "format": 0.5}, 9: {"shaped_format": 1.0}}
+    rolled = roll([1, 1], {"Mali"}, resample=0, step=step, stages=stages)
+    assert rolled.rewards == rewards
+    assert ("rollout/shaped_format" in rolled.figures) == (step == 9)
 
 
 def test_every_sampled_token_counts_in_the_speed(roll: Any) -> None:

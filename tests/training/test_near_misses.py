@@ -201,6 +201,7 @@ def test_a_process_continues_its_own_groups_alone(
 SECTIONS: dict[str, Any] = {
     "train": {"steps": 4, "batch_size": 8, "max_grad_norm": 1e6, "learning_rate": 0.01, "save_every": 1},
     "grpo": {"group_size": 4, "continue_near_misses": 2},
+    "reward": {"stages": {3: {"em": 1.0, "evidence": 0.5}}},
 }
 
 

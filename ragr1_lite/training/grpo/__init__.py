@@ -5,7 +5,8 @@ One step, as TRL 1.14.2 computes it here (``GRPOTrainer._generate_and_score_comp
 1. *Rollouts.* ``train.batch_size`` trajectories, ``grpo.group_size`` of each question. The model samples at
    ``grpo.temperature`` from its whole distribution; where it stops at a search, the passages are appended, and it goes
    on. (``rollouts.py``, :func:`~ragr1_lite.core.rollout.run_rollouts`)
-2. *Rewards.* One number R a trajectory: the weighted parts of ``reward``, exact match of the answer by default.
+2. *Rewards.* One number R a trajectory: the weighted parts of ``reward``, exact match of the answer by default;
+   ``reward.stages`` has weights by step.
 3. *Advantages.* A = (R - mean) / (std + 1e-4), over the group, with the sample standard deviation; ``dr_grpo`` leaves
    the division out. A group of equal rewards has A = 0 and teaches nothing; ``grpo.resample`` replaces it.
 4. *Ratio.* The trainer computes log p of each completion token t again, by logits / temperature. With p_old the model

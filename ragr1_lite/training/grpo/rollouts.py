@@ -59,7 +59,7 @@ class Rollouts:
         if self._user_reward is not None:
             self._user_reward.rehearse(examples[0])
         self._metrics: dict[str, float] = {}
-        self._sampled = 0
+        self._sampled, self._weights = 0, recipe.reward.weights_at(0)
         self.trajectories: list[Trajectory] = []
 
     def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
@@ -75,6 +75,7 @@ class Rollouts:
             reaches :meth:`reward`.
         """
         began, self._sampled = time.perf_counter(), 0
+        self._weights = self._recipe.reward.weights_at(trainer.state.global_step)
         numbers = [int(prompt) for prompt in prompts]
         with upstream.lend_model(trainer), merged_for_sampling(self._policy):
             batch = self._roll(numbers, trainer.accelerator.process_index * len(numbers))
@@ -153,7 +154,7 @@ class Rollouts:
         return own[place] if place < len(own) else None
 
     def _score(self, trajectory: Trajectory) -> Reward:
-        reward = score(trajectory, self._recipe.reward.weights)
+        reward = score(trajectory, self._weights)
         return self._user_reward.add_to(reward, trajectory) if self._user_reward else reward
 
     def _resample(self, numbers: Sequence[int], batch: list[Place], trainer: Any) -> int:
