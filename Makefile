@@ -62,7 +62,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-unsloth test-vllm test-latest check bench clean
+.PHONY: help demo test test-slow test-unsloth test-vllm test-latest check bench reproduce clean
 
 help:
 	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
@@ -73,6 +73,7 @@ help:
 	@echo "make test-latest  all tests with the newest packages that pyproject.toml allows, in a fresh .venv-latest"
 	@echo "make check      formatting, lint, types, import rules"
 	@echo "make bench      measure retrieval, sampling and the start on this machine"
+	@echo "make reproduce  repeat a table of docs/results.md: TABLE=hotpotqa-smollm2 DATA=FOLDER (OUT=runs/real)"
 	@echo "make clean      remove the environments and caches; runs/ stays"
 	@echo
 	@echo "GPU=1 or GPU=0 overrides the look for an NVIDIA card; PYTHON=... names the Python (3.11 or newer)."
@@ -110,6 +111,9 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks retrieval
 	@$(BIN)/python -m benchmarks sampling
 	@$(BIN)/python -m benchmarks startup
+
+reproduce: $(READY)
+	@$(BIN)/python examples/real/reproduce.py $(TABLE) $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT))
 
 clean:
 	rm -rf $(VENV) $(VENV)-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from ragr1_lite.data.benchmarks import PUBLISHED, SETTING
+from ragr1_lite.data.benchmarks import PUBLISHED, SETTING, SMALL_COMPARABLE, SMALL_MODELS, SMALL_SETTING
 from ragr1_lite.ui.tables import figures_table, pairs_table
 from ragr1_lite.ui.text import clean, count, one_line, share
 
@@ -110,7 +110,18 @@ def benchmarks_table(benchmarks: Sequence[Benchmark], console: Console) -> Rende
     columns |= {name: [_published(row[name]) for row in rows] for name in rows[0]}
     source = Text(f"EM of {PUBLISHED}: {SETTING}.", "dim")
     remarks = pairs_table({one.name: one.remark for one in benchmarks})
-    return Group(source, figures_table("", [one.name for one in benchmarks], columns, console), Text(), remarks)
+    table = figures_table("", [one.name for one in benchmarks], columns, console)
+    return Group(source, table, Text(), remarks, Text(), *_small_models(console))
+
+
+def _small_models(console: Console) -> Iterator[RenderableType]:
+    """What was published of small models, and what that can be compared with."""
+    names = dict.fromkeys(name for one in SMALL_MODELS for name in one.em)
+    columns = {name: [_published(one.em[name]) if name in one.em else _NONE for one in SMALL_MODELS] for name in names}
+    yield Text(f"EM of small models: {SMALL_SETTING}.", "dim")
+    yield figures_table("", [f"{one.method}, {one.model}" for one in SMALL_MODELS], columns, console)
+    yield Text()
+    yield pairs_table({one.method: one.by for one in SMALL_MODELS} | {"Comparable": SMALL_COMPARABLE})
 
 
 def published_line(benchmark: Benchmark, here: str) -> RenderableType:

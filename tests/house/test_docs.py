@@ -68,7 +68,8 @@ def test_commands_are_those_of_the_command_line(page: str, command: str) -> None
         case ["accelerate", "launch", "--config_file", config, "--num_processes", _, "-m", "ragr1_lite", *rest]:
             assert (ROOT / config).exists()
             context = parsed(rest, app)
-        case ["make", target]:
+        case ["make", target, *variables]:
+            assert all(re.fullmatch(r"[A-Z]+=\S+", variable) for variable in variables)
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
             return
         case ["pip", "install", *what]:

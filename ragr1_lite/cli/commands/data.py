@@ -59,9 +59,10 @@ def data_inspect(
 
 @app.add("benchmarks", "ragr1-lite data benchmarks", "ragr1-lite eval --data hotpotqa --index DIR")
 def data_benchmarks(context: Context, as_json: opt.AsJson = False) -> None:
-    """List the benchmarks that `eval --data` takes by name, with their published results.
+    """List the benchmarks that `eval --data` takes by name, with published results, those of small models too.
 
-    JSON, a list: [{"name", "title", "source", "questions", "published": {ROW: EM}, "by", "setting", "remark"}].
+    JSON, a list: [{"name", "title", "source", "questions", "published": {ROW: EM}, "by", "setting", "remark",
+    "small_models": [{"method", "model", "em", "by", "setting", "comparable"}]}].
     """
     with session(context, as_json=as_json) as display:
         from ragr1_lite.data.benchmarks import BENCHMARKS
