@@ -480,6 +480,26 @@ class TestFolders:
         assert left_out == f"Left out of {tmp_path}: 2 hidden, 2 of another kind (.json, .png)"
         assert broken == f"1 of 3 documents could not be read whole: {tmp_path / 'c.txt'} is binary, not text"
 
+    def test_questions_stay_out_unless_they_have_passages(self, tmp_path: Path) -> None:
+        put(tmp_path / "a.txt", "A.")
+        put(tmp_path / "asked.jsonl", '{"question": "?", "answers": ["A"]}\n' * 40)
+        put(tmp_path / "asked.jsonl.gz", gzip.compress(b'{"question": "?", "answers": ["A"]}\n'))
+        put(tmp_path / "with.jsonl", json.dumps(HOTPOT))
+        put(tmp_path / "faq.jsonl", '{"question": "?", "text": "Answered."}')
+        put(tmp_path / "empty.jsonl", "")
+        passages, [notice] = read_with_notices(tmp_path)
+        assert [one.text for one in passages] == ["A.", "Answered.", "A country. It is dry.", "A river."]
+        assert notice == f"Left out of {tmp_path}: 2 of questions without passages"
+        assert refusal(tmp_path / "asked.jsonl").startswith("11 of the first 11 rows cannot be used")
+
+    def test_broken_lines_of_a_folder_are_named(self, tmp_path: Path) -> None:
+        put(tmp_path / "a.txt", "A.")
+        put(tmp_path / "b.jsonl", "{")
+        passages, [notice] = read_with_notices(tmp_path)
+        assert len(passages) == 1 and "b.jsonl:1 is not JSON" in notice
+        put(tmp_path / "c.jsonl", b"\0")
+        assert f"{tmp_path / 'c.jsonl'}:1 is binary" in refusal(tmp_path)
+
     def test_many_broken_documents_do_not_end_the_reading(self, tmp_path: Path) -> None:
         for number in range(30):
             put(tmp_path / f"{number}.txt", b"\xff")

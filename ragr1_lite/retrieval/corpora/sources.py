@@ -11,7 +11,7 @@ from pathlib import Path
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.files.hub_rows import PREFIX, HubData
-from ragr1_lite.files.json_lines import reading
+from ragr1_lite.files.json_lines import BadLine, decompressed, lines_of, reading, to_row
 from ragr1_lite.files.sources import File, Form, Source, file_of, form_of
 from ragr1_lite.retrieval.corpora.rows import PASSAGES
 from ragr1_lite.versions import install_hint
@@ -23,7 +23,9 @@ _PACKAGES = {"html": "selectolax", "pdf": "pypdf"}
 
 
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
-    """Finds every file that is meant, without reading it; folders are searched for files whose suffix is known.
+    """Finds every file that is meant; folders are searched for files whose suffix is known.
+
+    Of a JSON-lines file in a folder the first row is read: questions that came without passages stay out.
 
     ``report`` gets a notice for each folder in which something was left out. Raises DataError where one does not exist,
     cannot be read, is of no known form, or needs a package that is missing.
@@ -59,6 +61,8 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
                 kinds.add(path.suffix or path.name)
             elif not path.is_file():
                 left_out["unreadable"] += 1
+            elif form == "lines" and _only_asks(path):
+                left_out["of questions without passages"] += 1
             else:
                 name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="replace")
                 found.append(File(path, form, prefix + name, path.stat().st_size))
@@ -70,6 +74,17 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
     if counted:
         report(Notice(f"Left out of {folder}: {counted}"))
     return found
+
+
+def _only_asks(path: Path) -> bool:
+    """Whether a file of JSON lines begins with a question without passages; a broken file does not."""
+    try:
+        with reading(path), path.open("rb") as raw:
+            _, line = next(lines_of(decompressed(raw, path), path, PASSAGES.line), (0, b""))
+            row = to_row(line)
+    except (BadLine, DataError):
+        return False
+    return "question" in row and row.keys().isdisjoint(PASSAGES.needed)
 
 
 def _need_packages(forms: set[Form]) -> None:
