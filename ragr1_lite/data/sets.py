@@ -121,7 +121,7 @@ def require_titles(examples: Sequence[Example], report: Report = ignore) -> None
         raise DataError("grpo.continue_near_misses goes by gold passages, and no question names any", hint)
     if unnamed:
         without = f"{unnamed} of {len(examples)} questions name no gold passages"
-        report(Notice(f"{without}: their near misses are not continued.", "warning"))
+        report(Notice(f"{without}: their near misses are not continued."))
 
 
 def _of_questions(examples: Sequence[Example], records: Sequence[Trajectory]) -> list[Trajectory]:
