@@ -81,7 +81,8 @@ def run(
             variant, size = Variant.of(label, assistant), first.rollout.batch_size
             enough = GIVE_UP_AFTER if adapter == BARE else None
             rows.extend(evaluate_variants(examples, [variant], batch_size=size, give_up_after=enough, report=report))
-        time_left.learn_from(rows[-1])
+        if not rows[-1].given_up:  # few rows at once are slower than many
+            time_left.learn_from(rows[-1])
         figures = rows[-1].figures()
         report(Notice(f"{label}: EM {figures['em']:.2f}, valid protocol {figures['valid']:.2f}."))
 

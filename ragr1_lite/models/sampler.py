@@ -23,7 +23,7 @@ from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import Notice, Report, TextSampled, ignore
 from ragr1_lite.core.types import Completion, Finish, SampleRequest
 from ragr1_lite.models import upstream
-from ragr1_lite.models.few_rows import FEW, fast_products
+from ragr1_lite.models.few_rows import fast_products
 from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention, supports
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.tokenizer import ChatTokenizer
@@ -152,7 +152,7 @@ class TransformersSampler:
         cache = self._session.cache if self._session else None
         cache = cache or RaggedCache(self._model)
         if self._session:
-            self._session.keep(cache, len(rows))
+            self._session.keep(cache)
         named = {row.name: row for row in rows}
         began, part = time.perf_counter(), "prefill"
         logits = cache.prefill({row.name: row.ids for row in rows}, max(row.left for row in rows))
@@ -237,24 +237,19 @@ class _Session:
     def __init__(self) -> None:
         self.cache: RaggedCache | None = None
         self._fast = ExitStack()
-        self._rows = 0
 
     @property
     def names(self) -> set[int]:
         return set(self.cache.names) if self.cache else set()
 
-    def keep(self, cache: RaggedCache, rows: int) -> None:
-        """Keeps a cache, and packs the weights once enough rows are decoded together."""
+    def keep(self, cache: RaggedCache) -> None:
+        if self.cache is None:
+            self._fast.enter_context(fast_products(cache.model))
         self.cache = cache
-        if not self._rows or self._rows < FEW <= rows:
-            self._fast.close()
-            self._fast.enter_context(fast_products(cache.model, pack=rows >= FEW))
-            self._rows = rows
 
     def close(self) -> None:
         self.cache = None
         self._fast.close()
-        self._rows = 0
 
 
 @dataclass(eq=False)

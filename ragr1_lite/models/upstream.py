@@ -31,21 +31,6 @@ def attention(model: Any, name: str) -> Iterator[None]:
         base.set_attn_implementation(before)
 
 
-def can_pack_linear() -> bool:
-    """Whether this torch has the operators of :func:`packed_linear`. torch 2.13.0, ``torch.ops.mkldnn``."""
-    import torch
-
-    return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
-
-
-def packed_linear(layer: Any, rows: int) -> Callable[[Any], Any]:
-    """A linear layer's product, its weight laid out once for so many rows. torch 2.13.0, ``torch.ops.mkldnn``."""
-    import torch
-
-    packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
-    return lambda inputs: torch.ops.mkldnn._linear_pointwise(inputs, packed, layer.bias, "none", [], "")
-
-
 def lost_connection(error: RuntimeError) -> bool:
     """Whether the connection between processes broke. torch 2.13.0: gloo's errors have no type of their own."""
     import torch

@@ -16,11 +16,10 @@ import torch
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Notice, TextSampled
 from ragr1_lite.core.types import Completion, SampleRequest
-from ragr1_lite.models import few_rows, kv_cache
+from ragr1_lite.models import kv_cache
 from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
-from tests.support.rounding import assert_near
 
 QUESTIONS = ["What is the capital of France?", "Say 1, 2, 3.", "Name a colour.", "Which is larger, 5 or 7? Say why."]
 
@@ -356,46 +355,6 @@ def test_a_cache_grows_and_rows_come_back(tiny: Policy) -> None:
                 check(logits)
             rows = {name: [*ids, 17, 18] for name, ids in rows.items() if name != left}
     assert len(shapes) > 2, "slabs should have grown"
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 3, 4, 9, 70])
-def test_packed_weights_multiply_the_same(rows: int, bias: bool) -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(48, 96, bias=bias), torch.nn.SiLU(), torch.nn.Linear(96, 32, bias=bias))
-    given = torch.randn(1, rows, 48)
-    with torch.inference_mode():
-        expected = model(given)
-        with few_rows.fast_products(model, pack=True):
-            assert_near(model(given), expected)
-            model[0].weight.zero_()
-            if rows >= few_rows.FEW:
-                assert_near(model(given), expected)  # another copy is used
-        assert not torch.allclose(model(given), expected, atol=1e-5), "the weights themselves should be used again"
-
-
-def test_weights_are_packed_where_it_helps(tiny_qwen2: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    model: Any = tiny_qwen2.model
-    sampler, requests = TransformersSampler(tiny_qwen2), requests_for(tiny_qwen2)
-
-    def packed(rows: int) -> bool:
-        with sampler.session():
-            sampler.sample(requests[:rows], stop=(), max_new_tokens=2)
-            given, before = torch.randn(few_rows.FEW, model.config.hidden_size), model.lm_head.weight.clone()
-            expected = model.lm_head(given)
-            model.lm_head.weight.data.zero_()
-            found = bool(model.lm_head(given).any())  # another copy is used
-            model.lm_head.weight.data.copy_(before)
-        assert "forward" not in vars(model.lm_head)
-        assert_near(model.lm_head(given), expected)
-        return found
-
-    assert packed(few_rows.FEW)
-    assert not packed(few_rows.FEW - 1)
-    half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.bfloat16))
-    with few_rows.fast_products(half, pack=True):
-        assert "forward" not in vars(half[0])
-    monkeypatch.setattr(few_rows, "PACKED_BYTES", 1000)
-    assert not packed(few_rows.FEW)
 
 
 # Log-probabilities

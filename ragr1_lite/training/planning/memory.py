@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragr1_lite.config import ALL_LINEAR
-from ragr1_lite.models.few_rows import FEW, PACKED_BYTES
 from ragr1_lite.training.planning.machine import Device
 from ragr1_lite.training.planning.shapes import Shape
 
@@ -29,7 +28,7 @@ SAMPLING_ON_CPU = 110 * MIB
 """What else a CPU holds while it samples, measured: kernels and buffers, what training left in small pieces."""
 WORKING = {"activations", "logits", "kv_cache"}
 """Parts that come and go."""
-SAMPLING = {"merged", "packed", "kv_cache", "activations"}
+SAMPLING = {"merged", "kv_cache", "activations"}
 """Parts that only our own sampler has."""
 PADDED_TO = 32
 """SFT on a card pads to a multiple of it."""
@@ -183,15 +182,6 @@ def merged(s: Setting) -> float:
     return s.shape.num_hidden_layers * layer * (4 if s.dtype == "fp32" else 2)
 
 
-def packed(s: Setting) -> float:
-    """While a CPU samples several rows: its fp32 weights once more, as ``models.few_rows`` lays them out."""
-    if s.device != "cpu" or s.stream != 4 or s.rows < FEW:
-        return 0.0
-    output = s.shape.vocab_size * s.shape.hidden_size
-    size = 4 * (output + (s.shape.linear_parameters if s.dtype == "fp32" else 0))
-    return size if size <= PACKED_BYTES else 0.0
-
-
 def kv_cache(s: Setting) -> float:
     """``rows x length x layers x 2 x keys`` numbers."""
     return s.rows * s.length * s.shape.num_hidden_layers * 2 * s.shape.keys * s.stream
@@ -231,7 +221,6 @@ def moments(s: Setting, runtime: float) -> dict[str, dict[str, float]]:
     if s.task == "grpo":
         found["sampling"] = always | {
             "merged": merged(s),
-            "packed": packed(s),
             "kv_cache": kv_cache(s),
             "activations": sampling_working(s),
         }

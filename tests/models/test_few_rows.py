@@ -1,0 +1,68 @@
+"""Products of few rows: equal to torch's, for any shape and any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from ragr1_lite.models import few_rows
+from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.sampler import TransformersSampler
+from tests.models.test_sampler import requests_for
+from tests.support.rounding import assert_near
+
+
+@pytest.fixture(params=[1, 2, 5])
+def threads(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(few_rows, "WORTH_A_THREAD", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4, 32, 97])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 9, few_rows.MOST, few_rows.MOST + 6])
+def test_products_are_those_of_torch(rows: int, outputs: int, threads: int) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(48, outputs, bias=outputs != 32), torch.nn.SiLU())
+    given = torch.randn(1, rows, 48)
+    with torch.inference_mode():
+        expected = model(given)
+        with few_rows.fast_products(model):
+            assert_near(model(given), expected)
+            model[0].weight.mul_(2)
+            changed = model(given)
+        assert_near(model(given), changed)
+
+
+def test_a_row_is_the_same_whatever_is_next_to_it_and_however_many_threads_there_are() -> None:
+    layer, given = torch.nn.Linear(576, 3001), torch.randn(30, 576)
+    found = []
+    before = torch.get_num_threads()
+    with torch.inference_mode(), few_rows.fast_products(torch.nn.Sequential(layer)):
+        for threads, last in ((1, 30), (2, 30), (3, 13), (2, 4)):
+            torch.set_num_threads(threads)
+            found.append(layer(given[:last])[:4])
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, found[0]) for one in found)
+
+
+def test_decoding_uses_them_and_leaves_the_model_as_it_was(tiny_qwen2: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    multiplied: list[int] = []
+    in_threads = few_rows._in_threads
+    monkeypatch.setattr(few_rows, "_in_threads", lambda *given: (multiplied.append(len(given[2])), in_threads(*given)))
+    model: Any = tiny_qwen2.model
+    sampler, requests = TransformersSampler(tiny_qwen2), requests_for(tiny_qwen2)
+    with sampler.session():
+        sampler.sample(requests, stop=(), max_new_tokens=3)
+    assert len(requests) in multiplied
+    assert not any("forward" in vars(module) for module in model.modules() if type(module) is torch.nn.Linear)
+
+
+def test_other_dtypes_are_left_to_torch() -> None:
+    half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.bfloat16))
+    with few_rows.fast_products(half):
+        assert "forward" not in vars(half[0])
