@@ -124,16 +124,6 @@ def test_the_cache_holds_keys_and_values_of_every_row_and_layer() -> None:
     assert memory.kv_cache(replace(SETTING, rows=3, length=10)) == 3 * 10 * 2 * 2 * 4 * 2
 
 
-def test_weights_laid_out_for_sampling_are_those_in_fp32() -> None:
-    """The output layer's always; the layers' where they are not in 4 bits."""
-    four = replace(SETTING, device="cpu", dtype="nf4", stream=4, rows=4)
-    output = TINY.vocab_size * TINY.hidden_size
-    assert memory.packed(four) == 4 * output
-    assert memory.packed(replace(four, dtype="fp32")) == 4 * (output + TINY.linear_parameters)
-    for none in ({"rows": 3}, {"device": "cuda"}, {"stream": 2}, {"shape": replace(TINY, vocab_size=2**28)}):
-        assert memory.packed(replace(four, **none)) == 0, none
-
-
 def test_a_cpu_keeps_every_layer_and_a_card_one() -> None:
     both = {one.device: one for one in (SETTING, replace(SETTING, device="cpu"))}
     held = {
