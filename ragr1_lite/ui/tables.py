@@ -46,6 +46,7 @@ def index_table(info: IndexInfo) -> Table:
             "Size": size(info.bytes),
             "BM25": f"k1 {info.k1:g}, b {info.b:g}",
             "Titles": f"counted {count(info.title_weight, 'time')}",
+            "Tokenizer": f"version {info.tokenizer.get('version', '1')}",
             "Stemmer": info.tokenizer.get("stemmer", "none"),
             "Built by": f"ragr1-lite {info.package}",
         }

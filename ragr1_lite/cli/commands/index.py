@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Argument, Context, Option
 
@@ -15,6 +15,7 @@ from ragr1_lite.core.errors import ConfigError, DataError
 AnyIndex = Annotated[str, Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
 IndexFolder = Annotated[Path, Argument(metavar="FOLDER", help="The index's folder.")]
 _CORPUS = "Files (JSON lines, TSV, CSV, Parquet, documents), folders or hub:OWNER/NAME."
+_LANGUAGE = "Whose endings Snowball's stemmer cuts off: german, hindi, ...; none. [default: english]"
 _QUERIES_FILE = "More queries, one a line; - reads them from stdin."
 _TITLE_WEIGHT = "How many times a title's words count. [default: 3]"
 K = Annotated[int, Option("--k", "-k", min=1, metavar="N", help="Passages per query.")]
@@ -26,13 +27,14 @@ app = opt.Group()
     "build",
     "ragr1-lite index build passages.jsonl --out runs/books",
     "ragr1-lite index build notes/ papers/ --out runs/notes",
+    "ragr1-lite index build passages.jsonl --language german --out runs/buecher",
     "ragr1-lite index build passages.jsonl --out opensearch://localhost:9200/books",
 )
 def index_build(
     context: Context,
     corpus: Annotated[list[str], Argument(help=_CORPUS)],
     out: Annotated[str, Option(metavar="FOLDER", help="The folder to make, or opensearch://HOST/INDEX.")],
-    stemmer: Annotated[Literal["none", "english"] | None, Option(help="[default: english]")] = None,
+    language: Annotated[str | None, Option("--language", "--stemmer", metavar="NAME", help=_LANGUAGE)] = None,
     title_weight: Annotated[int | None, Option(min=0, metavar="N", help=_TITLE_WEIGHT)] = None,
     overwrite: opt.Overwrite = False,
 ) -> None:
@@ -54,7 +56,7 @@ def index_build(
             return
         weight = TITLE_WEIGHT if title_weight is None else title_weight
         info = build_index(
-            passages, Path(out), overwrite=overwrite, stemmer=stemmer, title_weight=weight, report=display
+            passages, Path(out), overwrite=overwrite, stemmer=language, title_weight=weight, report=display
         )
         display.show(saved_index(info))
 

@@ -25,7 +25,7 @@ from ragr1_lite.retrieval.bm25.mapped_files import new_array, save_array
 from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings
 from ragr1_lite.retrieval.bm25.postings import DATA, INDICES, INDPTR, PARAMS, Array, Postings
 from ragr1_lite.retrieval.bm25.store import IndexInfo, new_folder, write_manifest, write_passages
-from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, WordTokenizer
+from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import write_vocabulary
 
 K1, B = 1.5, 0.75
@@ -48,7 +48,7 @@ def build_index(
     overwrite: bool = False,
     k1: float = K1,
     b: float = B,
-    stemmer: Stemmer | None = None,
+    stemmer: str | None = None,
     title_weight: int = TITLE_WEIGHT,
     report: Report = ignore,
 ) -> IndexInfo:
@@ -62,12 +62,13 @@ def build_index(
         overwrite: Whether an index in ``out`` may be replaced.
         k1: BM25's saturation of repeated words.
         b: BM25's weight of a passage's length.
-        stemmer: How words are stemmed, in passages and queries alike; ``STEMMER`` by default.
+        stemmer: Whose endings are cut off, as :class:`~.tokenizer.WordTokenizer` knows them; ``STEMMER`` by default.
         title_weight: How many times the words of titles are counted.
         report: Gets the phases, and the memory that is needed where it is much.
 
     Raises:
         RetrievalIndexError: ``out`` exists and may not be overwritten, or is not an index.
+        ConfigError: The stemmer is unknown.
         DataError: No passage has a word in it.
         StorageError: The disk is full or not writable.
     """

@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
 
 from ragr1_lite import __version__
-from ragr1_lite.core.errors import RetrievalIndexError
 from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory
-from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, broken
+from ragr1_lite.retrieval.bm25.mapped_files import broken
 from ragr1_lite.retrieval.bm25.postings import (
     INDICES,
     INDPTR,
@@ -29,7 +27,7 @@ from ragr1_lite.retrieval.bm25.postings import (
     load_postings,
 )
 from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest
-from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, Stemmer, WordTokenizer
+from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer, tokenizer_of
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 
 KERNEL_FROM = 20_000
@@ -73,7 +71,7 @@ class Bm25Searcher:
             RetrievalIndexError: The index is missing, broken, or newer than this version.
         """
         info = open_manifest(path, small=CHECKED_WHOLE)
-        tokenizer, postings = _tokenizer_of(info), load_postings(path)
+        tokenizer, postings = tokenizer_of(info.tokenizer, path), load_postings(path)
         vocabulary, passages = VocabularyFile(path), PassageFile(path)
         if len(vocabulary) != len(postings.indptr) - 1:
             raise broken(path / INDPTR)
@@ -88,7 +86,7 @@ class Bm25Searcher:
         *,
         k1: float = K1,
         b: float = B,
-        stemmer: Stemmer = STEMMER,
+        stemmer: str = STEMMER,
         title_weight: int = TITLE_WEIGHT,
         report: Report = ignore,
     ) -> Bm25Searcher:
@@ -184,11 +182,3 @@ def _best_for(postings: Postings, report: Report) -> Best:
             report(Notice(f"Search is slow: its compiled form cannot be started ({why})", "warning"))
             return best_by_bm25s
         return kernel.best
-
-
-def _tokenizer_of(info: IndexInfo) -> WordTokenizer:
-    stemmer = info.tokenizer.get("stemmer")
-    tokenizer = WordTokenizer(cast(Stemmer, stemmer)) if stemmer in get_args(Stemmer) else None
-    if tokenizer is None or tokenizer.settings != info.tokenizer:
-        raise RetrievalIndexError(f"The index {info.path} cuts words in a way this version does not know", REBUILD)
-    return tokenizer

@@ -27,6 +27,7 @@ from ragr1_lite.core.errors import RetrievalIndexError, StorageError
 from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, HashedFile, broken, load_array, map_file, save_array
+from ragr1_lite.retrieval.bm25.tokenizer import tokenizer_of
 
 FORMAT = "ragr1-lite-bm25"
 FORMAT_VERSION = 2
@@ -175,8 +176,14 @@ def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> Ind
 
 
 def verify_index(path: Path, report: Report = ignore) -> IndexInfo:
-    """Checks every file of an index against its checksum, as :func:`open_manifest` does for small ones."""
-    return open_manifest(path, small=2**63, report=report)
+    """Checks every file of an index against its checksum, as :func:`open_manifest` does for small ones.
+
+    Raises:
+        RetrievalIndexError: As there, and where this version cannot cut queries as its passages were.
+    """
+    info = open_manifest(path, small=2**63, report=report)
+    tokenizer_of(info.tokenizer, path)
+    return info
 
 
 def _manifest(path: Path) -> dict[str, Any]:
