@@ -200,6 +200,14 @@ def test_index_build_reports_what_was_built(corpus: Path, tmp_path: Path) -> Non
     assert run("index", "verify", tmp_path / "index").stdout.startswith("Whole: 3 passages")
 
 
+@pytest.mark.parametrize("option", ["--language", "--stemmer"])
+def test_index_build_takes_a_language(corpus: Path, tmp_path: Path, option: str) -> None:
+    assert run("index", "build", corpus, "--out", tmp_path / "index", option, "german").exit_code == 0
+    assert "Stemmer    german\n" in run("index", "info", tmp_path / "index").stdout
+    wrong = run("index", "build", corpus, "--out", tmp_path / "other", option, "klingon")
+    assert wrong.exit_code != 0 and "Choose one of none, " in wrong.stderr and not (tmp_path / "other").exists()
+
+
 def test_index_search_json(index: Path) -> None:
     result = run("index", "search", index, "highest point of Niger", "nowhere", "-k", "2", "--json")
     found = json.loads(result.stdout)
@@ -219,7 +227,8 @@ def test_index_search_and_info_for_people(index: Path) -> None:
     assert "\x1b" not in run("index", "search", index, "Niger").stdout
     info = json.loads(run("index", "info", index, "--json").stdout)
     assert info["passages"] == 3 and info["path"] == str(index)
-    assert "Passages  3\n" in run("index", "info", index).stdout
+    shown = run("index", "info", index).stdout
+    assert "Passages   3\n" in shown and "Tokenizer  version 2\nStemmer    english\n" in shown
 
 
 def test_queries_come_from_a_file_or_stdin(index: Path, tmp_path: Path) -> None:
