@@ -53,14 +53,22 @@ def keep_freed_memory() -> None:
 def use_best_threads(kept: int | None = None) -> int:
     """Lets torch use all its threads only where they are faster than one now, and returns their number.
 
-    ``kept`` is what an earlier part of the same work found. ``OMP_NUM_THREADS`` goes before both.
+    The first call measures that, in some 0.2 s; later ones look again where it is time to. ``kept`` is what an earlier
+    part of the same work found. ``OMP_NUM_THREADS`` goes before both.
     """
     import torch
 
-    _most_threads()
-    threads = kept if kept and "OMP_NUM_THREADS" not in os.environ else _best_threads()
-    torch.set_num_threads(threads)
-    return threads
+    most = _most_threads()
+    if "OMP_NUM_THREADS" in os.environ or most == 1:
+        torch.set_num_threads(most)
+    elif kept:
+        torch.set_num_threads(kept)
+    elif _Look.due:
+        look_at_threads_again()
+    else:
+        torch.set_num_threads(most if _gain_of_threads() > _CLEARLY else 1)
+        _Look.due = time.perf_counter() + _SELDOM
+    return torch.get_num_threads()
 
 
 def look_at_threads_again(report: Report = ignore) -> int | None:
@@ -102,17 +110,6 @@ def _most_threads() -> int:
     import torch
 
     return torch.get_num_threads()
-
-
-@cache
-def _best_threads() -> int:
-    """Measures in some 0.2 s whether all threads are faster than one."""
-    most = _most_threads()
-    if most == 1 or "OMP_NUM_THREADS" in os.environ:
-        return most
-    threads = most if _gain_of_threads() > _CLEARLY else 1
-    _Look.due = time.perf_counter() + _SELDOM
-    return threads
 
 
 def _gain_of_threads() -> float:

@@ -38,11 +38,9 @@ class Torch(types.ModuleType):
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(cpu_speed._Look, "due", 0.0)
-    for known in (cpu_speed._best_threads, cpu_speed._most_threads):
-        known.cache_clear()
+    cpu_speed._most_threads.cache_clear()
     yield
-    for known in (cpu_speed._best_threads, cpu_speed._most_threads):
-        known.cache_clear()
+    cpu_speed._most_threads.cache_clear()
 
 
 def install(monkeypatch: pytest.MonkeyPatch, torch: Torch) -> None:
@@ -87,6 +85,19 @@ def test_a_busy_machine_is_noticed_and_an_idle_one_again(monkeypatch: pytest.Mon
         "From here on 1 thread instead of 2: another program keeps this machine busy.",
         "From here on 2 threads instead of 1: the machine has room again.",
     ]
+
+
+def test_what_is_loaded_later_computes_with_what_was_last_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that was busy when a process began must not slow down all models that the process loads later."""
+    torch = Torch(dict(BUSY))
+    install(monkeypatch, torch)
+    assert cpu_speed.use_best_threads() == 1
+    torch.seconds = IDLE
+    torch.clock += 100
+    assert cpu_speed.look_at_threads_again() == cpu_speed.use_best_threads() == 2
+    torch.seconds = BUSY
+    torch.clock += 100
+    assert cpu_speed.use_best_threads() == 1
 
 
 def test_threads_that_are_no_slower_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -339,7 +339,9 @@ def test_a_resumed_run_computes_as_it_began(
 
     def on_machine(bf16: bool, best: int) -> None:
         monkeypatch.setattr(cpu_speed, "prefers_bf16", lambda: bf16)
-        monkeypatch.setattr(cpu_speed, "_best_threads", lambda: best, raising=False)
+        monkeypatch.setattr(cpu_speed, "_most_threads", lambda: 2)
+        monkeypatch.setattr(cpu_speed, "_gain_of_threads", lambda: float(best))
+        monkeypatch.setattr(cpu_speed._Look, "due", 0.0)
 
     on_machine(False, 1)
     with pytest.raises(Crash):
@@ -364,7 +366,6 @@ def test_threads_change_with_the_machine_and_a_resumed_run_repeats_that(
     gains = [2.0, 0.3, 0.3, 2.0, 2.0, *[0.3] * 9]  # at the start, then after each step
     monkeypatch.setattr(cpu_speed, "_gain_of_threads", lambda: gains.pop(0))
     monkeypatch.setattr(cpu_speed._Look, "due", 0.0)
-    cpu_speed._best_threads.cache_clear()
     name, events, used = "sft-busy", list[object](), list[int]()
 
     def report(event: object) -> None:
@@ -385,7 +386,6 @@ def test_threads_change_with_the_machine_and_a_resumed_run_repeats_that(
     sft_job.train(name, resume=True, report=lambda event: used.append(torch.get_num_threads()))
     assert set(used) == {2}
     assert Run(sft_job.folder / name).recall()["threads"] == [[1, 1], [3, 2]]
-    cpu_speed._best_threads.cache_clear()
 
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
