@@ -43,12 +43,21 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A retrieved passage; ``score`` is the retriever's own, higher is better."""
+    """A retrieved passage.
+
+    Attributes:
+        id: Unique within its corpus; of a document its file's name, ``#`` and a number.
+        title: Of the row or the document it is from.
+        text: What it says.
+        score: The retriever's own, higher is better.
+        place: Where in its document it is, such as ``page 3`` or a heading; empty where that is not known.
+    """
 
     id: str
     title: str
     text: str
     score: float = 0.0
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.files.json_lines import BOM, MAX_LINE_BYTES, BadLine, check_surrogates, lines_of, to_row
+from ragr1_lite.files.plain_text import plain_text
 from ragr1_lite.files.rows import Row, Rows, Wanted
 
 _CHUNK = 2**18
@@ -32,6 +33,7 @@ def read_lines(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
 
 def read_json(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     """The objects of an array or, where the file does not begin with one, of its lines."""
+    stream = plain_text(stream)
     if not _ARRAY.match(stream.peek(64).removeprefix(BOM)):
         yield from read_lines(stream, path, wanted)
         return

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.plain_text import plain_text
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 MAX_LINE_BYTES = 16 * 2**20
@@ -22,6 +24,7 @@ MAX_BAD_LINES = 10
 MAX_BAD_SHARE = 0.01
 BOM = b"\xef\xbb\xbf"
 _NAMED = 3
+_NUMBER = re.compile(r"\d+")
 _BUFFER = 2**17
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh91AY&SY": ".bz2", b"\xfd7zXZ\0": ".xz"}
 
@@ -35,7 +38,7 @@ class BadLine(Exception):
 
 @dataclass(slots=True)
 class BadLines:
-    """Counts bad lines, keeps the first few, and ends the reading when they are too many.
+    """Counts bad lines, keeps the first few reasons, and ends the reading when they are too many.
 
     Attributes:
         form: How a good line looks, for the error's hint.
@@ -43,6 +46,7 @@ class BadLines:
         most: How many bad ones are allowed, however few have been read.
         read: Lines read so far.
         count: Bad ones among them.
+        named: The first line of each of the first reasons, and how many lines have that reason.
     """
 
     form: str
@@ -50,27 +54,30 @@ class BadLines:
     most: float = MAX_BAD_LINES
     read: int = 0
     count: int = 0
-    named: list[str] = field(default_factory=list)
+    named: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def add(self, place: str, reason: str) -> None:
         """Counts one; raises DataError when they are more than ``most`` and than ``MAX_BAD_SHARE`` of the lines."""
         self.count += 1
-        if len(self.named) < _NAMED:
-            self.named.append(f"{place} {reason}")
+        kind = _NUMBER.sub("", reason)
+        first, times = self.named.get(kind, (f"{place} {reason}", 0))
+        if times or len(self.named) < _NAMED:
+            self.named[kind] = first, times + 1
         if self.count > max(self.most, MAX_BAD_SHARE * self.read):
             raise DataError(f"{self.count} of the first {self.read} {self.unit} cannot be used{self.first}", self.form)
 
     @property
     def first(self) -> str:
         """The first bad line, as the end of a sentence; empty when there is none."""
-        return f"; the first: {self.named[0]}" if self.named else ""
+        return next((f"; the first: {first}" for first, _ in self.named.values()), "")
 
     def notify(self, report: Report, what: str = "Skipped {} of {} {}") -> None:
-        """Reports the first bad lines and how many there are, if there are any."""
+        """Reports how many bad lines there are, if there are any, and for what reasons."""
         if self.count:
-            more = [f"and {self.count - _NAMED} more"] if self.count > _NAMED else []
+            reasons = [f"{first} ({times} such)" if times > 1 else first for first, times in self.named.values()]
+            rest = self.count - sum(times for _, times in self.named.values())
             counted = what.format(self.count, self.read, self.unit)
-            report(Notice(f"{counted}: {'; '.join(self.named + more)}", "warning"))
+            report(Notice(f"{counted}: {'; '.join([*reasons, *([f'and {rest} more'] if rest else [])])}", "warning"))
 
 
 def read_rows(
@@ -123,7 +130,7 @@ def lines_of(stream: io.BufferedReader, path: Path, form: str, *, blank: bool = 
 
     Of an endless line no more comes than shows :func:`text_of` that it is one. Raises DataError where one is binary.
     """
-    number = 0
+    stream, number = plain_text(stream), 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
         more = line

@@ -13,10 +13,14 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.files.hub_rows import PREFIX, HubData, read_hub
 from ragr1_lite.files.json_arrays import read_json, read_lines
 from ragr1_lite.files.json_lines import BOM, COMPRESSED, decompressed, reading
+from ragr1_lite.files.plain_text import plain_text
 from ragr1_lite.files.rows import Rows, Wanted
 from ragr1_lite.files.tables import read_csv, read_parquet, read_tsv
 
-Form = Literal["lines", "json", "tsv", "csv", "parquet", "text", "markdown", "html", "pdf"]
+Form = Literal[
+    "lines", "json", "tsv", "csv", "parquet",
+    "text", "markdown", "html", "pdf", "rtf", "docx", "pptx", "xlsx", "odf", "ods", "epub", "mail", "mailbox",
+]  # fmt: skip
 
 _SUFFIXES: dict[Form, str] = {
     "lines": ".jsonl .ndjson",
@@ -28,6 +32,15 @@ _SUFFIXES: dict[Form, str] = {
     "markdown": ".md .markdown",
     "html": ".html .htm .xhtml",
     "pdf": ".pdf",
+    "rtf": ".rtf",
+    "docx": ".docx .docm .dotx",
+    "pptx": ".pptx .pptm .ppsx",
+    "xlsx": ".xlsx .xlsm",
+    "odf": ".odt .odp",
+    "ods": ".ods",
+    "epub": ".epub",
+    "mail": ".eml",
+    "mailbox": ".mbox",
 }
 _FORMS = {suffix: form for form, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 _READERS: dict[Form, Callable[[io.BufferedReader, Path, Wanted], Rows]] = {
@@ -39,7 +52,6 @@ _READERS: dict[Form, Callable[[io.BufferedReader, Path, Wanted], Rows]] = {
 }
 DOCUMENTS: frozenset[Form] = frozenset(_SUFFIXES) - frozenset(_READERS)
 _OBJECTS = re.compile(rb"(\[\s*)?\{")
-_PEEKED = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +111,7 @@ def rows_of(source: Source, wanted: Wanted, opened: Callable[[io.BufferedReader]
         if opened:
             opened(raw)
         stream = decompressed(raw, source.path)
-        form = source.form
-        if form == "csv" and b"\t" in stream.peek(_PEEKED).partition(b"\n")[0]:
-            form = "tsv"  # DPR's .csv files have tabs
-        yield from _READERS[form](stream, source.path, wanted)
+        yield from _READERS[source.form](stream, source.path, wanted)
 
 
 def form_of(name: str) -> Form | None:
@@ -122,12 +131,14 @@ def file_of(path: Path, name: str, wanted: Wanted) -> File:
 
 def _sniffed(path: Path, wanted: Wanted) -> Form:
     with path.open("rb") as raw:
-        head = decompressed(raw, path).peek(4096)[:4096]
+        head = plain_text(decompressed(raw, path)).peek(4096)[:4096]
     text = head.removeprefix(BOM).lstrip()
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith(b"%PDF-"):
         return "pdf"
+    if text.startswith(b"{\\rtf"):
+        return "rtf"
     if b"\0" in head:
         raise DataError(f"The {wanted.what} {path} is binary and of no known form", wanted.hint)
     if _OBJECTS.match(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import tempfile
 from collections import deque
@@ -13,11 +14,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.files.json_lines import MAX_LINE_BYTES, BadLine, lines_of, text_of
+from ragr1_lite.files.json_lines import BOM, MAX_LINE_BYTES, BadLine, lines_of, text_of
+from ragr1_lite.files.plain_text import plain_text
 from ragr1_lite.files.rows import Rows, Wanted
 
 _MOST_LINES = 200
 _BATCH = 1000
+_PEEKED = 2**16
+_OTHER_MARKS = ",;|"
+_NAMED_MARK = re.compile(r'"?sep=(.)"?')
+"""Excel's first line for a table that is to be opened with other marks than its own."""
 
 
 def read_tsv(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
@@ -26,7 +32,7 @@ def read_tsv(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
 
 
 def read_csv(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
-    """The rows of a table whose columns are separated by commas."""
+    """The rows of a table whose columns are separated by commas; by semicolons or tabs where its first line says so."""
     return _read_table(stream, path, wanted, ",")
 
 
@@ -55,7 +61,12 @@ def read_parquet(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
 
 def _read_table(stream: io.BufferedReader, path: Path, wanted: Wanted, mark: str) -> Rows:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-    records = _records(lines_of(stream, path, wanted.table, blank=True), mark)
+    stream = plain_text(stream)
+    lines = lines_of(stream, path, wanted.table, blank=True)
+    head = stream.peek(_PEEKED).removeprefix(BOM).partition(b"\n")[0].decode(errors="replace").rstrip("\r")
+    if named := _NAMED_MARK.fullmatch(head):
+        next(lines)
+    records = _records(lines, named[1] if named else _mark(head, mark, wanted))
     number, first = next(records, (0, []))
     if isinstance(first, BadLine):
         raise DataError(f"{path}:{number} {first}", "Save it in UTF-8.")
@@ -74,6 +85,16 @@ def _read_table(stream: io.BufferedReader, path: Path, wanted: Wanted, mark: str
         if isinstance(fields, list) and len(fields) != len(names):
             fields = BadLine(f"has {_columns(len(fields))}, not {len(names)}")
         yield number, fields if isinstance(fields, BadLine) else dict(zip(names, fields, strict=True))
+
+
+def _mark(head: str, usual: str, wanted: Wanted) -> str:
+    """What is between the columns: what makes a header of the first line, else the usual or what else is there."""
+    marks: tuple[str, ...] = ("\t", usual, *_OTHER_MARKS)
+    for mark in marks:
+        names = {name.strip().strip('"').lower() for name in head.split(mark)}
+        if len(names) > 1 and names & {*wanted.keys}:
+            return mark
+    return next((mark for mark in marks if mark in head), usual)
 
 
 def _columns(count: int) -> str:

@@ -129,7 +129,7 @@ class Display:
 
     def show_json(self, value: Any) -> None:
         """Prints a result as one line of JSON."""
-        self.show_raw(to_json(value) + "\n")
+        self.show_raw(to_json(value, getattr(self.out.file, "encoding", None) or "utf-8") + "\n")
 
     def show_raw(self, text: str) -> None:
         """Prints a text unchanged, for a file."""

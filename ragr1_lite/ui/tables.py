@@ -28,7 +28,9 @@ def search_results(queries: Sequence[str], results: Sequence[Sequence[Passage]])
         parts.append(Text(f"› {one_line(query)}", "bold cyan"))
         for number, passage in enumerate(found, start=1):
             title = one_line(passage.title) or "(no title)"
-            head = Text.assemble(f"{number}. {title}", (f"  {passage.score:.2f}  {one_line(passage.id)}", "dim"))
+            where = f"  {one_line(passage.place)}" if passage.place else ""
+            rest = f"  {passage.score:.2f}  {one_line(passage.id)}{where}"
+            head = Text.assemble(f"{number}. {title}", (rest, "dim"))
             parts.append(Padding(head, (0, 0, 0, 2)))
             parts.append(Padding(Text(one_line(passage.text), "dim"), (0, 0, 0, 5)))
         if not found:

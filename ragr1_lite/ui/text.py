@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ _ESCAPE = re.compile(
     r"|\x1b.?",
     re.DOTALL,
 )
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -40,9 +42,21 @@ def title_of(passage: Passage, limit: int | None = None) -> str:
     return one_line(passage.title, limit) or one_line(passage.id, limit)
 
 
-def to_json(value: Any) -> str:
-    """JSON on one line, UTF-8, with control characters escaped even where JSON would allow them as they are."""
-    return _CONTROL.sub(lambda character: f"\\u{ord(character[0]):04x}", json_text(value))
+def to_json(value: Any, encoding: str = "utf-8") -> str:
+    """JSON on one line; control characters are escaped even where JSON would allow them as they are.
+
+    So is all that is not ASCII, where something in it cannot be written in ``encoding``.
+    """
+    text = _CONTROL.sub(_escaped, json_text(value))
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return _NOT_ASCII.sub(_escaped, text)
+    return text
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return json.dumps(character[0])[1:-1]
 
 
 def count(number: float, noun: str) -> str:

@@ -183,7 +183,7 @@ class TestTables:
             ("1\tChad\tA country in Africa.\n", Passage("1", "Chad", "A country in Africa.")),
             ("1\tA country.\n", Passage("1", "", "A country.")),
             ("\ufeffid\ttext\n\n1\tA country.", Passage("1", "", "A country.")),
-            ('id\ttext\n1\t"a' + "\ta" * 100_000 + '"', Passage("1", "", "a" + "\ta" * 100_000)),
+            ('id\ttitle\ttext\n1\t"a' + "\ta" * 100_000 + '"\tb', Passage("1", "a" + "\ta" * 100_000, "b")),
         ],
     )
     def test_columns(self, tmp_path: Path, lines: str, passage: Passage) -> None:
@@ -387,12 +387,14 @@ class TestDocuments:
 
     def test_title_in_front_matter(self, tmp_path: Path) -> None:
         [passage] = read(put(tmp_path / "a.md.gz", gzip.compress(b'---\ntitle: "Chad"\n---\n# No\n')))
-        assert passage == Passage("a.md.gz#1", "Chad", "No")
+        assert passage == Passage("a.md.gz#1", "Chad", "No", place="No")
 
     def test_html(self, tmp_path: Path) -> None:
         pytest.importorskip("selectolax")
         [passage] = read(put(tmp_path / "a.html", HTML))
-        assert passage == Passage("a.html#1", "Chad & Niger", "Two countries\nChad is dry.\nNiger\ntoo.\na b")
+        assert passage == Passage(
+            "a.html#1", "Chad & Niger", "Two countries\nChad is dry.\nNiger\ntoo.\na b", place="Two countries"
+        )
 
     def test_html_names_its_encoding(self, tmp_path: Path) -> None:
         pytest.importorskip("selectolax")
@@ -408,7 +410,9 @@ class TestDocuments:
     def test_pdf(self, tmp_path: Path) -> None:
         pytest.importorskip("pypdf")
         path = put(tmp_path / "a.pdf", pdf("Chad is a land-\nlocked country.", "It is dry.", title="Lands"))
-        assert read(path) == [Passage("a.pdf#1", "Lands", "Chad is a landlocked country. It is dry.")]
+        assert read(path) == [
+            Passage("a.pdf#1", "Lands", "Chad is a landlocked country.\nIt is dry.", place="page 1; page 2")
+        ]
         assert read(put(tmp_path / "b", path.read_bytes()))[0].title == "Lands"
 
     def test_a_page_that_cannot_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,9 +427,8 @@ class TestDocuments:
         monkeypatch.setattr(pypdf.PageObject, "extract_text", fail_on_the_second)
         passages, [notice] = read_with_notices(put(tmp_path / "a.pdf", pdf("Chad.", "Niger.")))
         assert [one.text for one in passages] == ["Chad."]
-        assert notice == (
-            f"1 of 1 documents could not be read whole: {tmp_path / 'a.pdf'} has 1 of 2 pages that cannot be read"
-        )
+        why = "has among its 2 pages 1 that cannot be read"
+        assert notice == f"1 of 1 documents could not be read whole: {tmp_path / 'a.pdf'} {why}"
 
     @pytest.mark.parametrize(
         ("name", "content", "reason"),
@@ -450,9 +453,16 @@ class TestDocuments:
     def test_a_missing_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(corpus_sources, "find_spec", lambda name: None)
         put(tmp_path / "a.html", HTML)
-        assert refusal(tmp_path) == "Reading HTML needs selectolax"
+        assert refusal(tmp_path) == "Reading .html needs selectolax"
         put(tmp_path / "a.pdf", b"%PDF-")
-        assert refusal(tmp_path) == "Reading HTML and PDF needs pypdf and selectolax"
+        assert refusal(tmp_path) == "Reading .html, .pdf needs pypdf and selectolax"
+        put(tmp_path / "b.txt", "Chad.")
+        passages, [notice] = read_with_notices(tmp_path)
+        assert [one.text for one in passages] == ["Chad."]
+        assert notice.startswith(
+            "Left out 2 files (.html, .pdf): reading them needs pypdf and selectolax. Install it: "
+        )
+        assert "ragr1-lite[docs]" in notice
 
     def test_nothing_in_a_document_is_run_or_loaded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("selectolax")
@@ -506,8 +516,7 @@ class TestFolders:
         put(tmp_path / "good.txt", "Good.")
         passages, [notice] = read_with_notices(tmp_path)
         assert [one.text for one in passages] == ["Good."]
-        assert notice.startswith("30 of 31 documents could not be read whole: ")
-        assert notice.endswith("; and 27 more")
+        assert notice == f"30 of 31 documents could not be read whole: {tmp_path / '0.txt'} is not UTF-8 (30 such)"
 
     def test_two_folders_with_the_same_names(self, tmp_path: Path) -> None:
         for name in ("one", "two"):

@@ -50,7 +50,7 @@ def ask(
         if web and (question is not None or as_json):
             given = "--json" if question is None else "a question"
             raise ConfigError(f"--web and {given} do not go together", "Leave one of them out.")
-        if question is not None and not question.strip():
+        if question is not None and not (question := opt.whole(question)).strip():
             raise ConfigError("The question is empty", "Write it in quotation marks.")
         from ragr1_lite.assistant import Assistant, Setup
 

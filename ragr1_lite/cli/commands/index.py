@@ -41,8 +41,8 @@ def index_build(
     """Build an index from a corpus.
 
     JSON lines and tables have the columns id, title and text (or contents); bad rows are counted and skipped. HotpotQA,
-    2Wiki and MuSiQue give their contexts. Documents (text, Markdown, HTML, PDF) are cut into passages of 100 words.
-    Any file may be compressed (gz, zst, bz2, xz).
+    2Wiki and MuSiQue give their contexts. Documents (text, Markdown, HTML, PDF, Word, PowerPoint, Excel, OpenDocument,
+    EPUB, RTF, e-mail) and long rows are cut into passages of 100 words. Any file may be compressed (gz, zst, bz2, xz).
     """
     with session(context) as display:
         from ragr1_lite.retrieval import build_index, index_passages, read_corpus
@@ -65,14 +65,17 @@ def index_build(
 def index_search(
     context: Context,
     index: AnyIndex,
-    queries: Annotated[list[str] | None, Argument(help="All of them are searched at once.")] = None,
+    queries: Annotated[
+        list[str] | None, Argument(help="All of them are searched at once.", callback=opt.all_whole)
+    ] = None,
     queries_file: Annotated[Path | None, Option(metavar="FILE", help=_QUERIES_FILE)] = None,
     k: K = 3,
     as_json: opt.AsJson = False,
 ) -> None:
     """Search an index.
 
-    JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score"} ...]} ...]}, in the queries' order.
+    JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score", "place"} ...]} ...]}, in
+    the queries' order; "place" is where in its document a passage is, empty where that is not known.
     """
     with session(context, as_json=as_json) as display:
         from dataclasses import asdict
@@ -96,7 +99,7 @@ def _lines(file: Path) -> list[str]:
         raise DataError(f"There is no file {file}", "Check the path.") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise DataError(f"{file} is not a text file", "Write one query a line, in UTF-8.") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [opt.whole(line.strip()) for line in text.splitlines() if line.strip()]
 
 
 @app.add("serve", "ragr1-lite index serve runs/books --port 8000")

@@ -33,6 +33,23 @@ def _known_modes(names: list[str] | None) -> list[str] | None:
     return names
 
 
+def whole(text: str) -> str:
+    r"""What was typed, also in a locale that knows no more than ASCII: Python then holds other bytes as surrogates.
+
+    >>> whole("Caf\udcc3\udca9")
+    'Café'
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:  # bytes of another encoding
+        return text
+
+
+def all_whole(texts: list[str] | None) -> list[str] | None:
+    """:func:`whole` of each, as the callback of an argument."""
+    return [whole(text) for text in texts] if texts else texts
+
+
 # The model, the index and how they are used: a Setup
 _MODEL = "A built-in name, a folder or a hub id. [default: the adapter's, else a built-in one that was trained]"
 _ADAPTER = "A run's folder, an adapter's, a checkpoint or a hub id; `none`: the bare model. [default: the model's own]"

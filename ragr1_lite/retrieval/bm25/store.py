@@ -2,7 +2,7 @@
 
 The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.json``) and these::
 
-    passages.jsonl          one passage a line: id, title, text
+    passages.jsonl          one passage a line: id, title, text; place where it is known
     passages.offsets.npy    int64, shape (count + 1,): where each line begins, and where the last one ends
     vocabulary.*.npy        a hash table of bm25s' words: :mod:`ragr1_lite.retrieval.bm25.vocabulary`
     manifest.json           written last: what was built, and the size and SHA-256 of every file
@@ -92,6 +92,8 @@ def write_passages(folder: Path, passages: Iterable[Passage], checksums: dict[st
     with HashedFile(folder / PASSAGES) as file:
         for passage in passages:
             row = {"id": passage.id, "title": passage.title, "text": passage.text}
+            if passage.place:
+                row["place"] = passage.place
             # A passage that came from elsewhere than a corpus may hold half of a surrogate pair: it is kept as it is.
             file.write(to_json(row).encode("utf-8", "surrogatepass") + b"\n")
             offsets.append(file.size)

@@ -12,10 +12,9 @@ from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import BadLine, BadLines, decompressed, reading
 from ragr1_lite.files.keys import Keys
-from ragr1_lite.files.rows import Rows
 from ragr1_lite.files.sources import DOCUMENTS, File, Source, rows_of
 from ragr1_lite.retrieval.corpora import documents
-from ragr1_lite.retrieval.corpora.rows import PASSAGES, paragraphs_of, to_passage
+from ragr1_lite.retrieval.corpora.rows import PASSAGES, LongRows, paragraphs_of, to_passages
 from ragr1_lite.retrieval.corpora.sources import find_sources
 
 
@@ -26,12 +25,14 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
     else by its first bytes:
 
     - JSON lines: ``id``, ``_id`` or ``docid`` (without one, the passage's running number), ``title`` (may be missing),
-      and ``text`` or ``contents``. Without a ``title``, the first line of ``contents`` is the title;
+      and ``text`` or ``contents``. Without a ``title``, the first line of ``contents`` is the title. A text that is
+      long, or a list of paragraphs as in KILT's knowledge source, is cut as documents are;
     - a table, ``.tsv``, ``.csv`` or ``.parquet``, with columns of these names; a TSV without a header has the columns
       id, text and, if there are three, title;
     - questions with their contexts, as HotpotQA, 2Wiki and MuSiQue come: an array (``.json``), JSON lines or Parquet;
       a paragraph that several questions have is one passage;
-    - a document, ``.txt``, ``.md``, ``.html`` or ``.pdf``: passages of a hundred words with the document's title.
+    - a document, such as ``.txt``, ``.html``, ``.pdf``, ``.docx`` or ``.eml``: passages of a hundred words with the
+      document's title and the place they are from. A mailbox is read message by message.
 
     Or it is a folder, in which such files are looked for, except ``.json`` and ``.csv``, or a data set on the hub,
     ``hub:OWNER/NAME[:CONFIG][:SPLIT]``.
@@ -70,8 +71,8 @@ class Corpus(Iterator[Passage]):
 
     def _unique(self, report: Report) -> Iterator[Passage]:
         bad, ids = BadLines(_hint(self._sources), "rows"), Keys()
-        broken = BadLines(PASSAGES.hint, "documents", math.inf)
-        for source, number, passage in self._located(bad, broken):
+        broken, long = BadLines(PASSAGES.hint, "documents", math.inf), LongRows()
+        for source, number, passage in self._located(bad, broken, long):
             if not ids.add(passage.id):
                 self._refuse_twice(passage.id, source.place(number))
             yield passage
@@ -80,10 +81,11 @@ class Corpus(Iterator[Passage]):
             raise DataError(f"There is no passage in {names}{bad.first or broken.first}", bad.form)
         bad.notify(report)
         broken.notify(report, "{} of {} {} could not be read whole")
+        long.notify(report)
 
     def _refuse_twice(self, identifier: str, place: str) -> None:
         """Looks for the passage that has the id already; there is none if two ids only share a hash."""
-        again = Corpus(self._sources)._located(BadLines("", most=math.inf), BadLines("", most=math.inf))
+        again = Corpus(self._sources)._located(BadLines("", most=math.inf), BadLines("", most=math.inf), LongRows())
         first = next(source.place(number) for source, number, passage in again if passage.id == identifier)
         if first != place:
             raise DataError(
@@ -91,62 +93,60 @@ class Corpus(Iterator[Passage]):
                 "Give every passage an id of its own, or leave the ids out to have passages numbered.",
             )
 
-    def _located(self, bad: BadLines, broken: BadLines) -> Iterator[tuple[Source, int, Passage]]:
+    def _located(self, bad: BadLines, broken: BadLines, long: LongRows) -> Iterator[tuple[Source, int, Passage]]:
         """Yields every passage with its source and its row in there; counts bad rows and broken documents."""
         running, paragraphs = 0, Keys()
         for source in self._sources:
-            document = isinstance(source, File) and source.form in DOCUMENTS
-            tally = broken if document else bad
-            tally.read += document
-            for number, row in self._rows(source):
-                tally.read += not document
-                try:
-                    if isinstance(row, BadLine):
-                        raise row
-                    pairs = paragraphs_of(row)
-                    passage = to_passage(row, running) if pairs is None else None
-                except BadLine as problem:
-                    tally.add(source.place(number), str(problem))
-                    continue
-                if passage:
-                    yield source, number, passage
+            if isinstance(source, File) and source.form in DOCUMENTS:
+                for passage in self._of_document(source, broken):
+                    yield source, 0, passage
                     running += 1
-                for title, text in pairs or ():
-                    if paragraphs.add((title, text)):
-                        yield source, number, Passage(str(running), title, text)
-                        running += 1
-
-    def _rows(self, source: Source) -> Rows:
-        if isinstance(source, File) and source.form in DOCUMENTS:
-            yield from self._rows_of_document(source)
-        else:
-            yield from rows_of(source, PASSAGES, self._opened)
-        self._open = None
-        self._done += source.size if isinstance(source, File) else 0
+            else:
+                for number, row in rows_of(source, PASSAGES, self._opened):
+                    bad.read += 1
+                    try:
+                        if isinstance(row, BadLine):
+                            raise row
+                        pairs = paragraphs_of(row)
+                        passages = to_passages(row, running, long) if pairs is None else ()
+                    except BadLine as problem:
+                        bad.add(source.place(number), str(problem))
+                        continue
+                    for passage in passages:
+                        yield source, number, passage
+                    running += pairs is None
+                    for title, text in pairs or ():
+                        if paragraphs.add((title, text)):
+                            yield source, number, Passage(str(running), title, text)
+                            running += 1
+            self._open = None
+            self._done += source.size if isinstance(source, File) else 0
 
     def _opened(self, raw: io.BufferedReader) -> None:
         self._open = raw
 
-    def _rows_of_document(self, file: File) -> Rows:
-        """The passages of a document, as rows; and why it cannot be read, or not wholly, as one more."""
+    def _of_document(self, file: File, broken: BadLines) -> Iterator[Passage]:
+        """The passages of a document, or of a mailbox's messages; counts what cannot be read, or not wholly."""
+        number = size = 0
         try:
             with reading(file.path), file.path.open("rb") as raw:
                 self._opened(raw)
-                data = decompressed(raw, file.path).read(documents.MAX_BYTES + 1)
-            if len(data) > documents.MAX_BYTES:
-                raise BadLine(f"is longer than {documents.MAX_BYTES // 2**20} MiB")
-            document = documents.READERS[file.form](data)
-        except BadLine as problem:
-            yield 0, problem
-            return
+                for document in documents.read_documents(decompressed(raw, file.path), file.form):
+                    broken.read += 1
+                    try:
+                        if isinstance(document, BadLine):
+                            raise document
+                        title = " ".join(document.title.split()) or file.title
+                        for text, place in documents.cut_parts(document.parts):
+                            number, size = number + 1, size + len(text)
+                            yield Passage(f"{file.name}#{number}", title, text, place=place)
+                            if size > documents.MAX_CHARACTERS and file.form != "mailbox":
+                                raise BadLine(f"has more than {documents.MAX_CHARACTERS:,} characters")
+                    except BadLine as problem:
+                        broken.add(str(file.path), str(problem))
         except DataError as error:
-            yield 0, BadLine(error.message.removeprefix(f"{file.path} "))
-            return
-        if document.lost:
-            yield 0, BadLine(document.lost)
-        title = " ".join(document.title.split()) or file.title
-        for number, text in enumerate(documents.cut(document.paragraphs), start=1):
-            yield number, {"id": f"{file.name}#{number}", "title": title, "text": text}
+            broken.read += 1
+            broken.add(str(file.path), error.message.removeprefix(f"{file.path} "))
 
 
 def _hint(sources: Sequence[Source]) -> str:

@@ -13,13 +13,15 @@ from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.files.hub_rows import PREFIX, HubData
 from ragr1_lite.files.json_lines import BadLine, decompressed, lines_of, reading, to_row
 from ragr1_lite.files.sources import File, Form, Source, file_of, form_of
+from ragr1_lite.retrieval.corpora.documents import PACKAGES
 from ragr1_lite.retrieval.corpora.rows import PASSAGES
 from ragr1_lite.versions import install_hint
 
 NEVER_IN_FOLDERS: frozenset[Form] = frozenset({"json", "csv"})
 """In a folder of documents these are rather settings and lists; named by themselves they are corpora."""
 
-_PACKAGES = {"html": "selectolax", "pdf": "pypdf"}
+_INDEX = {"manifest.json", "passages.jsonl", "passages.offsets.npy"}
+"""Files that only an index of ours has together: it is made of documents, and is none."""
 
 
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
@@ -27,8 +29,9 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
 
     Of a JSON-lines file in a folder the first row is read: questions that came without passages stay out.
 
-    ``report`` gets a notice for each folder in which something was left out. Raises DataError where one does not exist,
-    cannot be read, is of no known form, or needs a package that is missing.
+    ``report`` gets a notice for each folder in which something was left out, and one of files that need packages which
+    are missing. Raises DataError where one does not exist, cannot be read or is of no known form, and where all of
+    them need missing packages.
     """
     found: list[Source] = []
     for name in names:
@@ -42,19 +45,23 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
                 found += _files_of(path, f"{posix}/" if len(names) > 1 else "", report)
             else:
                 found.append(file_of(path, posix if len(names) > 1 else path.name, PASSAGES))
-    _need_packages({source.form for source in found if isinstance(source, File)})
-    return found
+    return _with_packages(found, report)
 
 
 def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
     found: list[File] = []
     left_out: Counter[str] = Counter()
     kinds: set[str] = set()
+    inside = folder.resolve()
     for root, folders, names in os.walk(folder, onerror=lambda _: left_out.update(["unreadable"])):
         seen = [name for name in (*folders, *names) if not name.startswith(".")]
         left_out["hidden"] += len(folders) + len(names) - len(seen)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(root, name) for name in sorted({*seen} & {*names})):
+        outside = {name for name in seen if _leads_out(Path(root, name), inside)}
+        left_out["linked from elsewhere"] += len(outside)
+        indexes = {name for name in {*folders} & {*seen} - outside if _is_index(Path(root, name))}
+        left_out["built as an index"] += len(indexes)
+        folders[:] = sorted({*folders} & {*seen} - outside - indexes)
+        for path in (Path(root, name) for name in sorted({*seen} & {*names} - outside)):
             form = form_of(path.name)
             if form is None or form in NEVER_IN_FOLDERS:
                 left_out["of another kind"] += 1
@@ -87,11 +94,34 @@ def _only_asks(path: Path) -> bool:
     return "question" in row and row.keys().isdisjoint(PASSAGES.needed)
 
 
-def _need_packages(forms: set[Form]) -> None:
-    missing = sorted({package for form, package in _PACKAGES.items() if form in forms and not find_spec(package)})
+def _leads_out(path: Path, inside: Path) -> bool:
+    """Whether a path is a link to what is not in the folder, however many links that takes."""
+    if not path.is_symlink():
+        return False
+    try:
+        return not path.resolve().is_relative_to(inside)
+    except (OSError, RuntimeError):  # a circle of links
+        return False
+
+
+def _is_index(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _INDEX)
+
+
+def _with_packages(found: list[Source], report: Report) -> list[Source]:
+    """The sources without the files whose packages are missing, of which a notice tells."""
+    forms = {source.form for source in found if isinstance(source, File)}
+    missing = {form: PACKAGES[form] for form in forms & {*PACKAGES} if not find_spec(PACKAGES[form])}
+    kept = [source for source in found if not isinstance(source, File) or source.form not in missing]
     if missing:
-        raise DataError(
-            f"Reading {' and '.join(sorted({form.upper() for form in forms & {*_PACKAGES}}))} "
-            f"needs {' and '.join(missing)}",
-            install_hint("docs"),
+        packages = " and ".join(sorted({*missing.values()}))
+        suffixes = sorted(
+            {source.path.suffix for source in found if isinstance(source, File) and source.form in missing}
         )
+        what = f"needs {packages}"
+        if not kept:
+            raise DataError(f"Reading {', '.join(suffixes)} {what}", install_hint("docs"))
+        left = len(found) - len(kept)
+        files = f"{left} file{'s' * (left != 1)} ({', '.join(suffixes)})"
+        report(Notice(f"Left out {files}: reading them {what}. {install_hint('docs')}", "warning"))
+    return kept

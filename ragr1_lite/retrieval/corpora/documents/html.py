@@ -1,0 +1,57 @@
+"""HTML: its text, with the headings it stands under. No script is run, no link followed, no other file loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ragr1_lite.files.json_lines import BadLine
+from ragr1_lite.retrieval.corpora.documents.passages import Document, sections
+from ragr1_lite.retrieval.corpora.documents.text import decoded
+
+_CHARSET = re.compile(rb"""<meta[^>]{1,200}?charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
+_UNSEEN = ["script", "style", "noscript", "template", "svg", "nav", "head"]
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_BLOCKS = (
+    "address, article, aside, blockquote, br, dd, div, dl, dt, figcaption, figure, footer, h1, h2, h3, h4, h5, h6, "
+    "header, hr, li, main, ol, p, pre, section, table, tr, ul"
+)
+_MARK = "\x01"
+"""Begins a heading, as often as its level says, among the blocks that form feeds are between."""
+
+
+def read_html(data: bytes) -> Document:
+    """HTML; scripts, styles and navigation are left out."""
+    title, lines = lines_of(data)
+    return Document(title, sections(lines, title))
+
+
+def lines_of(data: bytes) -> tuple[str, Iterator[tuple[int, str]]]:
+    """The title and the paragraphs of a page, with the levels of headings."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    tree = LexborHTMLParser(_decoded(data).replace(_MARK, " "))
+    heading = tree.css_first("title") or tree.css_first("h1")
+    title = " ".join(heading.text().split()) if heading else ""
+    tree.strip_tags(_UNSEEN)
+    for block in tree.css(_BLOCKS):
+        block.insert_before("\f" + _MARK * _HEADINGS.get(block.tag or "", 0))
+        block.insert_after("\f")
+    for cell in tree.css("td, th"):
+        cell.insert_before(" ")
+    blocks = tree.body.text().split("\f") if tree.body else []
+    return title, ((len(block) - len(block.lstrip(_MARK)), block.lstrip(_MARK)) for block in blocks)
+
+
+def _decoded(data: bytes) -> str:
+    """HTML may name its encoding itself."""
+    try:
+        return decoded(data)
+    except BadLine:
+        named = _CHARSET.search(data[:4096])
+        if not named:
+            raise
+        try:
+            return data.decode(named[1].decode(), errors="replace").replace("\0", " ")
+        except LookupError:
+            raise BadLine(f"is in an unknown encoding, {named[1].decode()}") from None

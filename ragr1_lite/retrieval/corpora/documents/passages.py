@@ -1,0 +1,113 @@
+"""A document as parts with headings and places, and these as passages of 100 words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ragr1_lite.files.json_lines import BadLine
+
+WORDS = 100
+_CHARACTERS = 10
+"""A word counts for one in ten characters at least, so that scripts without blanks are cut too."""
+_LONGEST_HEADING = WORDS // 4
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section, page, slide or sheet.
+
+    ``place`` names it, such as ``page 3``; a passage that goes on within it begins with its ``heading`` once more.
+    """
+
+    paragraphs: Iterable[str]
+    place: str = ""
+    heading: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's text; ``title`` is empty where it has none.
+
+    ``parts`` are read as they are asked for, and raise BadLine in the end where something could not be read.
+    """
+
+    title: str
+    parts: Iterable[Part] = field(repr=False)
+
+
+def sections(lines: Iterable[tuple[int, str]], title: str = "", place: str = "") -> Iterator[Part]:
+    """Parts that begin with headings, of paragraphs with their levels: 1 and more for headings, 0 for all others.
+
+    A place is the headings it stands under, without the document's title, after ``place``.
+    """
+    path: list[tuple[int, str]] = []
+    part = Part([], place)
+    held: list[str] = []
+    for level, text in lines:
+        line = " ".join(text.split()) if level else ""
+        if line:
+            if held:
+                yield Part(held, part.place, part.heading)
+            path = [*((above, name) for above, name in path if above < level), (level, line)]
+            own = " › ".join(name for _, name in path if name != title)
+            part, held = Part([], "; ".join(filter(None, (place, own))), "" if line == title else line), []
+        held.append(text)
+    if held:
+        yield Part(held, part.place, part.heading)
+
+
+def cut(paragraphs: Iterable[str], words: int = WORDS) -> Iterator[str]:
+    """Yields passages of at most so many words, cut where sentences and paragraphs end if possible.
+
+    Paragraphs within a passage are on lines of their own.
+    """
+    return (text for text, _ in cut_parts([Part(paragraphs)], words))
+
+
+def cut_parts(parts: Iterable[Part], words: int = WORDS) -> Iterator[tuple[str, str]]:
+    """Yields passages as :func:`cut` does, each with the places that it is from."""
+    held, weight, places = "", 0, dict[str, None]()
+    lost: BadLine | None = None
+    try:
+        for part in parts:
+            lead = part.heading if weight_of(part.heading) <= _LONGEST_HEADING else ""
+            room = words - weight_of(lead) if lead else words
+            begun = False
+            for paragraph in part.paragraphs:
+                glue = "\n"
+                for piece in _pieces(" ".join(paragraph.split()), room):
+                    more = weight_of(piece)
+                    if held and weight + more > words:
+                        yield held, "; ".join(filter(None, places))
+                        held, weight, places = "", 0, {}
+                        if begun and lead:
+                            held, weight, glue = lead, words - room, "\n"
+                    held = f"{held}{glue}{piece}" if held else piece
+                    weight, glue, begun = weight + more, " ", True
+                    places[part.place] = None
+    except BadLine as problem:  # what was read before it is kept
+        lost = problem
+    if held:
+        yield held, "; ".join(filter(None, places))
+    if lost:
+        raise lost
+
+
+def weight_of(text: str) -> int:
+    """How many words a text counts for; an empty one for one."""
+    return max(text.count(" ") + 1, -(-len(text) // _CHARACTERS))
+
+
+def _pieces(paragraph: str, words: int) -> Iterator[str]:
+    """The sentences of a paragraph; one that is longer than a passage in pieces."""
+    for sentence in filter(None, _SENTENCE_END.split(paragraph)):
+        if weight_of(sentence) <= words:
+            yield sentence
+            continue
+        all_words = sentence.split(" ")
+        for start in range(0, len(all_words), words):
+            run = " ".join(all_words[start : start + words])
+            yield from (run[at : at + words * _CHARACTERS] for at in range(0, len(run), words * _CHARACTERS))

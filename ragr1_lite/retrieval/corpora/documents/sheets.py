@@ -1,0 +1,214 @@
+"""Spreadsheets, Excel's and OpenDocument's: every row a line, the names of the columns in front of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from ragr1_lite.retrieval.corpora.documents.office import CORE
+from ragr1_lite.retrieval.corpora.documents.packed import Event, Package
+from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Document, Part, weight_of
+
+_BOOK = "xl/workbook.xml"
+_DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
+"""The numbers of Excel's own formats for dates and times."""
+_PERCENT = {9, 10}
+_NOT_IN_FORMATS = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')
+"""Of a format: quoted text, escaped characters, colours and conditions."""
+_LAST_COLUMN, _MOST_REPEATED, _LONGEST_CELL = 2000, 64, 2**15
+_WIDE = WORDS // 4
+
+Row = dict[int, str]
+"""The cells that are not empty by their columns, from 1."""
+
+
+def read_xlsx(data: bytes) -> Document:
+    """Excel; dates, percentages and truth values are written as they are shown, formulas as their last result."""
+    package = Package(data)
+    return Document(package.title(CORE), _excel_parts(package))
+
+
+def read_ods(data: bytes) -> Document:
+    """OpenDocument's spreadsheets, cells as they are shown."""
+    package = Package(data)
+    return Document(package.title("meta.xml"), _open_parts(package.events("content.xml")))
+
+
+def _part(name: str, rows: Iterable[Row]) -> Part | None:
+    """A sheet; its first row with two cells names the columns. ``None`` where it is empty."""
+    rows = iter(rows)
+    above: list[str] = []
+    for header in rows:
+        if len(header) > 1:
+            break
+        above += header.values()
+    else:
+        return Part([name, *above], f"sheet {name}", name) if above else None
+    columns = " | ".join(header.values())
+    if weight_of(columns) > _WIDE:
+        body = (
+            "; ".join(f"{header.get(at, '')}: {cell}".removeprefix(": ") for at, cell in _in_order(row)) for row in rows
+        )
+        return Part(_chain([name, *above], body), f"sheet {name}", name)
+    body = (" | ".join(row.get(at, "") for at in sorted({*header, *row})) for row in rows)
+    return Part(_chain([name, *above, columns], body), f"sheet {name}", f"{name}\n{columns}")
+
+
+def _in_order(row: Row) -> list[tuple[int, str]]:
+    return sorted(row.items())
+
+
+def _chain(first: Iterable[str], rest: Iterable[str]) -> Iterator[str]:
+    yield from first
+    yield from rest
+
+
+def _excel_parts(package: Package) -> Iterator[Part]:
+    targets = package.targets(_BOOK)
+    shown, shared = _formats(package), _shared(package)
+    start, sheets = datetime(1899, 12, 30), []
+    for kind, name, attributes in package.events(_BOOK):
+        if kind == "start" and name == "sheet":
+            sheets.append((attributes.get("name", ""), targets.get(attributes.get("id", ""), "")))
+        elif kind == "start" and name == "workbookPr" and attributes.get("date1904") in ("1", "true"):
+            start = datetime(1904, 1, 1)
+    for name, file in sheets:
+        if "worksheets/" in file and (part := _part(name, _rows(package.events(file), shared, shown, start))):
+            yield part
+
+
+def _rows(events: Iterable[Event], shared: list[str], shown: list[str], start: datetime) -> Iterator[Row]:
+    row: Row = {}
+    cell: dict[str, str] = {}
+    column, inside, held = 0, False, ""
+    for kind, value, attributes in events:
+        if kind == "text":
+            held += value if inside else ""
+        elif kind == "start":
+            if value == "row":
+                row, column = {}, 0
+            elif value == "c":
+                cell, held = attributes, ""
+                column = _column(attributes.get("r", "")) or column + 1
+            inside = value in ("v", "t")
+        else:
+            inside = False
+            if value == "c" and column <= _LAST_COLUMN and (text := _cell(held, cell, shared, shown, start)):
+                row[column] = text[:_LONGEST_CELL]
+            elif value == "row" and row:
+                yield row
+
+
+def _column(reference: str) -> int:
+    """The column of a cell's name.
+
+    >>> _column("A1"), _column("AB12"), _column("")
+    (1, 28, 0)
+    """
+    number = 0
+    for letter in reference[:4].rstrip("0123456789"):
+        number = 26 * number + ord(letter.upper()) - 64
+    return max(number, 0)
+
+
+def _cell(value: str, cell: dict[str, str], shared: list[str], shown: list[str], start: datetime) -> str:
+    """A cell's value as it is shown, or nearly so."""
+    kind, style = cell.get("t", "n"), cell.get("s", "")
+    if kind == "s":
+        return shared[int(value)] if value.isdecimal() and int(value) < len(shared) else ""
+    if kind == "b":
+        return {"1": "TRUE", "0": "FALSE"}.get(value, "")
+    if kind != "n" or not value:
+        return " ".join(value.split())
+    form = shown[int(style)] if style.isdecimal() and int(style) < len(shown) else ""
+    try:
+        number = float(value)
+        if form == "date":
+            return _date(number, start)
+        return f"{100 * number:.10g}%" if form == "percent" else f"{number:.15g}"
+    except (ValueError, OverflowError):
+        return value
+
+
+def _date(days: float, start: datetime) -> str:
+    """A date, a time, or both, of days since ``start``."""
+    moment = start + timedelta(seconds=round(days * 86400))
+    if days < 1:
+        return f"{moment:%H:%M}"
+    return f"{moment:%Y-%m-%d}" if days == int(days) else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _shared(package: Package) -> list[str]:
+    """The texts that cells refer to by their number; without how they are pronounced."""
+    name = "xl/sharedStrings.xml"
+    found: list[str] = []
+    held: list[str] = []
+    inside = spoken = False
+    for kind, value, _ in package.events(name) if name in package.names else ():
+        if kind == "text":
+            held += [value] if inside and not spoken else []
+        elif value == "rPh":
+            spoken = kind == "start"
+        elif value == "t":
+            inside = kind == "start"
+        elif value == "si" and kind == "end":
+            found.append(" ".join("".join(held).split()))
+            held = []
+    return found
+
+
+def _formats(package: Package) -> list[str]:
+    """How the numbers of each style are shown: ``date``, ``percent`` or plainly."""
+    name = "xl/styles.xml"
+    own: dict[int, str] = {}
+    found: list[str] = []
+    inside = False
+    for kind, value, attributes in package.events(name) if name in package.names else ():
+        number = attributes.get("numFmtId", "")
+        if value == "cellXfs":
+            inside = kind == "start"
+        elif kind == "start" and value == "numFmt" and number.isdecimal():
+            own[int(number)] = _NOT_IN_FORMATS.sub("", attributes.get("formatCode", "")).lower()
+        elif kind == "start" and value == "xf" and inside:
+            found.append(_format(int(number) if number.isdecimal() else 0, own))
+    return found
+
+
+def _format(number: int, own: dict[int, str]) -> str:
+    code = own.get(number, "")
+    if number in _DATES or (set(code) & set("ymdhs") and "general" not in code):
+        return "date"
+    return "percent" if number in _PERCENT or "%" in code else ""
+
+
+def _open_parts(events: Iterable[Event]) -> Iterator[Part]:
+    """The rows of each table, which are held: a table's name comes before them, and they are told by its end."""
+    name, rows = "", list[Row]()
+    row: Row = {}
+    column, times, held, inside = 0, 1, list[str](), 0
+    for kind, value, attributes in events:
+        if kind == "text":
+            held += [value] if inside else []
+        elif value == "table":
+            if kind == "end" and (part := _part(name, rows)):
+                yield part
+            name, rows = attributes.get("name", name), []
+        elif value == "table-row":
+            if kind == "end" and row:
+                rows.append(row)
+            row, column = {}, 0
+        elif value in ("table-cell", "covered-table-cell"):
+            if kind == "start":
+                repeated = attributes.get("number-columns-repeated", "")
+                times, held = int(repeated) if repeated.isdecimal() else 1, []
+                continue
+            if text := " ".join("".join(held).split()):
+                columns = range(column + 1, min(column + min(times, _MOST_REPEATED), _LAST_COLUMN) + 1)
+                row |= dict.fromkeys(columns, text[:_LONGEST_CELL])
+            column += times
+        elif value in ("p", "s", "tab", "line-break"):
+            held.append(" ")
+            inside += {"start": 1, "end": -1}[kind] if value == "p" else 0
+        elif value == "annotation":
+            inside -= {"start": 1000, "end": -1000}[kind]

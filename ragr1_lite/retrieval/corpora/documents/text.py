@@ -1,0 +1,109 @@
+"""Plain text, Markdown and RTF."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ragr1_lite.files.json_lines import BadLine
+from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
+
+BLANK_LINES = re.compile(r"\n\s*\n")
+_PAIR = re.compile(r"[^:.]{1,40}: \S")
+_BREAKS = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
+"""Markdown's inline tokens that stand for other text than their content."""
+_TAG = re.compile(r"<[^<>]*>")
+_RTF_TITLE = re.compile(r"\{\\info\b[^{}]*(?:\{(?!\\title)[^{}]*\}[^{}]*)*\{\\title ([^{}\\]{1,200})\}")
+
+
+def read_text(data: bytes) -> Document:
+    """Plain text; blank lines are between paragraphs."""
+    return Document("", [Part(BLANK_LINES.split(decoded(data)))])
+
+
+def read_markdown(data: bytes) -> Document:
+    """Markdown; the title is its front matter's, or its first heading."""
+    named, body = _front_matter(decoded(data))
+    lines = list(_markdown_lines(body))
+    title = named or next((text for level, text in lines if level), "")
+    return Document(title, sections(lines, title))
+
+
+def read_rtf(data: bytes) -> Document:
+    """Rich text; its headings are not told from other lines."""
+    from striprtf.striprtf import rtf_to_text
+
+    if not data.lstrip().startswith(b"{\\rtf"):
+        raise BadLine("is not RTF")
+    source = data.decode("latin-1")
+    try:
+        text = rtf_to_text(source, errors="replace")
+    except (LookupError, OverflowError, ValueError) as error:
+        raise BadLine(f"is not RTF that can be read ({error})") from None
+    title = _RTF_TITLE.search(source)
+    # It leaves a character above 16 bits as the two halves that RTF spells it in.
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", " ")
+    return Document(
+        title[1] if title else "", [Part(line.strip("|").replace("|", " | ") for line in whole.split("\n"))]
+    )
+
+
+def decoded(data: bytes) -> str:
+    """Text in UTF-8 or, with a byte-order mark, UTF-16; its lines end in a line feed. Raises BadLine for others."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        codec = "utf-16"
+    elif b"\0" in data:
+        raise BadLine("is binary, not text")
+    else:
+        codec = "utf-8-sig"
+    try:
+        return data.decode(codec).replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
+    except UnicodeDecodeError:
+        raise BadLine("is not UTF-8") from None
+
+
+def _markdown_lines(body: str) -> Iterator[tuple[int, str]]:
+    """Paragraphs with the levels of headings."""
+    from markdown_it import MarkdownIt
+
+    cells: list[str] | None = None
+    level = 0
+    for token in MarkdownIt("commonmark").enable("table").parse(body):
+        if token.type == "heading_open":
+            level = int(token.tag[1:])
+        elif token.type == "inline":
+            text = "".join(_BREAKS.get(child.type, child.content) for child in token.children or [])
+            line = text.replace("\n", " ")
+            if cells is not None:
+                cells.append(line)
+            elif level:
+                yield level, line
+            else:
+                yield from ((0, one) for one in (text.split("\n") if _all_pairs(text) else [line]))
+            level = 0
+        elif token.type in ("fence", "code_block"):
+            yield 0, token.content
+        elif token.type == "html_block":
+            yield 0, _TAG.sub(" ", token.content)
+        elif token.type == "tr_open":
+            cells = []
+        elif token.type == "tr_close" and cells is not None:
+            yield 0, " | ".join(cells)
+            cells = None
+
+
+def _front_matter(text: str) -> tuple[str, str]:
+    """Takes the lines between ``---`` off the beginning; returns their title and the rest."""
+    if not text.startswith("---\n"):
+        return "", text
+    head, end, rest = text[4:].partition("\n---\n")
+    if not end:
+        return "", text
+    titles = [line.partition(":")[2] for line in head.splitlines() if line.startswith("title:")]
+    return (titles[0].strip().strip("\"'") if titles else ""), rest
+
+
+def _all_pairs(text: str) -> bool:
+    """Whether every one of several lines is a ``Key: value`` pair, so that they are no running text."""
+    lines = text.split("\n")
+    return len(lines) > 1 and all(_PAIR.match(line) for line in lines)
