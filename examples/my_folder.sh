@@ -3,7 +3,7 @@
 #
 #     examples/my_folder.sh DOCUMENTS FOLDER QUESTION [--set KEY=VALUE …]
 #
-# DOCUMENTS: text, Markdown, HTML or PDF with facts in `Key: value` lines or tables. FOLDER: for everything that is made.
+# DOCUMENTS: text, HTML, PDF, Word, Excel and others, with facts in `Key: value` lines or tables. FOLDER: for everything that is made.
 # QUESTION: asked in the end. What follows changes keys of both trainings, such as `--set train.steps=20`.
 set -euo pipefail
 documents=$1 folder=$2 question=$3

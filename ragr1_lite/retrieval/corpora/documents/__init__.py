@@ -1,8 +1,8 @@
 """Documents as people have them: each becomes a title and parts, and these passages of 100 words.
 
-``text``, ``html``, ``pdf``, ``office``, ``sheets``, ``epub`` and ``mail`` each read some forms; ``packed`` opens what
-is XML in ZIP files, whose ``flow`` of paragraphs and rows is the same in all of them. ``passages`` cuts. Only text is
-taken: no script is run, no link followed, no other file loaded.
+``text``, ``rtf``, ``html``, ``pdf``, ``office``, ``sheets``, ``epub`` and ``mail`` each read some forms; ``packed``
+opens what is XML in ZIP files, whose ``flow`` of paragraphs and rows is the same in all of them. ``passages`` cuts.
+Only text is taken: no script is run, no link followed, no other file loaded.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from ragr1_lite.retrieval.corpora.documents.mail import messages_of, read_mail
 from ragr1_lite.retrieval.corpora.documents.office import read_docx, read_odf, read_pptx
 from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Document, Part, cut, cut_parts, weight_of
 from ragr1_lite.retrieval.corpora.documents.pdf import read_pdf
+from ragr1_lite.retrieval.corpora.documents.rtf import read_rtf
 from ragr1_lite.retrieval.corpora.documents.sheets import read_ods, read_xlsx
-from ragr1_lite.retrieval.corpora.documents.text import read_markdown, read_rtf, read_text
+from ragr1_lite.retrieval.corpora.documents.text import read_markdown, read_text
 
 __all__ = [
     "MAX_BYTES",
@@ -58,7 +59,6 @@ PACKAGES: dict[Form, str] = {
     "mail": "selectolax",
     "mailbox": "selectolax",
     "pdf": "pypdf",
-    "rtf": "striprtf",
 }
 """The packages of the ``docs`` extra, by the forms that need them."""
 
@@ -88,5 +88,5 @@ def _attached(name: str, data: bytes) -> Document | None:
         return None
     try:
         return _READERS[form](data)
-    except ImportError:
+    except ImportError:  # a PDF where pypdf is missing
         return None

@@ -34,8 +34,9 @@ def read_mail(data: bytes, attached: Attached) -> Document:
         if not any(name in message for name in ("From", "To", "Subject", "Date", "Message-ID")):
             raise BadLine("is no e-mail: it has none of its headers")
         parts = list(_parts(message, attached, unread, 0))
-    except (AttributeError, IndexError, KeyError, LookupError, TypeError, ValueError) as error:
-        # The standard library raises these of headers and parts that are not as they should be.
+    except BadLine:
+        raise
+    except Exception as error:  # of broken headers and parts the standard library raises whatever Python did
         raise BadLine(f"is no e-mail that can be read ({first_line(error)})") from None
     return Document(_header(message, "Subject"), _then_lost(parts, unread))
 
@@ -102,7 +103,7 @@ def _attached_parts(name: str, data: bytes, attached: Attached, unread: list[str
 def _header(message: EmailMessage, name: str) -> str:
     try:
         return " ".join(str(message.get(name, "")).split())
-    except (AttributeError, IndexError, ValueError):  # of a broken header, depending on Python's version
+    except Exception:  # as above
         return ""
 
 

@@ -61,7 +61,8 @@ class Package:
                 found.clear()
             parser.Parse(b"", True)
             yield from found
-        except expat.ExpatError as error:
+        except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two: of its encoding
+            yield from found
             raise BadLine(f"has a broken part, {name} ({error})") from None
 
     def targets(self, name: str) -> dict[str, str]:

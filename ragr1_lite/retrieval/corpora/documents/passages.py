@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragr1_lite.files.json_lines import BadLine
 
@@ -44,19 +44,25 @@ def sections(lines: Iterable[tuple[int, str]], title: str = "", place: str = "")
     A place is the headings it stands under, without the document's title, after ``place``.
     """
     path: list[tuple[int, str]] = []
-    part = Part([], place)
-    held: list[str] = []
-    for level, text in lines:
-        line = " ".join(text.split()) if level else ""
-        if line:
-            if held:
-                yield Part(held, part.place, part.heading)
-            path = [*((above, name) for above, name in path if above < level), (level, line)]
-            own = " › ".join(name for _, name in path if name != title)
-            part, held = Part([], "; ".join(filter(None, (place, own))), "" if line == title else line), []
-        held.append(text)
+    part, held = Part([], place), list[str]()
+    lost: BadLine | None = None
+    try:
+        for level, text in lines:
+            line = " ".join(text.split()) if level else ""
+            if line:
+                if held:
+                    yield replace(part, paragraphs=held)
+                path = [*((above, name) for above, name in path if above < level), (level, line)]
+                own = " › ".join(name for _, name in path if name != title)
+                part = Part([], "; ".join(filter(None, (place, own))), "" if line == title else line)
+                held = []
+            held.append(text)
+    except BadLine as problem:  # what was read before it is kept
+        lost = problem
     if held:
-        yield Part(held, part.place, part.heading)
+        yield replace(part, paragraphs=held)
+    if lost:
+        raise lost
 
 
 def cut(paragraphs: Iterable[str], words: int = WORDS) -> Iterator[str]:

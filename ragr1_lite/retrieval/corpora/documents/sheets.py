@@ -189,7 +189,7 @@ def _open_parts(events: Iterable[Event]) -> Iterator[Part]:
     column, times, held, inside = 0, 1, list[str](), 0
     for kind, value, attributes in events:
         if kind == "text":
-            held += [value] if inside else []
+            held += [value] if inside > 0 else []
         elif value == "table":
             if kind == "end" and (part := _part(name, rows)):
                 yield part

@@ -1,4 +1,4 @@
-"""Plain text, Markdown and RTF."""
+"""Plain text and Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ _PAIR = re.compile(r"[^:.]{1,40}: \S")
 _BREAKS = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
 """Markdown's inline tokens that stand for other text than their content."""
 _TAG = re.compile(r"<[^<>]*>")
-_RTF_TITLE = re.compile(r"\{\\info\b[^{}]*(?:\{(?!\\title)[^{}]*\}[^{}]*)*\{\\title ([^{}\\]{1,200})\}")
 
 
 def read_text(data: bytes) -> Document:
@@ -27,25 +26,6 @@ def read_markdown(data: bytes) -> Document:
     lines = list(_markdown_lines(body))
     title = named or next((text for level, text in lines if level), "")
     return Document(title, sections(lines, title))
-
-
-def read_rtf(data: bytes) -> Document:
-    """Rich text; its headings are not told from other lines."""
-    from striprtf.striprtf import rtf_to_text
-
-    if not data.lstrip().startswith(b"{\\rtf"):
-        raise BadLine("is not RTF")
-    source = data.decode("latin-1")
-    try:
-        text = rtf_to_text(source, errors="replace")
-    except (LookupError, OverflowError, ValueError) as error:
-        raise BadLine(f"is not RTF that can be read ({error})") from None
-    title = _RTF_TITLE.search(source)
-    # It leaves a character above 16 bits as the two halves that RTF spells it in.
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", " ")
-    return Document(
-        title[1] if title else "", [Part(line.strip("|").replace("|", " | ") for line in whole.split("\n"))]
-    )
 
 
 def decoded(data: bytes) -> str:
