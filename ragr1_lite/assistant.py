@@ -164,8 +164,9 @@ class Assistant:
         """Answers one question; ``report`` receives the text as it is sampled, and the searches."""
         began, searcher = time.perf_counter(), _Timed(self.searcher)
         examples = [Example("question", question, ())]
+        protocol = replace(self.protocol, free_text=True)
         (trajectory,) = run_rollouts(
-            examples, self.sampler, searcher, protocol=self.protocol, limits=self.limits, report=report
+            examples, self.sampler, searcher, protocol=protocol, limits=self.limits, report=report
         )
         return Answer(trajectory, time.perf_counter() - began, searcher.seconds)
 

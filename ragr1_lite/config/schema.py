@@ -144,7 +144,8 @@ class RolloutConfig(Section):
     """Protocol and budgets of a rollout."""
 
     mode: Mode = "multi"
-    """``multi``, ``single``, ``rag`` or ``direct``."""
+    """``multi``, ``single``, ``cot-rag``, ``rag`` or ``direct``. The prompts of the last three ask for no tag, which a
+    reward wants: SFT teaches it, or a ``template`` asks for it."""
     max_queries: Annotated[int | tuple[int, ...], BeforeValidator(_caps)] = 3
     """Parallel queries per search in ``multi`` mode: one number, or one a search, such as ``[3, 2, 1]``, of which the
     last holds on. The prompt names the first, so none may be above the one before it."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ragr1_lite.core.errors import ConfigError
-from ragr1_lite.core.types import Mode, Passage, Turn
+from ragr1_lite.core.free_text import read_free_text
+from ragr1_lite.core.types import Mode, Passage, Shot, Turn
 
 STOP = ("</search>", "</answer>")
 """A generation ends with the first of these in its text."""
@@ -22,17 +23,19 @@ _THINK = "Think inside <think></think>."
 _SEARCH = (
     "If you lack facts, write {what} inside <search></search>; documents come back inside <information></information>."
 )
-_DOCUMENTS = "Use these documents.\n{documents}\n"
 _ANSWER = "Then answer briefly inside <answer></answer>.\nQuestion: {question}"
-_AT_ONCE = _ANSWER.replace("Then answer", "Answer")
+_REASON = 'Think step by step with the help of the documents, then end with "The answer is" and a few words.'
+_AT_ONCE = "Answer the question with a few words only"
+_READ = "{shots}Documents:\n{documents}\nQuestion: {question}"
 PROMPTS: dict[Mode, str] = {
     "multi": f"{_THINK} {_SEARCH} {_ANSWER}".replace("{what}", "up to {max_queries} queries, separated by commas,"),
     "single": f"{_THINK} {_SEARCH} {_ANSWER}".replace("{what}", "one query"),
-    "cot-rag": f"{_THINK} {_DOCUMENTS}{_ANSWER}",
-    "rag": f"{_DOCUMENTS}{_AT_ONCE}",
-    "direct": _AT_ONCE,
+    "cot-rag": f"{_REASON}\n{_READ}",
+    "rag": f"{_AT_ONCE}, with the help of the documents.\n{_READ}",
+    "direct": f"{_AT_ONCE}.\n{{shots}}Question: {{question}}",
 }
-"""One prompt per mode, with the fields ``{question}``, ``{max_queries}`` and, where it reads first, ``{documents}``."""
+"""One prompt per mode, with the fields ``{question}``; ``{max_queries}`` in ``multi``; ``{shots}`` where the model does
+not search, and so needs no tag; and, where it reads first, ``{documents}``."""
 
 _TAG = re.compile(r"<\s*(/?)\s*(think|search|information|answer)\s*>", re.IGNORECASE)
 _ACTION = re.compile(r"<(search|answer)>(.*?)</(search|answer)>", re.DOTALL)
@@ -53,15 +56,20 @@ class Protocol:
         max_queries: Queries taken from one tag in ``multi`` mode; further ones are dropped. Of several numbers, each
             search has its own, and the last holds on; the prompt names the first.
         template: A prompt of the user's own, with ``{question}`` in it, in place of the built-in one.
+        free_text: Whether an answer counts without its tag where the mode does not search, as evaluations have it
+            (:mod:`~ragr1_lite.core.free_text`); rewards and training data want the tag.
+        shots: Questions answered in the prompt, where the mode does not search.
     """
 
     mode: Mode = "multi"
     max_queries: int | tuple[int, ...] = 3
     template: str | None = None
+    free_text: bool = False
+    shots: tuple[Shot, ...] = ()
 
     def __post_init__(self) -> None:
-        needed = ("question", "documents") if self.reads_first else ("question",)
-        for field in needed:
+        needed = {"question": True, "documents": self.reads_first, "shots": bool(self.shots) and not self.searches}
+        for field in (name for name, has_to in needed.items() if has_to):
             if self.template is not None and f"{{{field}}}" not in self.template:
                 raise ConfigError(
                     f"The prompt template has no {{{field}}} in it", f"Put {{{field}}} where the {field} should stand."
@@ -78,9 +86,9 @@ class Protocol:
         return self.mode in ("rag", "cot-rag")
 
     @property
-    def asks_for_thoughts(self) -> bool:
-        """Whether the prompt asks for them."""
-        return self.mode not in ("rag", "direct")
+    def stop(self) -> tuple[str, ...]:
+        """A generation ends with the first of these in its text; models like to go on with a question of their own."""
+        return STOP if self.searches else (*STOP, "\nQuestion:")
 
     def queries_allowed(self, search: int = 0) -> int:
         """How many queries may stand in a tag, after so many searches of the model's own.
@@ -95,17 +103,32 @@ class Protocol:
         """The user message that opens a rollout; ``documents`` is what was retrieved before."""
         template = PROMPTS[self.mode] if self.template is None else self.template
         fields = {"question": question, "max_queries": str(self.queries_allowed()), "documents": documents}
-        return re.sub(r"\{(question|max_queries|documents)\}", lambda field: fields[field[1]], template)
+        fields["shots"] = "".join(map(self._render_shot, self.shots))
+        return re.sub(r"\{(question|max_queries|documents|shots)\}", lambda field: fields[field[1]], template)
 
-    def parse_turn(self, text: str, searches: int = 0) -> Turn:
+    def _render_shot(self, shot: Shot) -> str:
+        """A question and its answer, as the mode wants it."""
+        reasoned = f"{shot.thought} The answer is {shot.answer}.".lstrip()
+        return f"Question: {shot.question}\nAnswer: {reasoned if self.mode == 'cot-rag' else shot.answer}\n\n"
+
+    def parse_turn(self, text: str, searches: int = 0, *, cut: bool = False) -> Turn:
         """Reads one completion, before which there were ``searches``; malformed text is an ``invalid`` turn, no error.
 
         After the thought (see :func:`split_thought`), the first tag that opens and the first that closes must be of one
-        kind, with no tag between.
+        kind, with no tag between. Where the protocol allows it, free text is read as well, as far as it is whole where
+        it was ``cut``.
 
         >>> Protocol().parse_turn('<think>Two facts.</think><search>area of Chad, area of Niger</search>').queries
         ('area of Chad', 'area of Niger')
+        >>> Protocol("direct", free_text=True).parse_turn("Paris, I think. It is large.").answer
+        'Paris, I think'
         """
+        turn = self._parse_tags(text, searches)
+        if turn.kind == "invalid" and self.free_text and not self.searches:
+            return read_free_text(text, reasons=self.mode == "cot-rag", cut=cut) or turn
+        return turn
+
+    def _parse_tags(self, text: str, searches: int) -> Turn:
         think, rest = split_thought(text)
         action = _ACTION.search(rest)
         if action is None or action[1] != action[3] or OPENED in rest[: action.start()] or _TAG.search(action[2]):
@@ -187,11 +210,14 @@ def render_turn(think: str, *, queries: Sequence[str] = (), answer: str | None =
     return f"<think>{think}</think>{action}"
 
 
-def render_documents(passages: Sequence[Passage]) -> str:
-    """``Doc 1: Title. Text Doc 2: …`` with protocol tags made harmless; a line that says so when there are none."""
+def render_documents(passages: Sequence[Passage], between: str = " ") -> str:
+    """``Doc 1: Title. Text Doc 2: …`` with protocol tags made harmless; a line that says so when there are none.
+
+    ``between`` two of them stands one character.
+    """
     if not passages:
         return "No documents found."
-    return " ".join(head + text for head, text in _documents(passages))
+    return between.join(head + text for head, text in _documents(passages))
 
 
 def shown(passages: Sequence[Passage], documents: str) -> tuple[Passage, ...]:

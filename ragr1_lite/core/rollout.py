@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ragr1_lite.core.events import Report, RolloutFinished, Searched, ignore
-from ragr1_lite.core.protocol import OPENED, STOP, Protocol, render_documents, shown
+from ragr1_lite.core.protocol import OPENED, Protocol, render_documents, shown
 from ragr1_lite.core.types import (
     Completion,
     Example,
@@ -156,7 +156,7 @@ class _Run:
                 question = row.example.question
                 room = limits.max_length - limits.max_new_tokens - len(prompts[row.index]) - _SEAM
                 share = min(limits.document_tokens, limits.total_document_tokens, room)
-                documents = self.shorten(render_documents(passages), share)
+                documents = self.shorten(render_documents(passages, "\n"), share)
                 prompts[row.index] = chat(protocol.render_prompt(question, documents))
                 row.turns.append(_searched(Turn("search", queries=(question,)), (passages,), [documents]))
                 self.report(Searched(row.index, (question,), (passages,)))
@@ -181,8 +181,8 @@ class _Run:
         with session_of(sampler):
             while live:
                 requests = [SampleRequest(row.index, row.token_ids) for row in live]
-                most = self.limits.max_new_tokens
-                completions = sampler.sample(requests, stop=STOP, max_new_tokens=most, report=self.report)
+                stop, most = self.protocol.stop, self.limits.max_new_tokens
+                completions = sampler.sample(requests, stop=stop, max_new_tokens=most, report=self.report)
                 for row, completion in zip(live, completions, strict=True):
                     self.take(row, completion)
                 self.search([row for row in live if row.stop_reason is None])
@@ -203,7 +203,7 @@ class _Run:
             text = row.opening + text
         row.append("model", completion.token_ids, completion.logprobs)
         searches = sum(1 for earlier in row.turns if earlier.kind == "search")
-        turn = self.protocol.parse_turn(text, searches)
+        turn = self.protocol.parse_turn(text, searches, cut=completion.finish == "length")
         row.turns.append(turn)
         if turn.kind == "answer":
             row.stop_reason = "answer"

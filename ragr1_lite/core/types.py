@@ -16,6 +16,8 @@ Source = Literal["prompt", "model", "env"]
 TurnKind = Literal["search", "answer", "invalid"]
 Finish = Literal["stop", "eos", "length"]
 StopReason = Literal["answer", "invalid", "length", "budget", "context"]
+Reading = Literal["tag", "open-tag", "phrase", "first-sentence", "last-line"]
+"""How an answer was read; all but ``tag`` by :mod:`~ragr1_lite.core.free_text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,15 @@ class Example:
     hops: int = 0
     pass_rate: float | None = None
     titles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A question that the prompt answers for example; the ``thought`` may be empty."""
+
+    question: str
+    answer: str
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +94,12 @@ class Turn:
 
     Attributes:
         kind: ``search``, ``answer`` or ``invalid``.
-        think: The thought before the tag, without its own tags.
+        think: The thought before the tag, without its own tags; of an answer in free text, all that was written.
         queries: The queries of a search, at least one; empty otherwise.
         answer: The answer's text; ``None`` unless ``kind`` is ``answer``.
         passages: What was found: one tuple of passages per query, in the queries' order.
         cut: What the model saw of them where the token budget had no room for all; ``None`` where it saw them whole.
+        read_by: How the answer was read.
     """
 
     kind: TurnKind
@@ -96,6 +108,7 @@ class Turn:
     answer: str | None = None
     passages: tuple[tuple[Passage, ...], ...] = ()
     cut: tuple[tuple[Passage, ...], ...] | None = None
+    read_by: Reading = "tag"
 
     @property
     def shown(self) -> tuple[tuple[Passage, ...], ...]:
@@ -150,6 +163,11 @@ class Trajectory:
     def answer(self) -> str | None:
         """The model's answer; ``None`` when it gave none."""
         return self.turns[-1].answer if self.turns else None
+
+    @property
+    def read_by(self) -> Reading | None:
+        """How the answer was read; ``None`` when there is none."""
+        return None if self.answer is None else self.turns[-1].read_by
 
     @property
     def found(self) -> tuple[Passage, ...]:

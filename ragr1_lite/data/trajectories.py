@@ -2,7 +2,8 @@
 
 A line (a *record*) is a question, ``{"id", "question", "answers", "kind"}`` and where known ``gold_titles``, and the
 turns with their passages; it holds text and no ids, so that it fits every tokenizer. Where the token budget cut a
-passage, ``shown`` is what the model saw of its text, empty where that was nothing.
+passage, ``shown`` is what the model saw of its text, empty where that was nothing. ``read_by`` says how an answer
+without a tag was read.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.rewards import exact_match
-from ragr1_lite.core.types import Example, Passage, Trajectory, Turn
+from ragr1_lite.core.types import Example, Passage, Reading, Trajectory, Turn
 from ragr1_lite.data.other_forms import as_record, is_r1_searcher
 from ragr1_lite.files.json_lines import BadLine, read_rows
 from ragr1_lite.files.writing import json_text, write_atomic
@@ -43,6 +44,7 @@ def to_record(trajectory: Trajectory) -> dict[str, Any]:
     return {
         **_fields(trajectory.example),
         "answer": trajectory.answer,
+        **({"read_by": trajectory.read_by} if trajectory.read_by not in (None, "tag") else {}),
         "stop_reason": trajectory.stop_reason,
         "turns": [
             {
@@ -117,8 +119,13 @@ def parse_turns(row: dict[str, Any], number: int) -> tuple[Example, tuple[Turn, 
     row = as_record(row)
     turns = _each(row, "turns", dict)
     answer = None if row.get("answer") is None else _text(row, "answer")
-    last = len(turns) - 1
-    return _example(row, number), tuple(_turn(turn, answer if at == last else None) for at, turn in enumerate(turns))
+    read_by = _get(row, "read_by", str, "tag")
+    if read_by not in get_args(Reading):
+        raise _no_trajectory(f"`read_by` is none of {', '.join(get_args(Reading))}")
+    parsed = [_turn(turn, answer if turn is turns[-1] else None) for turn in turns]
+    if answer is not None and parsed:
+        parsed[-1] = replace(parsed[-1], read_by=read_by)
+    return _example(row, number), tuple(parsed)
 
 
 def _turn(row: Mapping[str, Any], answer: str | None) -> Turn:

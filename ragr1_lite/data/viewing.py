@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
@@ -63,8 +63,8 @@ def view(
 ) -> list[Viewed]:
     """Reads the lines of a trajectory file, or only those of one question, at most ``limit``.
 
-    The segments hold the tokens of ``model``, without one bytes; ``mode`` is how the trajectories search, which a file
-    does not say. Raises DataError where there is no such line, ModelError where the model has no tokenizer.
+    The segments hold the tokens of ``model``, without one bytes; ``mode`` is how the trajectories search, which only
+    evaluations' files say. Raises DataError where there is no such line, ModelError where the model has no tokenizer.
     """
     tokenizer = _tokenizer(model, report)
     lines = read_rows(path, lambda row, number: _line(row, number, tokenizer, mode), RECORD_FORM, report)
@@ -87,7 +87,8 @@ def _line(row: dict[str, Any], number: int, tokenizer: Tokenizer, mode: Mode) ->
     row = as_record(row)
     example, turns = parse_turns(row, number)
     given = turns[:1] if turns and turns[0].queries == (example.question,) and not turns[0].think else ()
-    protocol = Protocol(("cot-rag" if turns[-1].think else "rag") if given else mode)
+    guessed: Mode = ("cot-rag" if turns[-1].think else "rag") if given else mode
+    protocol = Protocol(row["mode"] if row.get("mode") in get_args(Mode) else guessed)
     parts = list(_parts(example, given, turns[len(given) :], protocol, tokenizer.opening.strip()))
     segments = [
         Segment(source, tuple(tokenizer.render_chat(text) if source == "prompt" else tokenizer.encode(text)))
@@ -108,7 +109,7 @@ def _parts(
 
     The first turn lacks the ``opening`` that the chat template writes.
     """
-    documents = _documents(given[0])[0] if given and given[0].passages else ""
+    documents = _documents(given[0], "\n")[0] if given and given[0].passages else ""
     yield "prompt", protocol.render_prompt(example.question, documents)
     for number, turn in enumerate(written):
         text = render_turn(turn.think, queries=turn.queries, answer=turn.answer).removesuffix("<search></search>")
@@ -117,9 +118,9 @@ def _parts(
             yield "env", protocol.render_information(turn.queries, _documents(turn))
 
 
-def _documents(turn: Turn) -> list[str]:
+def _documents(turn: Turn, between: str = " ") -> list[str]:
     """What the model read, a text per query; an empty one where the token budget had no room for what was found."""
     return [
-        render_documents(shown) if shown or not found else ""
+        render_documents(shown, between) if shown or not found else ""
         for found, shown in zip(turn.passages, turn.shown, strict=True)
     ]

@@ -20,7 +20,7 @@ Cause = Literal["format", "budget", "unsearched", "synthesis", "retrieval"]
 def cause(trajectory: Trajectory, scorer: Scorer = OURS) -> Cause | None:
     """The first of these that holds; ``None`` where the answer is right.
 
-    - ``format``: the model wrote no usable tag, or was cut while it wrote.
+    - ``format``: the model wrote no usable tag and no answer in free text, or was cut while it wrote.
     - ``budget``: it still searched in its last generation, or the sequence was full.
     - ``unsearched``: nothing was ever retrieved for it.
     - ``synthesis``: what the model saw of the passages holds the answer; see :mod:`ragr1_lite.core.evidence`.

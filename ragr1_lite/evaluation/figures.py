@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import well_formed
-from ragr1_lite.core.types import StopReason, Trajectory
+from ragr1_lite.core.types import Reading, StopReason, Trajectory
 from ragr1_lite.evaluation.failures import Cause, failures
 from ragr1_lite.evaluation.intervals import bootstrap
 from ragr1_lite.evaluation.resources import Resources
@@ -34,6 +34,7 @@ class Evaluation:
         samples: How often each question was answered.
         resources: What it took, where that was metered.
         not_asked: Questions that are left out of all figures, because none of those before them got an answer.
+        shots: Questions that the prompt answered for example.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Evaluation:
     samples: int = 1
     resources: Resources | None = None
     not_asked: int = 0
+    shots: int = 0
 
     @property
     def given_up(self) -> str:
@@ -49,6 +51,16 @@ class Evaluation:
         if not others:
             return ""
         return f"{self.label}: 0 of the first {asked} questions got an answer; the other {others} were not asked."
+
+    @property
+    def readings(self) -> str:
+        """A sentence that says how answers were read; empty where all were in tags."""
+        read = {name: number for name, number in self.read_by().items() if number}
+        if not read.keys() - {"tag"}:
+            return ""
+        none = len(self.results) - sum(read.values())
+        parts = [f"{number} by {name}" for name, number in read.items()] + [f"{none} not at all"] * bool(none)
+        return f"{self.label}: of {len(self.results)} answers {', '.join(parts)}."
 
     @property
     def trajectories(self) -> tuple[Trajectory, ...]:
@@ -93,16 +105,21 @@ class Evaluation:
             "any_right": round(statistics.fmean(float(any(one.em == 1 for one in some)) for some in right), 4),
         }
 
+    def read_by(self) -> dict[str, int]:
+        """How many answers each rule read."""
+        return _counts(get_args(Reading), Counter(one.read_by for one in self.trajectories))
+
     def to_json(self) -> dict[str, Any]:
         """The figures over all questions, and ``by_kind`` where the questions have kinds.
 
         Returns:
             :meth:`figures`, and: ``not_asked``, where there are any; ``cover_em``; ``sampled_tokens`` and
             ``retrieved_tokens`` per question; ``ci``, see :meth:`intervals`; ``no_answer``, how many questions got
-            none; ``causes`` of the errors, which sum to them, and ``stop_reasons`` of all, each ``{name: n}`` of
-            answers; ``failures``, see :func:`~ragr1_lite.evaluation.failures.failures`, with the shares of answers
-            that failed in ``synthesis`` and in ``retrieval``; where it was metered, ``resources``, of which
-            ``per_question`` is a share; where there are several, ``samples`` and their :meth:`spread`.
+            none; :meth:`read_by`; ``shots``, where the prompt had any; ``causes`` of the errors, which sum to them, and
+            ``stop_reasons`` of all, each ``{name: n}`` of answers; ``failures``, see
+            :func:`~ragr1_lite.evaluation.failures.failures`, with the shares of answers that failed in ``synthesis``
+            and in ``retrieval``; where it was metered, ``resources``, of which ``per_question`` is a share; where there
+            are several, ``samples`` and their :meth:`spread`.
         """
         kinds = list(dict.fromkeys(t.example.kind for t in self.trajectories if t.example.kind))
         causes = _counts(get_args(Cause), Counter(one.cause for one in self.results))
@@ -110,11 +127,13 @@ class Evaluation:
         return {
             **self.figures(),
             **({"not_asked": self.not_asked} if self.not_asked else {}),
+            **({"shots": self.shots} if self.shots else {}),
             "cover_em": _mean(self.results, SCORES["cover_em"]),
             "ci": self.intervals(),
             "sampled_tokens": _mean(self.results, lambda one: one.trajectory.sampled_tokens),
             "retrieved_tokens": _mean(self.results, lambda one: one.retrieved_tokens),
             "no_answer": sum(1 for one in self.trajectories if one.answer is None),
+            "read_by": self.read_by(),
             "causes": causes,
             "stop_reasons": _counts(get_args(StopReason), Counter(one.stop_reason for one in self.trajectories)),
             "failures": failures(self.trajectories) | missed,
@@ -142,9 +161,9 @@ _MISSES = ("synthesis", "retrieval")
 
 
 def _valid(result: Result) -> float:
-    """Whether the protocol was kept: where thoughts were not asked for, an answer is all of it."""
-    asked = Protocol(result.mode).asks_for_thoughts
-    return float(well_formed(result.trajectory) if asked else result.trajectory.stop_reason == "answer")
+    """Whether the protocol was kept: where the model does not search, an answer is all of it."""
+    searches = Protocol(result.mode).searches
+    return float(well_formed(result.trajectory) if searches else result.trajectory.stop_reason == "answer")
 
 
 def _mean(results: tuple[Result, ...], of: Callable[[Result], float]) -> float:

@@ -1,6 +1,7 @@
 """The result of each question, and the file that keeps it: what `report` and `compare` read.
 
-A line is a trajectory file's (``data.trajectories``) with figures added: ``mode``, ``seconds``, ``em``,
+A line is a trajectory file's (``data.trajectories``) with figures added: ``mode``, ``read_by`` (how the answer was
+read; null where there is none, missing in older files, which read tags alone), ``seconds``, ``em``,
 ``f1``, ``cover_em``, ``cause`` (null where the answer is right), ``rounds``, ``queries``, ``sampled_tokens``,
 ``retrieved_tokens``, ``segments``: ``[{"source", "tokens"}]``; where a question was answered several times, ``sample``,
 the answer's number.
@@ -105,6 +106,7 @@ def to_row(result: Result) -> dict[str, Any]:
     return {
         **to_record(one),
         "mode": result.mode,
+        "read_by": one.read_by,
         "seconds": round(result.seconds, 4),
         "em": result.em,
         "f1": round(result.f1, 4),

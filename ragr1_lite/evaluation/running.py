@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ragr1_lite.assistant import Assistant, Setup
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.errors import ConfigError, DataError
-from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.protocol import PROMPTS, Protocol
 from ragr1_lite.core.rewards import SCORERS, NormalizerName
-from ragr1_lite.core.types import Example, Mode
+from ragr1_lite.core.types import Example, Mode, Shot
 from ragr1_lite.data.sets import load_examples
+from ragr1_lite.data.shots import load_shots
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.results import to_row
@@ -29,10 +31,15 @@ def questions_digest(examples: Sequence[Example]) -> str:
     return digest([asdict(example) for example in examples])
 
 
-def recipe_digest(recipe: Recipe) -> str:
-    """For a journal: changes with all of a recipe that decides the answers, its prompt template included."""
+def recipe_digest(recipe: Recipe, modes: Sequence[Mode] = ()) -> str:
+    """For a journal: changes with all of a recipe that decides the answers, its prompt template included.
+
+    So it does with the prompts of ``modes`` that want no tag, as there were others once; those with tags stay.
+    """
     protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
-    return digest([recipe.model.model_dump(), recipe.retrieval.model_dump(), asdict(protocol), asdict(limits)])
+    rules = {name: getattr(protocol, name) for name in ("mode", "max_queries", "template")}
+    prompts = [PROMPTS[mode] for mode in modes or (protocol.mode,) if not Protocol(mode).searches]
+    return digest([recipe.model.model_dump(), recipe.retrieval.model_dump(), rules, asdict(limits), *prompts])
 
 
 def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
@@ -54,6 +61,8 @@ def run(
     temperature: float | None = None,
     normalizer: NormalizerName = "ours",
     give_up_after: int | None = None,
+    shots: int = 0,
+    shots_from: str | None = None,
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -64,11 +73,12 @@ def run(
     ``data`` is ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``. Each mode is one evaluation. The
     ``seed`` draws ``questions`` of them, and answers where there are several ``samples``; the ``temperature`` is then 1
     by default, else 0 (greedy). A mode that answers none of the first ``give_up_after`` questions is asked no more.
+    The prompts of modes that do not search have the same ``shots`` (:func:`~ragr1_lite.data.shots.load_shots`).
     Results go to ``out`` (:mod:`ragr1_lite.evaluation.results`), with several modes to a
     file each; until it is written, a journal next to it keeps what is finished, and ``resume`` goes on with that.
 
     Raises:
-        ConfigError: Samples and temperature, or ``resume`` and ``out``, do not go together.
+        ConfigError: Samples and temperature, ``resume`` and ``out``, or ``shots`` and modes do not go together.
         DataError: A file of results is there already.
         RunError: The interrupted evaluation had other questions or settings.
         RagR1Error: Questions, model or index cannot be used.
@@ -79,6 +89,7 @@ def run(
     recipe = setup.recipe(report)
     modes, batch_size = tuple(modes) or (recipe.rollout.mode,), setup.batch_size
     examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
+    drawn = _shots(shots, modes, data, shots_from, examples, seed, report)
     paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
     if taken := [path for path in paths if path.exists() and not overwrite]:
         raise DataError(f"{taken[0]} exists", "Add --overwrite, or choose another --out.")
@@ -89,11 +100,13 @@ def run(
         **{"k": recipe.retrieval.k, "max_queries": recipe.rollout.max_queries},
         **{"batch_size": batch_size, "seed": seed, "samples": samples, "temperature": draws.temperature},
         **({"give_up_after": give_up_after} if give_up_after else {}),
-        **{QUESTIONS: questions_digest(examples), "content of the recipe": recipe_digest(recipe)},
+        **({"shots": [asdict(shot) for shot in drawn]} if drawn else {}),
+        **{QUESTIONS: questions_digest(examples), "content of the recipe": recipe_digest(recipe, modes)},
     }
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite) if out else None
     with journal.working(report) if journal else nullcontext():
         assistant = Assistant.open_recipe(recipe, report=report)
+        assistant = replace(assistant, protocol=replace(assistant.protocol, shots=drawn))
         evaluations = evaluate_variants(
             examples,
             [Variant.of(mode, assistant.with_mode(mode)) for mode in modes],
@@ -109,6 +122,34 @@ def run(
     if journal:
         journal.remove()
     return evaluations
+
+
+def _shots(
+    count: int,
+    modes: Sequence[Mode],
+    data: str,
+    source: str | None,
+    examples: Sequence[Example],
+    seed: int,
+    report: Report,
+) -> tuple[Shot, ...]:
+    """The shots of an evaluation.
+
+    Raises:
+        ConfigError: No mode has any, or they are to come from somewhere and none are wanted.
+    """
+    if not count:
+        if source:
+            raise ConfigError(
+                "--shots-from needs --shots", "Say how many questions the prompt shall answer: --shots 2."
+            )
+        return ()
+    without = [mode for mode in modes if Protocol(mode).searches]
+    if len(without) == len(modes):
+        raise ConfigError("--shots are for direct, rag and cot-rag", "Add one of these modes, or leave --shots out.")
+    if without:
+        report(Notice(f"{' and '.join(without)}: no shots, since a search has its own form."))
+    return load_shots(count, data, source, examples, seed=seed, report=report)
 
 
 def _draws(samples: int, temperature: float | None, seed: int) -> Draws:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -93,7 +93,7 @@ def evaluate_variants(
 
     Questions of like length share a batch; all are one where ``batch_size`` is None. Each finished batch goes into the
     journal, and batches that it holds are not answered again. A variant that answers none of the first
-    ``give_up_after`` questions is asked no more.
+    ``give_up_after`` questions is asked no more. Where a mode does not search, free text is read as well as tags.
 
     Returns:
         One evaluation per variant, its results in the questions' order.
@@ -120,7 +120,7 @@ def evaluate_variants(
                         journal.add(part.to_rows())
                 answered.append(part)
     order = [at for batch in batches for at in batch for _ in range(draws.samples)]
-    found = [_evaluation(variant.label, some, order, draws) for variant, some in zip(variants, parts, strict=True)]
+    found = [_evaluation(variant, some, order, draws) for variant, some in zip(variants, parts, strict=True)]
     for evaluation in found:
         if evaluation.given_up:
             report(Notice(evaluation.given_up))
@@ -156,7 +156,7 @@ def _answer(
             asked,
             draws.sampler(variant, batch),
             variant.searcher,
-            protocol=variant.protocol,
+            protocol=replace(variant.protocol, free_text=True),
             limits=variant.limits,
             report=progress,
         )
@@ -166,14 +166,16 @@ def _answer(
     return _Part(share_seconds(trajectories, spent.seconds, mode=mode, scorer=scorer, samples=samples), spent)
 
 
-def _evaluation(label: str, parts: Sequence[_Part], order: Sequence[int], draws: Draws) -> Evaluation:
+def _evaluation(variant: Variant, parts: Sequence[_Part], order: Sequence[int], draws: Draws) -> Evaluation:
     """The parts as one, in the questions' order."""
     results = [result for part in parts for result in part.results]
     places = sorted(range(len(results)), key=lambda place: (order[place], results[place].sample))
     resources = [part.resources for part in parts]
     spent = reduce(lambda earlier, later: later.after(earlier), resources) if resources else None
     in_order = tuple(results[place] for place in places)
-    return Evaluation(label, in_order, draws.samples, spent, not_asked=(len(order) - len(results)) // draws.samples)
+    not_asked = (len(order) - len(results)) // draws.samples
+    shots = 0 if variant.protocol.searches else len(variant.protocol.shots)
+    return Evaluation(variant.label, in_order, draws.samples, spent, not_asked, shots)
 
 
 class _Progress:

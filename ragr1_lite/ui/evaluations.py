@@ -26,8 +26,8 @@ _MEASURES = {"em": "EM", "f1": "F1", "cover_em": "cover EM", "seconds": "s/quest
 def evaluation_table(evaluations: Sequence[Evaluation], console: Console) -> RenderableType:
     """One row per evaluation: exact match by kind of question and over all, F1, validity, costs; then the causes.
 
-    What was not asked is said below. Where the console is too narrow for one table, exact match by kind and everything
-    else stand in two.
+    How free text was read, and what was not asked, is said below. Where the console is too narrow for one table, exact
+    match by kind and everything else stand in two.
     """
     figures = [evaluation.to_json() for evaluation in evaluations]
     labels = [clean(evaluation.label) for evaluation in evaluations]
@@ -40,9 +40,13 @@ def evaluation_table(evaluations: Sequence[Evaluation], console: Console) -> Ren
     title = f"{' / '.join(f'{number:,}' for number in sorted({one['n'] for one in figures}))} questions"
     if (samples := max((one.get("samples", 1) for one in figures), default=1)) > 1:
         title += f", {samples} answers each"
+    if shots := max((one.get("shots", 0) for one in figures), default=0):
+        title += f", {count(shots, 'shot')}"
     given_up = [one.given_up for one in evaluations if one.given_up]
     causes = _causes(labels, [one.get("causes") for one in figures], console)
-    rest = [*causes, *([Text()] if given_up else []), *(Text(clean(line), "yellow") for line in given_up)]
+    read = [one.readings for one in evaluations if one.readings]
+    notes = [*(Text(clean(line), "dim") for line in read), *(Text(clean(line), "yellow") for line in given_up)]
+    rest = [*causes, *([Text()] if notes else []), *notes]
     if not by_kind:
         return Group(figures_table(title, labels, overall, console), *rest)
     whole = figures_table(f"{title}: exact match by kind, then over all", labels, by_kind | overall, console)

@@ -315,6 +315,7 @@ class Bytes:
     """A tokenizer of bytes."""
 
     eos_ids = (0,)
+    opening = ""
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
@@ -548,7 +549,7 @@ EVALUATED = {**FIGURES, "by_kind": {"bridge": FIGURES}}
 
 
 def evaluation(label: str) -> Any:
-    return SimpleNamespace(label=label, to_json=lambda: EVALUATED, resources=None, given_up="")
+    return SimpleNamespace(label=label, to_json=lambda: EVALUATED, resources=None, given_up="", readings="")
 
 
 def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -570,7 +571,16 @@ def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert table.splitlines()[2].split() == ["rag", ".50", ".50", ".60", "100%", "1.00", "2.00", "0.25"]
     assert calls[0]["data"] == "world" and calls[0]["split"] == "test" and calls[0]["questions"] is None
     assert calls[2]["kinds"] == ["bridge"] and calls[2]["out"] == tmp_path / "x.jsonl"
-    assert set(calls[0]) <= known
+    assert set(calls[0]) <= known and (calls[0]["shots"], calls[0]["shots_from"]) == (0, None)
+    run("eval", "--mode", "rag", "--shots", "2", "--shots-from", "train.jsonl")
+    assert (calls[3]["shots"], calls[3]["shots_from"]) == (2, "train.jsonl")
+
+
+def test_shots_that_nobody_would_see_are_one_sentence() -> None:
+    result = run("eval", "--model", "smollm2-135m", "--mode", "multi", "--shots", "2", "--questions", "3")
+    assert (result.exit_code, result.stdout) == (2, "") and "Traceback" not in result.stderr
+    *_, last = result.stderr.splitlines()
+    assert last == "Error: --shots are for direct, rag and cot-rag. Add one of these modes, or leave --shots out."
 
 
 def test_quickstart_shows_its_table_and_answers_a_question(

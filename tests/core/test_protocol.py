@@ -334,7 +334,7 @@ def test_trap_8_no_prompt_holds_an_answer_or_a_search(mode: Mode) -> None:
     assert prompt.count("Who?") == 1
     assert "{" not in prompt
     assert Protocol(mode).parse_turn(prompt).kind == "invalid"
-    assert "<answer></answer>" in prompt
+    assert ("<answer></answer>" in prompt) == Protocol(mode).searches
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -340,7 +340,7 @@ def test_trap_4_rag_prompts_get_what_fits() -> None:
         prompt = ByteTokenizer().decode(trajectory.prompt_ids)
         shown = re.search(r"Doc 1: .*", prompt)
         assert shown and 40 <= len(shown[0].encode()) <= most
-        assert prompt.endswith("Question: Which is larger, Chad or Mali?")
+        assert prompt.endswith("\nQuestion: Which is larger, Chad or Mali?")
         assert trajectory.stop_reason == "answer"
         assert len(trajectory.prompt_ids) + limits.max_new_tokens <= limits.max_length
 

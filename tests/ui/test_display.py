@@ -473,7 +473,7 @@ KINDS = ("one-hop", "bridge", "compare-2", "compare-3", "list", "intersection", 
 
 class Evaluated:
     def __init__(self, label: str, em: float, kinds: tuple[str, ...] = KINDS) -> None:
-        self.label, self.given_up, self._kinds = label, "", kinds
+        self.label, self.given_up, self.readings, self._kinds = label, "", "", kinds
         self._figures = {
             "n": 300,
             "em": em,

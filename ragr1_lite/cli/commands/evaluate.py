@@ -17,6 +17,8 @@ _DATA = "The embedded world, a name of `data benchmarks`, a question file, or hu
 _TEMPERATURE = "Sampling temperature. [default: 0, greedy; 1 with several samples]"
 _NORMALIZER = "How answers are normalised: this package's way, or as published."
 _GIVE_UP = "Ask a mode no more that answers none of the first N questions. [default: ask all]"
+_SHOTS = "Answered questions in the prompt of direct, rag and cot-rag, the same for all."
+_SHOTS_FROM = "Where they are drawn from, but for those that are asked. [default: of the world, its training split]"
 _RECIPE = "Gives model, adapter, index and questions."
 _VARIANT = "Change a variant, or add one. May be repeated."
 _STUDY_OUT = "Where study.json, table.md, plot.svg and each variant's results go."
@@ -29,6 +31,7 @@ Normalizer = Annotated[Literal["ours", "squad", "hotpotqa"], Option(help=_NORMAL
     "eval",
     "ragr1-lite eval --questions 100",
     "ragr1-lite eval --mode direct --mode rag --mode multi --adapter runs/sft/adapter",
+    "ragr1-lite eval --mode direct --mode cot-rag --adapter none --shots 2",
     "ragr1-lite eval --data questions.jsonl --index runs/books --out runs/books.jsonl",
     "ragr1-lite eval --data hotpotqa --index runs/wikipedia --k 3   (data benchmarks)",
 )
@@ -50,6 +53,8 @@ def evaluate(
     temperature: Annotated[float | None, Option(min=0, metavar="T", help=_TEMPERATURE)] = None,
     normalizer: Normalizer = "ours",
     give_up_after: Annotated[int | None, Option(min=1, metavar="N", help=_GIVE_UP)] = None,
+    shots: Annotated[int, Option(min=0, metavar="N", help=_SHOTS)] = 0,
+    shots_from: Annotated[str | None, Option(metavar="FILE", help=_SHOTS_FROM)] = None,
     out: Annotated[
         Path | None, Option(metavar="FILE.jsonl", help="Where every trajectory goes, with its figures.")
     ] = None,
@@ -59,14 +64,16 @@ def evaluate(
 ) -> None:
     """Measure a model on questions with known answers.
 
-    Several modes take turns, batch by batch. With --out, a stopped evaluation goes on with --resume.
+    Several modes take turns, batch by batch. With --out, a stopped evaluation goes on with --resume. multi and single
+    want answers in tags; in the other modes, which ask for none, free text is read as well (docs/evaluation.md).
 
     JSON: {"n", "em", "f1", "valid", "rounds", "queries", "seconds_per_question", "cover_em", "ci": {"em": [low, high],
-    "f1", "cover_em"}, "sampled_tokens", "retrieved_tokens", "no_answer": N, "causes": {CAUSE: N}, "stop_reasons":
-    {REASON: N}, "failures": {"query_imbalance", "passage_overlap", "repeated_queries", "synthesis_misses",
-    "retrieval_misses"}, "resources": {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh": {PART: Wh},
-    "not_measurable": {NAME: why}, "tokens_per_second", "per_question": {"seconds", "energy_wh"}}, "by_kind": {KIND:
-    {the first seven, "ci": {"em"}}}}; where --give-up-after left questions out, "not_asked": N; with several samples
+    "f1", "cover_em"}, "sampled_tokens", "retrieved_tokens", "no_answer": N, "read_by": {"tag": N, "open-tag",
+    "phrase", "first-sentence", "last-line"}, "causes": {CAUSE: N}, "stop_reasons": {REASON: N}, "failures":
+    {"query_imbalance", "passage_overlap", "repeated_queries", "synthesis_misses", "retrieval_misses"}, "resources":
+    {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh": {PART: Wh}, "not_measurable": {NAME: why},
+    "tokens_per_second", "per_question": {"seconds", "energy_wh"}}, "by_kind": {KIND: {the first seven, "ci": {"em"}}}};
+    where --give-up-after left questions out, "not_asked": N; of a mode with --shots, "shots": N; with several samples
     also "samples" and "spread": {"em", "f1", "cover_em", "any_right"}; of a benchmark also "published": {"em", "row",
     "by", "setting", "comparable"} or null. With several modes, an object with one such object per mode. Intervals are
     95 % bootstraps; tokens are per answer; of `failures` and `resources`, what could not be seen is null.
@@ -89,6 +96,8 @@ def evaluate(
             temperature=temperature,
             normalizer=normalizer,
             give_up_after=give_up_after,
+            shots=shots,
+            shots_from=shots_from,
             out=out,
             resume=resume,
             overwrite=overwrite,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ragr1_lite.evaluation.report.reading import Evaluated
 
-_KEPT = ("answer", "stop_reason", "cause", "seconds", "em", "f1", "rounds", "queries", "segments")
+_KEPT = ("answer", "read_by", "stop_reason", "cause", "seconds", "em", "f1", "rounds", "queries", "segments")
 _SCORE_DIGITS = 2
 _Numbers = dict[tuple[str, str], int]
 """Of each passage, by its title and what the model saw of its text."""
@@ -40,7 +40,7 @@ def _question(row: Mapping[str, Any], tries: int) -> dict[str, Any]:
 
 
 def _try(row: Mapping[str, Any], numbers: _Numbers) -> dict[str, Any]:
-    known = {name: row[name] for name in _KEPT if row[name] is not None}
+    known = {name: row[name] for name in _KEPT if row.get(name) is not None}
     return {**known, "turns": [_turn(turn, numbers) for turn in row["turns"]]}
 
 

@@ -23,7 +23,7 @@ _MEANS = {
 }
 INTERVALS = f"Ranges are {CERTAINTY:.0%} intervals by {RESAMPLES:,} resamples of the questions; the rest are means."
 MEANINGS: Mapping[str, str] = {
-    "format": "no usable tag, or cut while it wrote",
+    "format": "no usable tag, no answer in free text, or cut while it wrote",
     "budget": "still searching in its last generation, or out of room",
     "unsearched": "nothing was retrieved",
     "synthesis": "what was retrieved holds the answer",

@@ -220,7 +220,8 @@ class Trajectories {
       some.cause ? make("small", "", some.cause) : null);
     const number = (value, single, many) => `${value} ${value === 1 ? single : many}`;
     const facts = [number(some.rounds, "round", "rounds"), number(some.queries, "query", "queries"), `F1 ${some.f1.toFixed(2)}`,
-      `${some.seconds.toFixed(2)} s`, some.stop_reason === "answer" ? "" : `stopped: ${some.stop_reason}`];
+      `${some.seconds.toFixed(2)} s`, some.stop_reason === "answer" ? "" : `stopped: ${some.stop_reason}`,
+      (some.read_by ?? "tag") === "tag" ? "" : `read by ${some.read_by}`];
     const counts = spread(some);
     return make("div", "try", head, verdict, make("p", "facts", facts.filter(Boolean).join(" · ")),
       ...strip(some.segments), ...some.turns.map((turn, place) => drawTurn(turn, place, counts[place], some.answer, one, wanted, this.data.passages)));
