@@ -217,7 +217,7 @@ def test_index_search_json(index: Path) -> None:
     ]
     first = found["results"][0]["passages"]
     assert [passage["id"] for passage in first] == ["2", "1"] and found["results"][1]["passages"] == []
-    assert set(first[0]) == {"id", "title", "text", "score"} and first[0]["text"] == CORPUS[1]["text"]
+    assert set(first[0]) == {"id", "title", "text", "score", "place"} and first[0]["text"] == CORPUS[1]["text"]
     assert "Taghès" in result.stdout and "\x1b" not in result.stdout
 
 

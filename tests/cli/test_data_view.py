@@ -71,7 +71,7 @@ def test_json_is_the_chosen_lines(file: Path) -> None:
         (b"", "There is nothing in"),
         (b"not json\n", "gold.jsonl:1 is not JSON"),
         (b'{"question": "q", "answers": ["a"]}\n', "gold.jsonl:1 is no trajectory"),
-        (b"\xff\xfe\n", "gold.jsonl:1 is not UTF-8"),
+        (b"\xff\xfa\n", "gold.jsonl:1 is not UTF-8"),
         (b"\0\0", "binary"),
     ],
 )
