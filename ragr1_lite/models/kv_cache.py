@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from ragr1_lite.models import step_attention
 from ragr1_lite.models.spans import Span, View, chunks, common_prefix, view_of
 from ragr1_lite.models.upstream import attention
 
@@ -59,6 +60,7 @@ class RaggedCache:
         self._positions: list[int] = []
         self._places = (torch.empty(0), torch.empty(0))
         self._views: dict[int | None, list[View]] = {}
+        self._beginnings: step_attention.Beginnings | None = None
 
     @property
     def live(self) -> list[int]:
@@ -86,6 +88,7 @@ class RaggedCache:
         held = set(self.names)
         self._slots.extend(_Slot(name) for name in rows if name not in held)
         self._live = len(self._slots)
+        self._beginnings = None
         longest = max(map(len, rows.values()))
         self._limit = longest + new
         self._fit(longest)
@@ -104,6 +107,7 @@ class RaggedCache:
         self._spans, self._positions, self._views = [], positions, {}
         device = self.model.device
         self._places = (torch.arange(len(slots), device=device), torch.tensor(positions, device=device))
+        self._beginnings = self._beginnings or step_attention.beginnings_of([slot.token_ids for slot in slots])
         logits = self._run(tokens, positions, range(len(slots)))
         for slot, token in zip(slots, tokens, strict=True):
             slot.token_ids.append(token)
@@ -111,7 +115,7 @@ class RaggedCache:
 
     def park(self, name: int) -> None:
         """Keeps a live row for a later prefill; the last live one takes its place."""
-        i, self._live = self.live.index(name), self._live - 1
+        i, self._live, self._beginnings = self.live.index(name), self._live - 1, None
         last = self._live
         if i == last:
             return
@@ -196,11 +200,17 @@ class RaggedCache:
         heads, dim)``; scores are multiplied by ``scale``. With a ``window``, only the last so many keys are seen, the
         query's own among them.
         """
+        slabs = self._slab(layer, key)
+        if not self._spans and (loop := step_attention.fast_attention(key.dtype, key.device)):
+            assert self._beginnings
+            new = [one[0].transpose(0, 1) for one in (query, key, value)]
+            places = self._places[1].numpy(), self._beginnings
+            return step_attention.attend(loop, slabs, new, *places, scale, window)[None]
         if window not in self._views:  # layers alike share them
             views = [view_of(span, query, window) for span in self._spans]
             self._views[window] = views or [self._step_view(query, window)]
         attend = self._attend_spans if self._spans else self._attend_step
-        return attend(self._slab(layer, key), query, key, value, scale, self._views[window])
+        return attend(slabs, query, key, value, scale, self._views[window])
 
     def _attend_spans(
         self, slabs: _Slabs, query: Tensor, key: Tensor, value: Tensor, scale: float | None, views: list[View]

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from ragr1_lite.models import few_rows
+from ragr1_lite.models import few_rows, loops
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
 from tests.models.test_sampler import requests_for
-from tests.support.rounding import assert_near
+from tests.support.rounding import LOSS, assert_near
 
 
 @pytest.fixture(params=[1, 2, 5])
 def threads(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(few_rows, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(loops, "WORTH_A_THREAD", 1)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -25,17 +25,19 @@ def threads(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3, 4, 32, 97])
-@pytest.mark.parametrize("rows", [1, 3, 4, 5, 9, few_rows.MOST, few_rows.MOST + 6])
-def test_products_are_those_of_torch(rows: int, outputs: int, threads: int) -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(48, outputs, bias=outputs != 32), torch.nn.SiLU())
-    given = torch.randn(1, rows, 48)
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 9, 12, 64, 70])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_are_those_of_torch(rows: int, outputs: int, dtype: torch.dtype, threads: int) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(48, outputs, bias=outputs != 32), torch.nn.SiLU()).to(dtype)
+    given = torch.randn(1, rows, 48, dtype=dtype)
+    relative = LOSS if dtype == torch.float32 else 2**-7
     with torch.inference_mode():
         expected = model(given)
         with few_rows.fast_products(model):
-            assert_near(model(given), expected)
+            assert_near(model(given), expected, relative)
             model[0].weight.mul_(2)
             changed = model(given)
-        assert_near(model(given), changed)
+        assert_near(model(given), changed, relative)
 
 
 def test_a_row_is_the_same_whatever_is_next_to_it_and_however_many_threads_there_are() -> None:
@@ -52,8 +54,12 @@ def test_a_row_is_the_same_whatever_is_next_to_it_and_however_many_threads_there
 
 def test_decoding_uses_them_and_leaves_the_model_as_it_was(tiny_qwen2: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     multiplied: list[int] = []
-    in_threads = few_rows._in_threads
-    monkeypatch.setattr(few_rows, "_in_threads", lambda *given: (multiplied.append(len(given[2])), in_threads(*given)))
+
+    def noticed(*given: Any, work: int) -> None:
+        multiplied.append(len(given[2]))
+        loops.run(*given, work=work)
+
+    monkeypatch.setattr(few_rows, "run", noticed)
     model: Any = tiny_qwen2.model
     sampler, requests = TransformersSampler(tiny_qwen2), requests_for(tiny_qwen2)
     with sampler.session():
@@ -63,6 +69,6 @@ def test_decoding_uses_them_and_leaves_the_model_as_it_was(tiny_qwen2: Policy, m
 
 
 def test_other_dtypes_are_left_to_torch() -> None:
-    half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.bfloat16))
+    half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.float16))
     with few_rows.fast_products(half):
         assert "forward" not in vars(half[0])

@@ -25,7 +25,7 @@ SIZES: dict[str, Any] = {
     "num_key_value_heads": 2,
     "head_dim": 12,
     "vocab_size": 300,
-    "initializer_range": 0.4,
+    "initializer_range": 0.2,
     "sliding_window": WINDOW,
 }
 KINDS = {

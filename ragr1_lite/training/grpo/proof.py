@@ -30,7 +30,7 @@ from ragr1_lite.models.processes import anywhere
 from ragr1_lite.training.grpo.rollouts import Rollouts, version_error
 
 Bound = tuple[float, float]
-BOUNDS: dict[str, Bound] = {"fp32": (0.002, 0.0005), "bf16": (0.02, 0.02), "fp16": (0.02, 0.02), "nf4": (0.08, 0.02)}
+BOUNDS: dict[str, Bound] = {"fp32": (0.002, 0.0005), "bf16": (0.05, 0.02), "fp16": (0.05, 0.02), "nf4": (0.08, 0.02)}
 """How far sampler and trainer may be apart, by precision: nats, and a share of how unlikely the sampled tokens were,
 both as root mean squares. They follow from what was measured, see docs/training.md; fp16, which was not, has bf16's."""
 OTHER_KERNELS: Bound = (0.1, 0.05)
