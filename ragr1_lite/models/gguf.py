@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _CLASSES = {
     "llama": ("LlamaForCausalLM", "llama"),
     "qwen2": ("Qwen2ForCausalLM", "qwen2"),
+    "qwen3": ("Qwen3ForCausalLM", "qwen3"),
     "gemma3": ("Gemma3ForCausalLM", "gemma3_text"),
 }
 """Of each GGUF architecture, transformers' class and model type."""
@@ -36,6 +37,8 @@ _SIZES = {
 }
 _LAYER = {
     "attn_norm": "input_layernorm",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
@@ -46,15 +49,13 @@ _LAYER = {
     "ffn_down": "mlp.down_proj",
 }
 _GEMMA_LAYER = _LAYER | {
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
     "post_attention_norm": "post_attention_layernorm",
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 _ENDS = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>"}
 """What ends a turn, too, whichever token the file names."""
-_QWEN2_WORDS = (
+QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
@@ -62,7 +63,7 @@ _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
 
 
 def convert(gguf_path: Path, folder: Path) -> None:
-    """Writes a model folder from a GGUF file of the architecture llama, qwen2 or gemma3.
+    """Writes a model folder from a GGUF file of the architecture llama, qwen2, qwen3 or gemma3.
 
     Raises:
         ModelError: The file has another architecture, or lacks a field.
@@ -109,6 +110,8 @@ def _config(reader: GGUFReader) -> dict[str, Any]:
         case "qwen2":
             # Without a version transformers takes it for an old Mistral, whose tokenizer had a fault, and warns.
             particular = {"hidden_act": "silu", "transformers_version": "5.2.0"}
+        case "qwen3":
+            particular = {"hidden_act": "silu", "attention_bias": False, "head_dim": own("attention.key_length")}
         case _:
             rope = {"full_attention": rope, "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0}}
             types = ["sliding_attention"] * 5 + ["full_attention"]
@@ -216,7 +219,7 @@ def _byte_level(reader: GGUFReader, tokens: list[str], kinds: list[int]) -> Toke
         backend.normalizer = normalizers.NFC()
         backend.pre_tokenizer = pre_tokenizers.Sequence(
             [
-                pre_tokenizers.Split(Regex(_QWEN2_WORDS), "isolated"),
+                pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )

@@ -142,6 +142,14 @@ def node_llama() -> Path:
     return folder
 
 
+def perplexity(node_llama: Path, gguf: Path, text: Path) -> dict[str, Any]:
+    """llama.cpp's tokens of a text, and the logarithm of each one's probability."""
+    script = shutil.copy(Path(__file__).parent / "perplexity.mjs", node_llama)
+    command = ["node", script, str(gguf), str(text)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
 @pytest.mark.slow
 def test_perplexity_is_llama_cpps(
     gguf: tuple[str, Path], converted: Path, node_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -152,9 +160,7 @@ def test_perplexity_is_llama_cpps(
 
     text = "\n\n".join(f"{one.title}\n{one.text}" for one in list(world.passages())[7:600:40])
     (tmp_path / "text").write_text(text, "utf-8")
-    script = shutil.copy(Path(__file__).parent / "perplexity.mjs", node_llama)
-    command = ["node", script, str(gguf[1]), str(tmp_path / "text")]
-    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    said = perplexity(node_llama, gguf[1], tmp_path / "text")
     ids = AutoTokenizer.from_pretrained(converted)(text, return_tensors="pt")["input_ids"]
     assert ids[0].tolist() == said["tokens"] and len(ids[0]) > 600
     model = AutoModelForCausalLM.from_pretrained(converted, dtype=torch.float32)

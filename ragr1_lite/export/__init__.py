@@ -1,0 +1,144 @@
+"""A trained adapter as something that other programs use: a merged model folder, a GGUF file, an Ollama model.
+
+What was written is asked the same questions as what was trained, through the same loop, before it is kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ragr1_lite.assistant import Assistant, Setup, with_adapter
+from ragr1_lite.config import Recipe
+from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.rewards import OURS
+from ragr1_lite.core.rollout import run_rollouts
+from ragr1_lite.core.types import Example, Trajectory
+from ragr1_lite.export.modelfile import modelfile
+from ragr1_lite.files.writing import writing
+from ragr1_lite.models.gguf_writing import Precision, write_gguf
+
+Form = Literal["merged", "gguf", "ollama"]
+ENOUGH = 0.75
+"""Of the answers, so many have to be the same as before: greedy answers part where two tokens are nearly as likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How what was written answers, next to what was trained: shares of ``questions``."""
+
+    questions: int
+    same: float
+    em_before: float
+    em_after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"questions", "same", "em_before", "em_after"}``."""
+        return {name: round(getattr(self, name), 4) for name in ("questions", "same", "em_before", "em_after")}
+
+
+def export(
+    setup: Setup,
+    form: Form,
+    out: Path,
+    examples: list[Example],
+    *,
+    precision: Precision = "f16",
+    report: Report = ignore,
+) -> Agreement | None:
+    """Writes a model with its adapter merged, whole or not at all.
+
+    Args:
+        setup: Which model and adapter, and by which index the questions are asked.
+        form: ``merged``: a folder of bf16 weights that transformers, vLLM and others load. ``gguf``: that as one file,
+            next to nothing else. ``ollama``: the file with a Modelfile that has the protocol's prompt.
+        out: The folder to make.
+        examples: What both are asked; none to keep what is written unasked.
+        precision: Of GGUF's matrices.
+        report: Receives notices and phases.
+
+    Returns:
+        How far the answers agree; None where nothing was asked.
+
+    Raises:
+        ConfigError: The folder exists.
+        ModelError: The model cannot be written in that form, or answers too differently afterwards.
+        StorageError: The folder cannot be written.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists", "Name a folder that does not, or remove it.")
+    recipe = setup.recipe(report)
+    before = _answers(recipe, examples, report)
+    with writing(out), tempfile.TemporaryDirectory(dir=_parent(out), prefix=f".{out.name}-") as made:
+        folder = Path(made) / "merged"
+        _merge(recipe, folder, report)
+        again, result = folder, folder
+        if form != "merged":
+            result = Path(made) / "result"
+            result.mkdir()
+            write_gguf(folder, result / "model.gguf", precision)
+            again = _read_back(result / "model.gguf", Path(made) / "again")
+            report(Notice("GGUF written: it is asked by the weights that it holds, through our own loop."))
+        if form == "ollama":
+            (result / "Modelfile").write_text(modelfile(recipe, folder), encoding="utf-8")
+        agreement = None
+        if examples:
+            model = recipe.model.model_copy(update={"name": str(again)})
+            after = _answers(with_adapter(recipe.model_copy(update={"model": model}), "none"), examples, report)
+            agreement = _compare(before, after)
+            if agreement.same < ENOUGH:
+                raise ModelError(
+                    f"Only {agreement.same:.0%} of {len(examples)} answers are the same as before",
+                    "Nothing was kept: take another form or --precision f16, or report it.",
+                )
+        result.chmod(0o755)
+        result.rename(out)
+    return agreement
+
+
+def _parent(out: Path) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out.parent
+
+
+def _merge(recipe: Recipe, folder: Path, report: Report) -> None:
+    """Merges in fp32 and rounds once; the tokenizer goes with its template and every token that ends a turn."""
+    import torch
+
+    from ragr1_lite.models.loading import load_policy, model_spec
+    from ragr1_lite.models.lora import merge_adapter
+
+    policy = load_policy(replace(model_spec(recipe), dtype="fp32", engine="transformers"), report=report)
+    merge_adapter(policy)
+    model: Any = policy.model
+    if hasattr(model, "peft_config"):
+        raise ModelError("The adapter trains embeddings and cannot be merged", "Load it with peft where it is used.")
+    config = model.generation_config
+    config.eos_token_id, config.pad_token_id = list(policy.tokenizer.eos_ids), policy.tokenizer.pad_id
+    model.to(torch.bfloat16).save_pretrained(folder)
+    policy.tokenizer.hf.save_pretrained(folder)
+
+
+def _read_back(path: Path, folder: Path) -> Path:
+    from ragr1_lite.models.gguf import convert
+
+    convert(path, folder)
+    return folder
+
+
+def _answers(recipe: Recipe, examples: list[Example], report: Report) -> list[Trajectory]:
+    if not examples:
+        return []
+    assistant = Assistant.open_recipe(recipe, report=report)
+    asked = assistant.sampler, assistant.searcher
+    return list(run_rollouts(examples, *asked, protocol=assistant.protocol, limits=assistant.limits))
+
+
+def _compare(before: list[Trajectory], after: list[Trajectory]) -> Agreement:
+    same = sum(one.answer == other.answer for one, other in zip(before, after, strict=True))
+    right = [sum(OURS.exact_match(one.answer, one.example.answers) for one in side) for side in (before, after)]
+    count = len(before)
+    return Agreement(count, same / count, right[0] / count, right[1] / count)

@@ -1,0 +1,135 @@
+"""Exported models: the same weights, the same prompt token by token, and nothing kept that answers otherwise."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ragr1_lite import export as exporting
+from ragr1_lite import world
+from ragr1_lite.assistant import Setup
+from ragr1_lite.config import LoraConfig
+from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.types import Example
+from ragr1_lite.data.sets import load_examples
+from ragr1_lite.export import Agreement, export
+from ragr1_lite.models.gguf import convert
+from ragr1_lite.models.gguf_writing import Precision
+from ragr1_lite.models.loading import ModelSpec, load_policy
+from ragr1_lite.models.lora import save_adapter
+from ragr1_lite.models.tokenizer import ChatTokenizer
+from tests.models.test_builtin_models import node_llama, perplexity
+from tests.models.test_gguf import VOCABULARIES
+from tests.support import gguf_files
+
+__all__ = ["node_llama"]
+
+EXAMPLES = [Example(f"q{i}", f"Question {i}?", ("yes",)) for i in range(2)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    made, vocabulary = tmp_path_factory.mktemp("tiny"), VOCABULARIES["qwen2"]
+    model = gguf_files.model("qwen2", len(vocabulary["tokens"]))
+    convert(gguf_files.write(made / "x.gguf", "qwen2", model, vocabulary), made / "model")
+    return made / "model"
+
+
+@pytest.fixture
+def setup(folder: Path, tmp_path: Path) -> Setup:
+    """With an adapter that changes what it says."""
+    spec = ModelSpec(str(folder), dtype="fp32")
+    policy = load_policy(spec, lora=LoraConfig(r=2, alpha=4))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in policy.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.5)
+    return Setup(model=str(folder), adapter=str(save_adapter(policy, tmp_path / "adapter")), dtype="fp32")
+
+
+def test_a_merged_folder_has_the_adapters_weights(setup: Setup, tmp_path: Path) -> None:
+    found = export(setup, "merged", tmp_path / "out", EXAMPLES)
+    assert found == Agreement(2, 1.0, 0.0, 0.0)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert merged.dtype == torch.bfloat16
+    spec = ModelSpec(str(setup.model), dtype="fp32", adapter=setup.adapter)
+    policy = load_policy(spec)
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        expected = policy.model(ids).logits
+        bare = load_policy(replace(spec, adapter=None)).model(ids).logits
+        found_logits = merged.float()(ids).logits
+    assert float((found_logits - expected).norm() / expected.norm()) < 0.05
+    assert float((bare - expected).norm() / expected.norm()) > 0.2
+    tokenizer = ChatTokenizer.load(tmp_path / "out")
+    assert tokenizer.eos_ids == policy.tokenizer.eos_ids
+    generation = json.loads((tmp_path / "out" / "generation_config.json").read_text("utf-8"))
+    assert generation["eos_token_id"] == list(policy.tokenizer.eos_ids)
+
+
+def test_ollama_gets_the_prompt_token_by_token(setup: Setup, tmp_path: Path) -> None:
+    export(setup, "ollama", tmp_path / "out", EXAMPLES, precision="q8_0")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Modelfile", "model.gguf"]
+    text = (tmp_path / "out" / "Modelfile").read_text("utf-8")
+    template = re.search(r'TEMPLATE """(.*)"""', text, re.DOTALL)
+    assert template and text.startswith("FROM ./model.gguf\n")
+    recipe = setup.recipe()
+    tokenizer = ChatTokenizer.load(Path(str(setup.model)))
+    asked = "Which is larger?"
+    rendered = template[1].replace("{{ .Prompt }}", asked)
+    assert tokenizer.hf(rendered, add_special_tokens=False).input_ids == tokenizer.render_chat(
+        recipe.rollout.protocol().render_prompt(asked)
+    )
+    stops = re.findall(r'PARAMETER stop "(.*)"', text)
+    assert stops == [*recipe.rollout.protocol().stop, *tokenizer.hf.convert_ids_to_tokens(list(tokenizer.eos_ids))]
+
+
+def test_what_answers_otherwise_is_not_kept(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "_compare", lambda before, after: Agreement(len(before), 0.5, 1.0, 0.5))
+    with pytest.raises(ModelError, match="Only 50% of 2 answers are the same as before"):
+        export(setup, "gguf", tmp_path / "out", EXAMPLES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]
+
+
+def test_a_folder_that_exists_is_not_touched(setup: Setup, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConfigError, match="exists"):
+        export(setup, "merged", tmp_path / "out", [])
+
+
+def test_unasked(setup: Setup, tmp_path: Path) -> None:
+    assert export(setup, "gguf", tmp_path / "deep" / "out", []) is None
+    assert [path.name for path in (tmp_path / "deep" / "out").iterdir()] == ["model.gguf"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["f16", "q8_0"])
+def test_llama_cpp_reads_it(
+    precision: Precision, node_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shipped model as a file has the tokens and the perplexity of the merged folder, within 1 %."""
+    setup = Setup(model="smollm2-135m")
+    found = export(setup, "gguf", tmp_path / "file", load_examples("world", "test", limit=24), precision=precision)
+    export(setup, "merged", tmp_path / "merged", [])
+    text = "\n\n".join(f"{one.title}\n{one.text}" for one in list(world.passages())[7:600:40])
+    (tmp_path / "text").write_text(text, "utf-8")
+    said = perplexity(node_llama, tmp_path / "file" / "model.gguf", tmp_path / "text")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    assert ids[0].tolist() == said["tokens"]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    with torch.inference_mode():
+        ours = math.exp(torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:]))
+    theirs = math.exp(-sum(said["logs"]) / len(said["logs"]))
+    with capsys.disabled():
+        print(f"\n{precision}: {found}, perplexity {ours:.3f}, llama.cpp's {theirs:.3f}")
+    assert ours == pytest.approx(theirs, rel=0.01)
