@@ -82,17 +82,15 @@ def test_what_is_read_of_a_question(tmp_path: Path, row: dict[str, Any], expecte
         ({"question": "Q?", "answers": []}, "has no `answers`"),
         ({"question": "Q?", "answers": [""]}, "has no `answers`"),
         ({"question": "Q?", "answer": {"value": "<unk>", "aliases": []}}, "has no `answers`"),
-        ({"question": "Q?", "answers": ["a", 3]}, "has `answers` that are no texts but a number"),
         ({"question": "Q?", "answers": [["a"]]}, "has `answers` that are no texts but a list within a list"),
         ({"question": "Q?", "answers": ["a", None]}, "has `answers` that are no texts but nothing"),
         ({"question": "Q?", "answers": {"a": 1}}, "has `answers` that are no texts but an object"),
-        ({"question": "Q?", "answer": 1986}, "has `answer` that are no texts but a number"),
-        ({"question": "Q?", "answer": True}, "has `answer` that are no texts but yes or no"),
+        ('{"question": "Q?", "answer": NaN}', "has no `answers`"),
         ({"question": "Q?", "answers": "['a' 'b']"}, "has `answers` in a text that should spell a list"),
         ({"question": "Q?", "answers": "['a'\n 'b']"}, "has `answers` in a text that should spell a list"),
         ({"question": "Q?", "answers": "['a', 'b'"}, "has `answers` in a text that should spell a list"),
         ({"question": "Q?", "answers": "['a', __import__('os')]"}, "has `answers` in a text that should spell a list"),
-        ({"question": "Q?", "answers": "['a', 2]"}, "has `answers` that are no texts but a number"),
+        ({"question": "Q?", "answers": "['a', None]"}, "has `answers` that are no texts but nothing"),
         ({"question": "Q?", "answers": '["\\ud800"]'}, "has half of a surrogate pair"),
         ({"question": "Q?", "answers": ["a"], "hops": -1}, "has `hops` that is no whole number"),
         ({"question": "Q?", "answers": ["a"], "hops": 1.5}, "has `hops` that is no whole number"),
@@ -366,3 +364,22 @@ def test_a_question_is_described_by_what_is_known() -> None:
         "Steps": "x → y\n#1 → z",
     }
     assert described(Question(Example("1", "Q?", ("a",)))) == {"Question": "Q?", "Answers": "a"}
+
+
+@pytest.mark.parametrize(
+    ("row", "answers"),
+    [
+        ({"answer": 1874}, ("1874",)),
+        ({"answers": [36, -5, "many"]}, ("36", "-5", "many")),
+        ({"answer": True}, ("yes",)),
+        ({"answers": [False]}, ("no",)),
+        ({"answer": 0}, ("0",)),
+        ({"answer": 0.4}, ("0.4",)),
+        ({"answer": 1874.0}, ("1874",)),
+        ({"answers": "[1, 2.5]"}, ("1", "2.5")),
+        ({"answer": "x", "answers": ["y", "x"]}, ("y", "x")),
+    ],
+)
+def test_numbers_and_truths_are_answers(tmp_path: Path, row: dict[str, Any], answers: tuple[str, ...]) -> None:
+    [found] = read_questions(write(tmp_path, {"question": "Q?", **row}))
+    assert found.example.answers == answers

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import io
 import json
+import math
 import re
 import tokenize
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragr1_lite.data.questions.question import Hop
@@ -57,15 +58,36 @@ def question_of(row: Row) -> str | None:
 
 def texts_of(value: Any, key: str) -> list[str]:
     """The texts of a list, of one text, or of a text that spells a list; blank ones are left out."""
+    return _texts_of(value, key, lambda one: None)
+
+
+def answers_of(value: Any, key: str) -> list[str]:
+    """The same, where numbers are answers as well, and yes and no."""
+    return _texts_of(value, key, _as_answer)
+
+
+def _texts_of(value: Any, key: str, spelled: Callable[[Any], str | None]) -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):
         value = _spelled(value, key) if _LIST.match(value) else [value]
-    value = _listed(value)
+    value, texts = _listed(value), []
     for one in value if isinstance(value, list) else [value]:
-        if not isinstance(one, str) or one is value:
+        text = one if isinstance(one, str) and one is not value else spelled(one)
+        if text is None:
             raise BadLine(f"has `{key}` that are no texts but {_kind(one)}")
-    return [text for one in value if (text := _plain(one)) and text != _UNKNOWN]
+        texts.append(_plain(text))
+    return [text for text in texts if text and text != _UNKNOWN]
+
+
+def _as_answer(value: Any) -> str | None:
+    """A number or a truth as text; a whole one has no point, as columns with gaps make fractions of all."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return str(int(value) if whole else value) if isinstance(value, int | float) else None
 
 
 def label_of(row: Row, keys: Sequence[str]) -> str | None:

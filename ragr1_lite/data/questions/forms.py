@@ -31,7 +31,7 @@ class Form:
     Attributes:
         name: The set's usual name.
         fits: Recognises a row.
-        answers: The first of these keys that a row has holds its answers, the canonical one first.
+        answers: The keys that hold its answers; the first one's first is the canonical one.
         aliases: These hold more of them.
         kinds: The first of these that a row has is the question's kind.
         hops: Facts that an answer rests on, where the rows do not say.
@@ -121,6 +121,5 @@ def parse_question(row: dict[str, Any], number: int) -> tuple[Form, Question]:
 
 def _answers(row: Row, form: Form) -> tuple[str, ...]:
     """The canonical answer and its aliases, each once."""
-    main = next((key for key in form.answers if fields.value_of(row, key) is not None), None)
-    keys = (main, *form.aliases) if main else form.aliases
-    return tuple(dict.fromkeys(text for key in keys for text in fields.texts_of(fields.value_of(row, key), key)))
+    keys = dict.fromkeys((*form.answers, *form.aliases))
+    return tuple(dict.fromkeys(text for key in keys for text in fields.answers_of(fields.value_of(row, key), key)))
