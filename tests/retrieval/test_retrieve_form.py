@@ -259,15 +259,22 @@ class TestClient:
             {"id": 7, "contents": "Chad   Is a country."},
             {"_id": "7", "title": "Chad", "text": "Is a country.", "contents": "else"},
             {"title": "Chad", "contents": "Is a country."},
+            {"id": "7", "content": '"Chad"\nIs a country.'},
+            '"Chad"\nIs a country.',
         ],
     )
     @pytest.mark.parametrize("bare", [True, False])
-    def test_what_other_servers_answer(self, client: Open, document: dict[str, Any], bare: bool) -> None:
+    def test_what_other_servers_answer(self, client: Open, document: Any, bare: bool) -> None:
         reply = Reply({"result": [[document if bare else {"document": document, "score": 1}]]})
         with recorded(lambda _: reply) as far:
             [[found]] = client(far.url).search(["q"], 3)
-        assert (found.id, found.title, found.text) == (str(document.get("id", "")), "Chad", "Is a country.")
+        identifier = "" if isinstance(document, str) else str(document.get("id", ""))
+        assert (found.id, found.title, found.text) == (identifier, "Chad", "Is a country.")
         assert found.score == (0.0 if bare else 1.0)
+
+    def test_null_is_nothing_found(self, client: Open) -> None:
+        with recorded(lambda _: Reply({"result": [None]})) as far:
+            assert client(far.url).search(["q"], 3) == [()]
 
     @pytest.mark.parametrize(
         ("reply", "reason"),
@@ -277,11 +284,11 @@ class TestClient:
             (Reply([]), "no list `result`"),
             (Reply({"result": {}}), "no list `result`"),
             (Reply({"result": [[]]}), "1 results for 2 queries"),
-            (Reply({"result": [[], None]}), "not a list"),
-            (Reply({"result": [[], ["text"]]}), "not an object"),
-            (Reply({"result": [[], [{"document": "text", "score": 1}]]}), "not an object"),
-            (Reply({"result": [[], [{"document": {"id": 1}, "score": 1}]]}), "no `contents`"),
-            (Reply({"result": [[], [{"document": {"contents": 3}, "score": 1}]]}), "no `contents`"),
+            (Reply({"result": [[], 3]}), "not a list"),
+            (Reply({"result": [[], [3]]}), "neither an object nor a text"),
+            (Reply({"result": [[], [{"document": 3, "score": 1}]]}), "neither an object nor a text"),
+            (Reply({"result": [[], [{"document": {"id": 1}, "score": 1}]]}), "neither `contents` nor `text`"),
+            (Reply({"result": [[], [{"document": {"contents": 3}, "score": 1}]]}), "neither `contents` nor `text`"),
             (Reply({"result": [[], [{"document": {"id": [], "contents": ""}, "score": 1}]]}), "id is neither"),
             (Reply(b'{"result": [[], [{"document": {"contents": ""}, "score": NaN}]]}'), "not a number"),
             (Reply(b'{"result": [[], [{"document": {"contents": ""}, "score": 1%s}]]}' % (b"0" * 400)), "not a number"),

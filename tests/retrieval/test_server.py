@@ -177,6 +177,18 @@ def test_other_hosts_names_are_refused(running: Running) -> None:
     connection.close()
 
 
+def test_other_sites_pages_are_refused(running: Running) -> None:
+    connection = http.client.HTTPConnection(*running.address, timeout=60)
+    here = "http://{}:{}".format(*running.address)
+    for origin, status in (("https://evil.example", 403), ("null", 403), ("http://[", 403), (here, 200)):
+        body = json.dumps({"queries": ["Chad"]})
+        headers = {"Origin": origin, "Content-Type": "text/plain", "Host": "localhost"}
+        connection.request("POST", "/retrieve", body, headers)
+        response = connection.getresponse()
+        assert (response.status, bool(response.read())) == (status, True)
+    connection.close()
+
+
 def test_it_says_where_it_is(running: Running, index: Path) -> None:
     assert running.said == f"{len(Bm25Searcher.open(index))} passages at {running.url}/retrieve. Ctrl-C ends."
 

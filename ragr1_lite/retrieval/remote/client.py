@@ -208,18 +208,24 @@ def trusted() -> ssl.SSLContext:
 
 
 def read_document(document: Any, identifier: Any, score: Any) -> Passage:
-    """Reads ``title`` and ``text``, or both from ``contents``; raises ValueError for a wrong kind or size."""
+    """Reads ``title`` and ``text``, or both from ``contents``; raises ValueError for a wrong kind or size.
+
+    ``content`` is ``contents`` as well, and so is a document that is a text alone, as a reranking server of Search-R1
+    sends it.
+    """
+    if isinstance(document, str):
+        document = {"contents": document}
     if not isinstance(document, dict):
-        raise ValueError("a document is not an object")
+        raise ValueError("a document is neither an object nor a text")
     if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < _LARGEST_SCORE:
         raise ValueError("a score is not a number")
     title, text = document.get("title") or "", document.get("text")
     if text is None:
-        text = document.get("contents")
+        text = document.get("contents", document.get("content"))
         if isinstance(text, str) and isinstance(title, str):
             title, text = split_contents(text, title)
     if not isinstance(title, str) or not isinstance(text, str):
-        raise ValueError("a document has no `contents`")
+        raise ValueError("a document has neither `contents` nor `text`")
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
         raise ValueError("a document's id is neither text nor a whole number")
     if len(title) + len(text) > _TEXT_CHARACTERS:

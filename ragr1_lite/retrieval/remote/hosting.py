@@ -7,10 +7,11 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.versions import install_hint
@@ -83,11 +84,37 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def only_for_this_machine(app: Any, address: str) -> None:
-    """Refuses requests to another host's name: a web page could otherwise point its own name here, and read."""
+    """Refuses requests to another host's name, and those of another site's pages.
+
+    A web page could otherwise point its own name here, and read, or have searches done that it cannot read.
+    """
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     names = [address, f"[{address}]", "localhost", "127.0.0.1"]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    app.add_middleware(_OwnPages, names=[name.strip("[]") for name in names])
+
+
+class _OwnPages:
+    """Answers 403 where a browser says that a page of another site asks."""
+
+    def __init__(self, app: Any, names: Collection[str]) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        origin = dict(scope.get("headers") or ()).get(b"origin")
+        refused = origin is not None and _host_of(origin.decode("latin-1")) not in self._names
+        app = PlainTextResponse("A page of another site may not ask here.", 403) if refused else self._app
+        await app(scope, receive, send)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None
 
 
 def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:

@@ -63,11 +63,14 @@ def _read_result(answer: Any, queries: int, k: int) -> list[tuple[Passage, ...]]
 
 
 def _read_passages(row: Any, k: int) -> Iterator[Passage]:
+    if row is None:
+        return
     if not isinstance(row, list):
         raise ValueError("a query's result is not a list")
     for item in row[:k]:
-        if not isinstance(item, dict):
-            raise ValueError("a passage is not an object")
-        document = item.get("document", item)
+        if not isinstance(item, dict | str):
+            raise ValueError("a passage is neither an object nor a text")
+        scored = item if isinstance(item, dict) else {}
+        document = scored.get("document", item)
         identifier = document.get("id", "") if isinstance(document, dict) else ""
-        yield read_document(document, identifier, item.get("score", 0.0))
+        yield read_document(document, identifier, scored.get("score", 0.0))
