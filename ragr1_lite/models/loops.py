@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ DTYPES = {torch.float32: "float32", torch.bfloat16: "uint16"}
 """What the loops read, and as what numba sees it."""
 WORTH_A_THREAD = 250_000
 """Multiplications that take clearly longer than waking a thread."""
+
+_one_at_a_time = Lock()
 
 Loop = Callable[..., None]
 """Takes contiguous arrays and, last, in how many parts it shares out its work."""
@@ -60,8 +63,9 @@ def part_of_loops(function: Any) -> Any:
 def run(loop: Loop, *given: Any, work: int) -> None:
     """Runs a compiled loop by as many threads as get enough multiplications to do."""
     parts = max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS, work // WORTH_A_THREAD))
-    numba.set_num_threads(parts)
-    loop(*given, parts)
+    with _one_at_a_time:  # where there is no OpenMP, numba ends the process that begins two
+        numba.set_num_threads(parts)
+        loop(*given, parts)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,3 +74,13 @@ def test_other_dtypes_are_left_to_torch() -> None:
     half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.float16))
     with few_rows.fast_products(half):
         assert "forward" not in vars(half[0])
+
+
+def test_starting_numba_leaves_torch_its_number_of_threads() -> None:
+    script = (
+        "import torch; torch.set_num_threads(3); from ragr1_lite.models import few_rows, loops; "
+        "loops.run(few_rows._compiled(torch.float32).one, *(torch.ones(6, 6).numpy(),) * 3, work=0); "
+        "print(torch.get_num_threads())"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
+    assert shown.stdout == "3\n"
