@@ -157,7 +157,7 @@ def test_a_template_that_wants_a_system_message_is_served(tmp_path: Path) -> Non
     wants = "{% if messages[0].role != 'system' %}{{ raise_exception('A system message must come first') }}{% endif %}"
     result = ask_bare(tmp_path, tiny.byte_tokenizer(wants + tiny.CHATML))
     assert result.exit_code == 0, result.stderr
-    assert "No answer" in result.stdout, "of a random model"
+    assert "(0 rounds" in result.stdout, "of a random model"
 
 
 def test_a_model_without_a_template_is_asked_with_a_notice(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
     path = gguf_files.write(tmp_path / "x", "llama", gguf_files.model("llama", len(vocabulary["tokens"])), vocabulary)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"llama", b"other", 1))
-    with pytest.raises(ModelError, match="architecture other cannot be read.*llama, qwen2, gemma3"):
+    with pytest.raises(ModelError, match="architecture other cannot be read.*llama, qwen2, qwen3, gemma3"):
         convert(path, tmp_path / "model")
     path.write_bytes(content.replace(b"llama.block_count", b"llama.other_count"))
     with pytest.raises(ModelError, match="no llama.block_count"):

@@ -136,7 +136,7 @@ class TestSearch:
             (answers(), "not one response for each query"),
             (answers({"took": 1}), "not of its form"),
             (answers(hits({**CHAD, "_score": None})), "a score is not a number"),
-            (answers(hits({**CHAD, "_source": {"body": "x"}})), "no `contents`"),
+            (answers(hits({**CHAD, "_source": {"body": "x"}})), "neither `contents` nor `text`"),
             (answers(hits({"_id": "1", "_score": 1})), "not of its form"),
             (answers(3), "not of its form"),
         ],

@@ -150,7 +150,7 @@ def test_gradient_checkpointing_changes_no_gradient(
         lines.append([line[name] for line in tiny.metrics_of(recipe.output) for name in ("loss", "grad_norm")])
         forwards.append(len(calls))
     assert forwards == [4, 8]
-    assert lines[0] == pytest.approx(lines[1], rel=GRADIENT)
+    assert lines[0] == pytest.approx(lines[1], rel=GRADIENT if policy.compute == "fp32" else 2**-7)
 
 
 # --- order ---------------------------------------------------------------------------------------------------------
