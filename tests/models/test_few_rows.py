@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ragr1_lite.models import few_rows, loops
+from ragr1_lite.models import few_rows, kv_cache, loops
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.sampler import TransformersSampler
 from tests.models.test_sampler import requests_for
@@ -70,6 +70,18 @@ def test_decoding_uses_them_and_leaves_the_model_as_it_was(tiny_qwen2: Policy, m
     assert not any("forward" in vars(module) for module in model.modules() if type(module) is torch.nn.Linear)
 
 
+def test_a_chunk_in_which_no_row_ends(tiny_qwen2: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row's logits are wanted then."""
+    requests, found = requests_for(tiny_qwen2), []
+    for chunk in (512, 5):
+        monkeypatch.setattr(kv_cache, "CHUNK", chunk)
+        sampler = TransformersSampler(tiny_qwen2)
+        with sampler.session():
+            sampler.sample(requests[:1], stop=(), max_new_tokens=1)
+            found.append(sampler.sample(requests, stop=(), max_new_tokens=6))
+    assert found[0] == found[1]
+
+
 def test_other_dtypes_are_left_to_torch() -> None:
     half = torch.nn.Sequential(torch.nn.Linear(8, 8, dtype=torch.float16))
     with few_rows.fast_products(half):
@@ -78,7 +90,7 @@ def test_other_dtypes_are_left_to_torch() -> None:
 
 def test_starting_numba_leaves_torch_its_number_of_threads() -> None:
     script = (
-        "import torch; torch.set_num_threads(3); from ragr1_lite.models import few_rows, loops; "
+        "import torch; torch.set_num_threads(3); from ragr1_lite.models import few_rows, kv_cache, loops; "
         "loops.run(few_rows._compiled(torch.float32).one, *(torch.ones(6, 6).numpy(),) * 3, work=0); "
         "print(torch.get_num_threads())"
     )
