@@ -107,7 +107,6 @@ class RaggedCache:
         self._spans, self._positions, self._views = [], positions, {}
         device = self.model.device
         self._places = (torch.arange(len(slots), device=device), torch.tensor(positions, device=device))
-        self._beginnings = self._beginnings or step_attention.beginnings_of([slot.token_ids for slot in slots])
         logits = self._run(tokens, positions, range(len(slots)))
         for slot, token in zip(slots, tokens, strict=True):
             slot.token_ids.append(token)
@@ -202,7 +201,8 @@ class RaggedCache:
         """
         slabs = self._slab(layer, key)
         if not self._spans and (loop := step_attention.fast_attention(key.dtype, key.device)):
-            assert self._beginnings
+            if self._beginnings is None:
+                self._beginnings = step_attention.beginnings_of([slot.token_ids for slot in self._slots[: self._live]])
             new = [one[0].transpose(0, 1) for one in (query, key, value)]
             places = self._places[1].numpy(), self._beginnings
             return step_attention.attend(loop, slabs, new, *places, scale, window)[None]

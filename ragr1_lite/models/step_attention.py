@@ -76,10 +76,10 @@ def attend(
     query, key, value = (one.contiguous() for one in new)
     rows, groups, dim = key.shape
     output = torch.empty(query.shape, dtype=torch.float32)
-    given = [array(one) for one in (*slabs, key, value)], query.float().view(rows, groups, -1, dim).numpy()
+    grouped, made = (one.view(rows, groups, -1, dim).numpy() for one in (query.float(), output))
     run(
-        loop, *given[0], given[1], positions, *beginnings, np.float32(scale or dim**-0.5), window or 2**62,
-        output.view(rows, groups, -1, dim).numpy(), work=2 * query.numel() * int(positions.max()),
+        loop, *map(array, (*slabs, key, value)), grouped, positions, *beginnings, np.float32(scale or dim**-0.5),
+        window or 2**62, made, work=2 * query.numel() * int(positions.max()),
     )  # fmt: skip
     return output.to(query.dtype)
 

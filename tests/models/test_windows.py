@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ragr1_lite.core.types import SampleRequest
-from ragr1_lite.models import kv_cache
+from ragr1_lite.models import kv_cache, step_attention
 from ragr1_lite.models.kv_cache import RaggedCache, ragged_attention, supports
 from ragr1_lite.models.loading import Policy, load_policy
 from ragr1_lite.models.sampler import TransformersSampler
@@ -43,6 +43,13 @@ def tiny_model(kind: str, **changes: Any) -> Any:
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **(SIZES | KINDS[kind] | changes))
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+
+
+@pytest.fixture(params=["loop", "torch"], autouse=True)
+def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding attends by our loop, and by torch, as on a card."""
+    if request.param == "torch":
+        monkeypatch.setattr(step_attention, "fast_attention", lambda *of: None)
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
