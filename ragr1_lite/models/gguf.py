@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-_CLASSES = {
+CLASSES = {
     "llama": ("LlamaForCausalLM", "llama"),
     "qwen2": ("Qwen2ForCausalLM", "qwen2"),
     "qwen3": ("Qwen3ForCausalLM", "qwen3"),
@@ -91,11 +91,11 @@ def _field(reader: GGUFReader, key: str) -> Any:
 
 def _config(reader: GGUFReader) -> dict[str, Any]:
     architecture = _field(reader, "general.architecture")
-    if architecture not in _CLASSES:
+    if architecture not in CLASSES:
         raise ModelError(
-            f"GGUF files of the architecture {architecture} cannot be read", f"Read: {', '.join(_CLASSES)}."
+            f"GGUF files of the architecture {architecture} cannot be read", f"Read: {', '.join(CLASSES)}."
         )
-    model_class, model_type = _CLASSES[architecture]
+    model_class, model_type = CLASSES[architecture]
 
     def own(key: str) -> Any:
         return _field(reader, f"{architecture}.{key}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.models.gguf import QWEN2_WORDS
+from ragr1_lite.models.gguf import CLASSES, QWEN2_WORDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Precision = Literal["f16", "q8_0"]
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3_text": "gemma3"}
+ARCHITECTURES = {model_type: architecture for architecture, (_, model_type) in CLASSES.items()}
 """GGUF's names by transformers' model types."""
-_PRE = {"digits": "smollm", "qwen2": "qwen2"}
-"""GGUF's names of the rules by which a text is cut before its bytes are merged."""
 
 
 def write_gguf(folder: Path, path: Path, precision: Precision = "f16") -> None:
@@ -164,12 +162,12 @@ def _add_tokenizer(writer: GGUFWriter, tokenizer: Any, config: dict[str, Any]) -
 
 
 def _pre(pre_tokenizer: dict[str, Any]) -> str:
-    """The name of the rule by which a text is cut; raises ModelError for one that is not known."""
+    """GGUF's name of the rule by which a text is cut before its bytes are merged; ModelError for one not known."""
     first, *_ = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
     if first["type"] == "Digits" and first["individual_digits"]:
-        return _PRE["digits"]
+        return "smollm"
     if first["type"] == "Split" and first["pattern"].get("Regex") == QWEN2_WORDS:
-        return _PRE["qwen2"]
+        return "qwen2"
     raise ModelError(
         "The tokenizer cuts texts by a rule whose name in GGUF is not known here",
         "Export the merged folder, and convert it with llama.cpp's own converter.",

@@ -46,7 +46,7 @@ def export(
     with session(context, as_json=as_json) as display:
         from ragr1_lite.assistant import Setup
         from ragr1_lite.data.sets import load_examples
-        from ragr1_lite.export import export as write
+        from ragr1_lite.serving.export import export as write
         from ragr1_lite.ui.text import size
 
         setup = Setup(model=model, adapter=adapter, index=index)

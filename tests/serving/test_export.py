@@ -12,19 +12,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ragr1_lite import export as exporting
 from ragr1_lite import world
 from ragr1_lite.assistant import Setup
 from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.errors import ConfigError, ModelError
-from ragr1_lite.core.types import Example
+from ragr1_lite.core.types import Example, Trajectory, Turn
 from ragr1_lite.data.sets import load_examples
-from ragr1_lite.export import Agreement, export
 from ragr1_lite.models.gguf import convert
 from ragr1_lite.models.gguf_writing import Precision
 from ragr1_lite.models.loading import ModelSpec, load_policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.tokenizer import ChatTokenizer
+from ragr1_lite.serving import export as exporting
+from ragr1_lite.serving.export import Agreement, export
 from tests.models.test_builtin_models import node_llama, perplexity
 from tests.models.test_gguf import VOCABULARIES
 from tests.support import gguf_files
@@ -32,6 +32,11 @@ from tests.support import gguf_files
 __all__ = ["node_llama"]
 
 EXAMPLES = [Example(f"q{i}", f"Question {i}?", ("yes",)) for i in range(2)]
+
+
+def answered(example: Example, answer: str | None) -> Trajectory:
+    turn = Turn("answer", answer=answer) if answer else Turn("invalid")
+    return Trajectory(example, (), (turn,), "answer" if answer else "invalid")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,10 @@ def test_ollama_gets_the_prompt_token_by_token(setup: Setup, tmp_path: Path) -> 
 
 
 def test_what_answers_otherwise_is_not_kept(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "_compare", lambda before, after: Agreement(len(before), 0.5, 1.0, 0.5))
+    said = iter([("yes", "no"), ("yes", None)])  # before and after: one of two answers is another one
+    monkeypatch.setattr(
+        exporting, "_answers", lambda *of: [answered(*one) for one in zip(EXAMPLES, next(said), strict=True)]
+    )
     with pytest.raises(ModelError, match="Only 50% of 2 answers are the same as before"):
         export(setup, "gguf", tmp_path / "out", EXAMPLES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]

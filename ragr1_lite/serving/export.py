@@ -17,9 +17,10 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.rewards import OURS
 from ragr1_lite.core.rollout import run_rollouts
 from ragr1_lite.core.types import Example, Trajectory
-from ragr1_lite.export.modelfile import modelfile
 from ragr1_lite.files.writing import writing
+from ragr1_lite.models.gguf import convert
 from ragr1_lite.models.gguf_writing import Precision, write_gguf
+from ragr1_lite.serving.modelfile import modelfile
 
 Form = Literal["merged", "gguf", "ollama"]
 ENOUGH = 0.75
@@ -72,20 +73,25 @@ def export(
         raise ConfigError(f"{out} exists", "Name a folder that does not, or remove it.")
     recipe = setup.recipe(report)
     before = _answers(recipe, examples, report)
-    with writing(out), tempfile.TemporaryDirectory(dir=_parent(out), prefix=f".{out.name}-") as made:
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
         folder = Path(made) / "merged"
         _merge(recipe, folder, report)
-        again, result = folder, folder
+        result = folder
         if form != "merged":
             result = Path(made) / "result"
             result.mkdir()
             write_gguf(folder, result / "model.gguf", precision)
-            again = _read_back(result / "model.gguf", Path(made) / "again")
-            report(Notice("GGUF written: it is asked by the weights that it holds, through our own loop."))
         if form == "ollama":
             (result / "Modelfile").write_text(modelfile(recipe, folder), encoding="utf-8")
         agreement = None
         if examples:
+            again = folder
+            if form != "merged":
+                report(Notice("GGUF written: it is asked by the weights that it holds, through our own loop."))
+                again = Path(made) / "again"
+                convert(result / "model.gguf", again)
             model = recipe.model.model_copy(update={"name": str(again)})
             after = _answers(with_adapter(recipe.model_copy(update={"model": model}), "none"), examples, report)
             agreement = _compare(before, after)
@@ -97,11 +103,6 @@ def export(
         result.chmod(0o755)
         result.rename(out)
     return agreement
-
-
-def _parent(out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out.parent
 
 
 def _merge(recipe: Recipe, folder: Path, report: Report) -> None:
@@ -120,13 +121,6 @@ def _merge(recipe: Recipe, folder: Path, report: Report) -> None:
     config.eos_token_id, config.pad_token_id = list(policy.tokenizer.eos_ids), policy.tokenizer.pad_id
     model.to(torch.bfloat16).save_pretrained(folder)
     policy.tokenizer.hf.save_pretrained(folder)
-
-
-def _read_back(path: Path, folder: Path) -> Path:
-    from ragr1_lite.models.gguf import convert
-
-    convert(path, folder)
-    return folder
 
 
 def _answers(recipe: Recipe, examples: list[Example], report: Report) -> list[Trajectory]:

@@ -13,7 +13,7 @@ _QUESTION = "\ue000question\ue000"
 
 
 def modelfile(recipe: Recipe, folder: Path) -> str:
-    """A Modelfile for ``model.gguf`` beside it; what is asked becomes the protocol's prompt, word by word.
+    """A Modelfile for the ``model.gguf`` in its folder; what is asked becomes the protocol's prompt, word by word.
 
     Ollama does not search: it stops where a search is written, and whoever runs it goes on from there.
 
