@@ -56,8 +56,12 @@ def compiled(loop: Loop, signature: str) -> Loop | None:
 
 
 def part_of_loops(function: Any) -> Any:
-    """A function that compiled loops call."""
-    return numba.njit(fastmath=True)(function) if at_hand else function
+    """A function that compiled loops call.
+
+    It is compiled into each of them: one that stood alone would be another in the run that compiles than in later ones,
+    which read what that kept, and round otherwise.
+    """
+    return numba.njit(fastmath=True, forceinline=True)(function) if at_hand else function
 
 
 def run(loop: Loop, *given: Any, work: int) -> None:

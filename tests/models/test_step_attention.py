@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +67,22 @@ def test_beginnings_are_those_that_rows_share() -> None:
     for row, ids in enumerate(rows):
         assert shared[row] <= common_prefix(rows[leader[row]], ids)
     assert all(shared[row] == 25 for row in (1, 2, 3, 5, 6, 7, 9, 10, 11))
+
+
+def test_the_run_that_compiles_computes_what_later_ones_do(tmp_path: Path) -> None:
+    """To the bit, so that a run that is resumed goes on as it would have."""
+    script = (
+        "import hashlib, numpy, torch; from ragr1_lite.models import step_attention as own; torch.manual_seed(0); "
+        "rows, length = [list(range(n)) for n in (31, 250, 201, 7)], 300; "
+        "slabs = [torch.randn(4, 2, length, 64) for _ in range(2)]; "
+        "new = [torch.randn(4, heads, 64) for heads in (6, 2, 2)]; "
+        "loop = own.fast_attention(torch.float32, torch.device('cpu')); "
+        "places = numpy.array([len(row) for row in rows]), own.beginnings_of([[i] for i in range(4)]); "
+        "print(hashlib.sha256(own.attend(loop, slabs, new, *places, None, None).numpy().tobytes()).hexdigest())"
+    )
+    given: dict[str, Any] = {"env": os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}, "text": True, "check": True}
+    one, other = (subprocess.run([sys.executable, "-c", script], stdout=-1, timeout=300, **given).stdout for _ in "ab")
+    assert one == other and any(tmp_path.rglob("*.nbc"))
 
 
 def test_without_numba_torch_attends() -> None:
