@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from ragr1_lite.config import SHIPPED, WORLD, Recipe, load_recipe, shipped_recipes
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
@@ -33,6 +35,15 @@ class Answer:
         """Seconds of each part: ``generate``, ``search``."""
         return {"generate": max(self.seconds - self.searching, 0.0), "search": self.searching}
 
+    @property
+    def sources(self) -> tuple[Passage, ...]:
+        """What the model had read when it answered, each passage once; those that hold the answer come first."""
+        if self.trajectory.answer is None:
+            return ()
+        holds = Evidence.of(replace(self.trajectory.example, answers=(self.trajectory.answer,))).held_by
+        once = {passage.id: passage for passage in self.trajectory.shown}
+        return tuple(sorted(once.values(), key=holds, reverse=True))
+
     def to_json(self) -> dict[str, Any]:
         """What `ask --json` prints; only turns that searched are listed."""
         trajectory = self.trajectory
@@ -44,12 +55,29 @@ class Answer:
         return {
             "question": trajectory.example.question,
             "answer": trajectory.answer,
+            "sources": [source_of(passage) for passage in self.sources],
             "turns": turns,
             "rounds": trajectory.rounds,
             "queries": trajectory.queries,
             "seconds": round(self.seconds, 3),
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
         }
+
+
+def source_of(passage: Passage) -> dict[str, str]:
+    """Where a passage is from: its ``title`` and ``id``, and what is known of its ``file``, ``place`` in it, and ``url``.
+
+    >>> source_of(Passage("manual.pdf#12", "Manual", "Oil it weekly.", place="page 3"))
+    {'title': 'Manual', 'id': 'manual.pdf#12', 'place': 'page 3', 'file': 'manual.pdf'}
+    """
+    source = {"title": passage.title, "id": passage.id}
+    if passage.place:
+        source["place"] = passage.place
+    if re.match("https?://", passage.id):
+        source["url"] = passage.id
+    elif document := re.fullmatch(r"(.+)#\d+", passage.id, re.DOTALL):
+        source["file"] = document[1]
+    return source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
