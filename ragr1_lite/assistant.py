@@ -65,7 +65,7 @@ class Answer:
 
 
 def source_of(passage: Passage) -> dict[str, str]:
-    """Where a passage is from: its ``title`` and ``id``, and what is known of its ``file``, ``place`` in it, and ``url``.
+    """Where a passage is from: ``title`` and ``id``, and what is known of its ``file``, ``place`` in that and ``url``.
 
     >>> source_of(Passage("manual.pdf#12", "Manual", "Oil it weekly.", place="page 3"))
     {'title': 'Manual', 'id': 'manual.pdf#12', 'place': 'page 3', 'file': 'manual.pdf'}

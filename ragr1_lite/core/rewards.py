@@ -2,11 +2,12 @@
 
 Exact match and F1 follow SQuAD's published definition, taken over aliases by the maximum, as HotpotQA and RAG-R1 report
 them. The official evaluations of SQuAD (1.1) and HotpotQA normalise alike; HotpotQA's F1 counts yes, no and noanswer
-only when equal. :data:`OURS` is HotpotQA's with three differences, which matter to text beyond plain ASCII and to
-answers without a word:
+only when equal. :data:`OURS` is HotpotQA's with four differences, which matter to text beyond plain ASCII, to short
+answers and to those without a word:
 
 - Unicode is brought to NFKC first, and typographic quotes and dashes are punctuation too;
-- a text of articles alone keeps them, so that the band *The The* has a name;
+- a mark that tells two things apart stays: 2.5 is not 25, nor −5 5, nor C++ C, and 5% is 5 percent;
+- an article goes only where a word follows, so that *Plan A* is not *Plan B*, and the band *The The* has a name;
 - an answer of which nothing is left scores 0, whatever is accepted.
 
 An answer is what the model wrote, never what stands in a retrieved text.
@@ -27,23 +28,55 @@ from ragr1_lite.core.types import Passage, Reward, Trajectory
 NormalizerName = Literal["ours", "squad", "hotpotqa"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_LEADING_ARTICLES = re.compile(r"(?<!\S)(?:(?:an?|the) )+(?!(?:an?|the)\b)")
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’“”«»–—")
+_DASHES = str.maketrans("‐–—−⁄", "----/")
+_MARK = re.compile(
+    r"(?<=\d),(?=\d{3}(?!\d))"  # of thousands: goes, as all that is not kept
+    r"|(?P<kept>(?<=\d)[.,:/-](?=\d)"  # 2.5, 3/4, 10:30, 1914-1918
+    r"|(?<!\w)-(?=\.?\d)|(?<!\w)\.(?=\d)"  # -5, .22
+    r"|(?<=\w)[+#]+(?!\w))"  # C++
+    r"|(?P<percent>(?<=\d) ?%)"
+    rf"|[{re.escape(string.punctuation)}‘’“”«»]"
+)
 
 
 def normalize(text: str) -> str:
-    """Lower case, NFKC, punctuation and articles removed, spaces collapsed; a text of articles alone keeps them.
+    """Lower case, NFKC, articles removed, and punctuation that tells nothing apart; spaces collapsed.
 
-    >>> normalize("The  Beatles!")
-    'beatles'
+    >>> normalize("The  Beatles!"), normalize("1,200.5%"), normalize("Plan A")
+    ('beatles', '1200.5 percent', 'plan a')
     """
-    plain = unicodedata.normalize("NFKC", text).lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", plain).split() or plain.split())
+    return _LEADING_ARTICLES.sub("", _with_articles(text))
+
+
+def haystack(text: str) -> str:
+    """What :func:`needle` is looked for in: a text with its articles, and without."""
+    whole = _with_articles(text)
+    return f"| {whole} | {_LEADING_ARTICLES.sub('', whole)} |"
+
+
+def needle(normal: str) -> str:
+    """What is looked for in a :func:`haystack`: whole words; articles alone are found where nothing else stands.
+
+    >>> [needle(normalize(answer)) in haystack("Plan A of the Chad") for answer in ("the Chad", "Plan A", "A")]
+    [True, True, False]
+    """
+    return f" {normal} " if _ARTICLES.sub("", normal).strip() else f"| {normal} |"
+
+
+def _with_articles(text: str) -> str:
+    plain = unicodedata.normalize("NFKC", text).lower().translate(_DASHES)
+    return " ".join(_MARK.sub(lambda mark: " percent" if mark["percent"] else mark["kept"] or "", plain).split())
 
 
 def official_normalize(text: str) -> str:
     """What SQuAD's and HotpotQA's official evaluations make of a text: "The The" becomes an empty one."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_ASCII_PUNCTUATION)).split())
+
+
+def _official_haystack(text: str) -> str:
+    return f" {official_normalize(text)} "
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +85,13 @@ class Scorer:
 
     Attributes:
         normalize: Makes the texts that are compared.
+        haystack: Makes the text that the :func:`needle` of an answer is looked for in.
         closed: Answers that have an F1 only when they are equal.
         empty_matches: Whether two texts of which normalisation leaves nothing are an exact match.
     """
 
     normalize: Callable[[str], str]
+    haystack: Callable[[str], str]
     closed: frozenset[str]
     empty_matches: bool
 
@@ -80,8 +115,8 @@ class Scorer:
         >>> OURS.covers("It is Lake Chad.", ["Chad"]), OURS.covers("Chadian", ["Chad"])
         (1.0, 0.0)
         """
-        ours = f" {self.normalize(answer or '')} "
-        return float(any(f" {gold} " in ours for gold in map(self.normalize, answers) if gold))
+        ours = self.haystack(answer or "")
+        return float(any(needle(gold) in ours for gold in map(self.normalize, answers) if gold))
 
     def _f1(self, ours: str, gold: str) -> float:
         if ours != gold and (ours in self.closed or gold in self.closed):
@@ -92,11 +127,11 @@ class Scorer:
 
 
 _CLOSED = frozenset({"yes", "no", "noanswer"})
-OURS = Scorer(normalize, _CLOSED, empty_matches=False)
+OURS = Scorer(normalize, haystack, _CLOSED, empty_matches=False)
 SCORERS: Mapping[NormalizerName, Scorer] = {
     "ours": OURS,
-    "squad": Scorer(official_normalize, frozenset(), empty_matches=True),
-    "hotpotqa": Scorer(official_normalize, _CLOSED, empty_matches=True),
+    "squad": Scorer(official_normalize, _official_haystack, frozenset(), empty_matches=True),
+    "hotpotqa": Scorer(official_normalize, _official_haystack, _CLOSED, empty_matches=True),
 }
 exact_match, f1, covers = OURS.exact_match, OURS.f1, OURS.covers
 

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from ragr1_lite.core.events import Report, ignore, phase
-from ragr1_lite.core.rewards import normalize, title_recall
+from ragr1_lite.core.rewards import haystack, needle, normalize, title_recall
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.data.questions import Question
 from ragr1_lite.evaluation.intervals import bootstrap, wilson
@@ -137,11 +137,11 @@ def _reach(question: Question, found: Mapping[str, Sequence[Passage]], searchabl
     for way, passages in found.items():
         if wanted and not closed:
             texts = [searchable(passage.title, passage.text) for passage in passages]
-            answer[way] = float(any(f" {form} " in text for text in texts for form in wanted))
+            answer[way] = float(any(needle(form) in text for text in texts for form in wanted))
         titles[way] = title_recall(question.example.titles, passages)
     return Reach(question.example.kind, closed, answer, titles)
 
 
 def _searchable(title: str, text: str) -> str:
     """Title and text, normalised each by itself, so that no answer runs from one into the other."""
-    return f" {normalize(title)} | {normalize(text)} "
+    return haystack(title) + haystack(text)

@@ -131,7 +131,16 @@ def test_every_difference_is_named() -> None:
         of = expected(row)
         assert ("ours" in figures) == (of["ours"] != of["hotpotqa"]), row
     assert {row[0] for row in PAIRS if len(row) > 5} == {
-        *("articles alone", "quotes and dashes", "unicode", "empty", "yes and no"),
+        *(
+            "articles",
+            "articles alone",
+            "punctuation",
+            "quotes and dashes",
+            "numbers",
+            "unicode",
+            "empty",
+            "yes and no",
+        ),
     }
 
 

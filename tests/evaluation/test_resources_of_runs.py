@@ -95,7 +95,7 @@ def test_a_run_says_what_it_took(task: str, folder: Path) -> None:
     assert 0 < spent["cpu_load"] < 4 and 0.1 < spent["peak_rss_gb"] < 8
     assert spent["peak_vram_gb"] is None and "peak_vram_gb" in spent["not_measurable"]
     tokens = sampled if task == "grpo" else 2 * tokens_of(folder)  # four steps of four read all eight twice
-    assert found["tokens_per_second"] * spent["seconds"] == pytest.approx(tokens, rel=0.01)
+    assert found["tokens_per_second"] * spent["seconds"] == pytest.approx(tokens, rel=0.05)  # rounded
 
 
 def test_a_resumed_run_counts_all_its_parts_and_no_step_twice(task: str, folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from ragr1_lite.core.protocol import disarm
-from ragr1_lite.core.rewards import normalize
+from ragr1_lite.core.rewards import haystack, needle, normalize
 from ragr1_lite.core.types import Passage
 
 _LONGEST_QUOTE = 32
@@ -34,8 +34,17 @@ def words(text: str) -> str:
     >>> words("Hanks’s B-29, the José")
     'hanks b 29 jose'
     """
+    return normalize(_folded(text))
+
+
+@lru_cache(maxsize=1 << 16)
+def _searched(text: str) -> str:
+    return haystack(_folded(text))
+
+
+def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFKD", _split(text))
-    return normalize("".join(one for one in folded if not unicodedata.combining(one)))
+    return "".join(one for one in folded if not unicodedata.combining(one))
 
 
 def _split(text: str) -> str:
@@ -51,7 +60,7 @@ def stands_in(value: str, text: str) -> bool:
     wanted = words(value)
     if value.isupper() and len(wanted) <= 3 and wanted.upper() not in re.sub(r"[^\w\s]", "", _split(text)).split():
         return False
-    return bool(wanted) and f" {wanted} " in f" {words(text)} "
+    return bool(wanted) and needle(wanted) in _searched(text)
 
 
 def trusted(answers: Sequence[str]) -> list[str]:
