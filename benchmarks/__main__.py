@@ -53,6 +53,26 @@ def bench_retrieval(
         display.show(counts_table(benchmarks.figures(result)), json=result)
 
 
+@app.add("update", "python -m benchmarks update --files 1000 --rounds 1 --json")
+def bench_update(
+    context: typer.Context,
+    files: Annotated[int, typer.Option(min=2, metavar="N", help="Small text files in the folder.")] = 10_000,
+    rounds: Rounds = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Following a folder: one file changes, then `index update` against building anew.
+
+    JSON: {"machine", "files", "passages", "index_bytes", "seconds": {"update", "rebuild"}, "wall_seconds": {the same},
+    "bytes_written": {the same}, "seconds_ratio", "bytes_ratio"}; seconds are of processor time.
+    """
+    with session(context, as_json=as_json) as display:
+        from benchmarks.updating import updating
+        from ragr1_lite.ui.tables import counts_table
+
+        result = updating(files, rounds=rounds, report=display)
+        display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
+
+
 @app.add("sampling")
 def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson = False) -> None:
     """Our sampler against transformers' generate: the same prompts, greedy.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import SHIPPED, WORLD, Recipe, load_recipe, shipped_recipes
+from ragr1_lite.config import SHIPPED, WORLD, Recipe, index_names, load_recipe, shipped_recipes
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.protocol import Protocol
@@ -41,7 +41,7 @@ class Answer:
         if self.trajectory.answer is None:
             return ()
         holds = Evidence.of(replace(self.trajectory.example, answers=(self.trajectory.answer,))).held_by
-        once = {passage.id: passage for passage in self.trajectory.shown}
+        once = {passage.key: passage for passage in self.trajectory.shown}
         return tuple(sorted(once.values(), key=holds, reverse=True))
 
     def to_json(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Answer:
 
 
 def source_of(passage: Passage) -> dict[str, str]:
-    """Where a passage is from: ``title`` and ``id``, and what is known of its ``file``, ``place`` in that and ``url``.
+    """Where a passage is from: its ``title`` and ``id``, and what is known of index, file, place and url.
 
     >>> source_of(Passage("manual.pdf#12", "Manual", "Oil it weekly.", place="page 3"))
     {'title': 'Manual', 'id': 'manual.pdf#12', 'place': 'page 3', 'file': 'manual.pdf'}
@@ -73,6 +73,8 @@ def source_of(passage: Passage) -> dict[str, str]:
     source = {"title": passage.title, "id": passage.id}
     if passage.place:
         source["place"] = passage.place
+    if passage.index:
+        source["index"] = passage.index
     if re.match("https?://", passage.id):
         source["url"] = passage.id
     elif document := re.fullmatch(r"(.+)#\d+", passage.id, re.DOTALL):
@@ -92,7 +94,7 @@ class Setup:
             teacher may also be ``gold`` or the URL of an endpoint.
         adapter: A run's folder, an adapter's, a checkpoint or a hub id; by default the one in the model's folder or the
             shipped one; ``none`` for no adapter.
-        index: ``world``, an index folder or a URL.
+        index: ``world``, an index folder or a URL; or several, searched together.
         mode: See :class:`~ragr1_lite.core.protocol.Protocol`.
         k: Passages per query.
         max_queries: Parallel queries per search, or by search, such as ``(3, 2, 1)`` or ``"3,2,1"``.
@@ -102,7 +104,7 @@ class Setup:
 
     model: str | None = None
     adapter: str | None = None
-    index: str | None = None
+    index: str | Sequence[str] | None = None
     mode: Mode | None = None
     k: int | None = None
     max_queries: int | tuple[int, ...] | str | None = None
@@ -175,14 +177,14 @@ class Assistant:
             recipe.rollout.protocol(),
             recipe.rollout.limits(recipe.retrieval.k),
             recipe.model.name,
-            recipe.retrieval.index,
+            ", ".join(index_names(recipe.retrieval.index)),
         )
 
-    def with_index(self, index: str, report: Report = ignore) -> Assistant:
-        """The same model with another index: a folder, a URL or ``world``."""
+    def with_index(self, index: str | Sequence[str], report: Report = ignore) -> Assistant:
+        """The same model with another index, a folder, a URL or ``world``, or with several."""
         from ragr1_lite.retrieval import open_searcher
 
-        return replace(self, searcher=open_searcher(index, report), index=index)
+        return replace(self, searcher=open_searcher(index, report), index=", ".join(index_names(index)))
 
     def with_mode(self, mode: Mode) -> Assistant:
         """The same model in another mode."""
@@ -214,20 +216,21 @@ class _Timed:
             self.seconds += time.perf_counter() - began
 
 
-def default_model(index: str = WORLD, report: Report = ignore, *, bare: bool = False) -> str:
-    """The built-in model for an index on this machine, of those whose adapter ships; a notice says why.
+def default_model(index: str | Sequence[str] = WORLD, report: Report = ignore, *, bare: bool = False) -> str:
+    """The built-in model for an index, or several, on this machine, of those whose adapter ships; a notice says why.
 
     With ``bare`` that adapter is not used, which the notice says instead.
     The smallest was trained on the embedded world and is the quickest there on a CPU; else the largest is the best.
     """
     import torch
 
+    world = index_names(index) == (WORLD,)
     on_card, ready = torch.cuda.is_available(), trained_models()
-    name = ready[0] if index == WORLD and not on_card else ready[-1]
+    name = ready[0] if world and not on_card else ready[-1]
     why = "the best built-in model that an adapter ships for"
     if name == ready[0]:
         why = "small, quick, and trained on the embedded world"
-        if index != WORLD:
+        if not world:
             why += " alone: for documents of your own it is a start, and docs/data.md says how to train on them"
     if bare:
         why = "without its adapter it is untrained"

@@ -11,6 +11,7 @@ from ragr1_lite.config import (
     WORLD,
     Recipe,
     extends,
+    index_names,
     load_recipe,
     recipe_fields,
     shipped_recipes,
@@ -81,17 +82,18 @@ def standalone(path: Path, name: str) -> str:
 
 def missing(recipe: Recipe) -> list[str]:
     """The files that a recipe names and that do not exist, a sentence each."""
-    named = {"data.train": recipe.data.train, "retrieval.index": recipe.retrieval.index}
+    named = [("data.train", recipe.data.train)]
+    named += [("retrieval.index", name) for name in index_names(recipe.retrieval.index)]
     if recipe.eval.questions or recipe.eval.every:
-        named["eval.data"] = recipe.eval.data
+        named.append(("eval.data", recipe.eval.data))
     if recipe.grpo.expert:
-        named["data.expert"] = str(recipe.data.expert)
+        named.append(("data.expert", str(recipe.data.expert)))
     if recipe.rollout.template is not None:
-        named["rollout.template"] = str(recipe.rollout.template)
+        named.append(("rollout.template", str(recipe.rollout.template)))
     if recipe.model.name.startswith((".", "/", "~")):
-        named["model.name"] = recipe.model.name
-    files = {key: name for key, name in named.items() if name != WORLD and "://" not in name and name[:4] != "hub:"}
-    problems = [f"{key}: there is no {name}" for key, name in files.items() if not Path(name).expanduser().exists()]
+        named.append(("model.name", recipe.model.name))
+    files = [(key, name) for key, name in named if name != WORLD and "://" not in name and name[:4] != "hub:"]
+    problems = [f"{key}: there is no {name}" for key, name in files if not Path(name).expanduser().exists()]
     try:
         require_adapter(recipe)
     except ModelError as error:
@@ -130,7 +132,7 @@ def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
         "model": recipe.model.name,
         "adapter": recipe.model.adapter,
         "data": recipe.data.train,
-        "index": recipe.retrieval.index,
+        "index": ", ".join(index_names(recipe.retrieval.index)),
         "mode": recipe.rollout.mode,
         "steps": recipe.train.steps,
         "batch_size": recipe.train.batch_size,

@@ -23,6 +23,7 @@ from ragr1_lite.config.schema import (
     Order,
     Recipe,
     RetrievalConfig,
+    index_names,
     to_yaml,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "RewardConfig",
     "extends",
     "find_recipe",
+    "index_names",
     "load_recipe",
     "recipe_fields",
     "recipes_folder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -97,26 +98,40 @@ def name_index(section: Any) -> Any:
     if not isinstance(section, dict) or "url" not in section:
         return section
     rest = {key: value for key, value in section.items() if key not in ("index", "url")}
-    given = [section[key] for key in ("index", "url") if section.get(key) is not None]
-    return rest | ({"index": given[0] if len(given) == 1 else tuple(given)} if given else {})
+    given = {key: section[key] for key in ("index", "url") if section.get(key) is not None}
+    return rest | ({"index": given if len(given) > 1 else next(iter(given.values()))} if given else {})
+
+
+def index_names(index: str | Sequence[str]) -> tuple[str, ...]:
+    """One name, or several, as several.
+
+    >>> index_names("world"), index_names(["world", "indexes/books"])
+    (('world',), ('world', 'indexes/books'))
+    """
+    return (index,) if isinstance(index, str) else tuple(index)
 
 
 def _checked_index(index: Any) -> Any:
-    if isinstance(index, tuple):
+    if isinstance(index, dict):
         raise ValueError("is given next to `url`, its other name: keep one of the two")
-    if isinstance(index, str) and "://" in index:
-        try:
-            refuse_password(index)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-    return index
+    names = index if isinstance(index, list | tuple) else [index]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("input should be a valid string, or a list of such")
+    for name in names:
+        if "://" in name:
+            try:
+                refuse_password(name)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+    return names[0] if len(names) == 1 else tuple(names)
 
 
 class RetrievalConfig(Section):
     """The index that answers searches."""
 
-    index: Annotated[str, BeforeValidator(_checked_index)] = WORLD
-    """``world``, an index folder, or the URL of a search server; a recipe may name it ``url`` as well."""
+    index: Annotated[str | tuple[str, ...], BeforeValidator(_checked_index)] = WORLD
+    """``world``, an index folder, or the URL of a search server; a recipe may name it ``url`` as well. A list of
+    several is searched together."""
     k: int = Field(3, ge=1)
     """Passages per query."""
 
@@ -127,8 +142,8 @@ class RetrievalConfig(Section):
 
     @property
     def url(self) -> str | None:
-        """The index's name where it is a URL."""
-        return self.index if "://" in self.index else None
+        """The index's name where it is one URL."""
+        return self.index if isinstance(self.index, str) and "://" in self.index else None
 
 
 def _caps(value: Any) -> Any:

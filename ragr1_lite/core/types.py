@@ -62,6 +62,7 @@ class Passage:
         text: What it says.
         score: The retriever's own, higher is better.
         place: Where in its document it is, such as ``page 3`` or a heading; empty where that is not known.
+        index: The name of its index, where several were searched at once; else empty.
     """
 
     id: str
@@ -69,6 +70,12 @@ class Passage:
     text: str
     score: float = 0.0
     place: str = ""
+    index: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by among the passages of all indexes."""
+        return self.index, self.id
 
 
 @dataclass(frozen=True, slots=True)

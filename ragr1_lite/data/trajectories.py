@@ -62,8 +62,9 @@ def _found_rows(found: Sequence[Passage], shown: Sequence[Passage]) -> list[dict
     """What one query found, with what was shown of it where that was less."""
     rows = [asdict(passage) for passage in found]
     for row, passage, seen in zip_longest(rows, found, shown):
-        if not passage.place:
-            del row["place"]
+        for name in ("place", "index"):
+            if not row[name]:
+                del row[name]
         if seen != passage:
             row["shown"] = seen.text if seen else ""
     return rows
@@ -164,7 +165,8 @@ def _example(row: Mapping[str, Any], number: int) -> Example:
 def _passage(row: Mapping[str, Any]) -> tuple[Passage, Passage | None]:
     """A passage, and what the model saw of it."""
     id, title, text = (_get(row, key, str) for key in ("id", "title", "text"))
-    found = Passage(id, title, text, _get(row, "score", (float, int), 0.0), _get(row, "place", str, ""))
+    place, index = (_get(row, key, str, "") for key in ("place", "index"))
+    found = Passage(id, title, text, _get(row, "score", (float, int), 0.0), place, index)
     seen = _get(row, "shown", str, None)
     return found, found if seen is None else replace(found, text=seen) if seen else None
 

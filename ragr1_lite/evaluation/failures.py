@@ -64,14 +64,14 @@ def _best_shares(trajectory: Trajectory) -> Iterator[float]:
     for turn in trajectory.turns:
         if len(turn.passages) < 2:
             continue
-        useful = [{one.id for one in found if evidence.held_by(one)} for found in turn.passages]
-        if every := set[str]().union(*useful):
+        useful = [{one.key for one in found if evidence.held_by(one)} for found in turn.passages]
+        if every := set[tuple[str, str]]().union(*useful):
             yield max(map(len, useful)) / len(every)
 
 
 def _overlaps(turn: Turn) -> Iterator[float]:
     """For each two queries of a search, the share of their passages that both found; none where they found nothing."""
-    for one, other in combinations([{passage.id for passage in found} for found in turn.passages], 2):
+    for one, other in combinations([{passage.key for passage in found} for found in turn.passages], 2):
         if one | other:
             yield len(one & other) / len(one | other)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import ALL_LINEAR, SHIPPED, WORLD, LoraConfig, Recipe, load_recipe, shipped_recipes
+from ragr1_lite.config import ALL_LINEAR, SHIPPED, WORLD, LoraConfig, Recipe, index_names, load_recipe, shipped_recipes
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models.builtin import BUILT_IN, BY_HUB_ID
@@ -124,7 +124,7 @@ class AdapterFolder:
         if differ:
             report(Notice(f"The adapter in {self.folder} goes on with its own {'; '.join(differ)} as in the recipe"))
 
-    def paths_of_run(self) -> dict[str, str]:
+    def paths_of_run(self) -> dict[str, str | list[str]]:
         """What its run's recipe names by relative paths, by the recipe's keys, as seen from here.
 
         Relative paths are those of the folder in which it was trained, which the run's place and ``output`` give away.
@@ -137,10 +137,16 @@ class AdapterFolder:
             return {}
         named = {
             "model.name": recipe.model.name if recipe.model.name not in BUILT_IN else None,
-            "retrieval.index": recipe.retrieval.index if recipe.retrieval.index != WORLD else None,
             "rollout.template": recipe.rollout.template,
         }
-        return {key: str(root / name) for key, name in named.items() if name and (root / name).exists()}
+        found: dict[str, str | list[str]] = {
+            key: str(root / name) for key, name in named.items() if name and (root / name).exists()
+        }
+        names = index_names(recipe.retrieval.index)
+        indexes = [str(root / name) if name != WORLD and (root / name).exists() else name for name in names]
+        if tuple(indexes) != names:
+            found["retrieval.index"] = indexes if len(indexes) > 1 else indexes[0]
+        return found
 
 
 def find_adapter(name: str, model: str, report: Report = ignore) -> AdapterFolder:

@@ -1,7 +1,8 @@
 """Retrieval: corpora are read, indexed once, and answer all queries of a turn in one call.
 
 ``corpora`` makes passages of files, ``bm25`` indexes and searches them in this process, ``remote`` searches and serves
-over the network, ``searchers`` opens whatever a name stands for.
+over the network, ``searchers`` opens whatever names stand for, ``several`` merges what indexes find, ``updating``
+follows a folder that changes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ragr1_lite.retrieval.remote.opensearch import index_passages as index_passages
     from ragr1_lite.retrieval.remote.server import make_app as make_app
     from ragr1_lite.retrieval.searchers import open_searcher as open_searcher
+    from ragr1_lite.retrieval.updating import update_index as update_index
 
 _MODULES = {
     "Bm25Searcher": "bm25.searcher",
@@ -27,6 +29,7 @@ _MODULES = {
     "make_app": "remote.server",
     "open_searcher": "searchers",
     "read_corpus": "corpora",
+    "update_index": "updating",
     "verify_index": "bm25.store",
 }
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from ragr1_lite.config import WORLD
+from ragr1_lite.config import WORLD, index_names
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Searcher
 from ragr1_lite.core.urls import refuse_password
+from ragr1_lite.retrieval.several import SeveralSearcher
 
 
-def open_searcher(index: str, report: Report = ignore) -> Searcher:
-    """Opens an index by its name.
+def open_searcher(index: str | Sequence[str], report: Report = ignore) -> Searcher:
+    """Opens an index by its name, or several, which are searched together.
 
     ==============================  ================================================================
     ``world``                       the embedded world, indexed in memory
@@ -25,8 +27,18 @@ def open_searcher(index: str, report: Report = ignore) -> Searcher:
 
     Raises:
         RetrievalIndexError: The folder is no index, or a broken one; the server does not answer.
-        ConfigError: The URL is of an unknown kind or holds a password, or something it needs is missing.
+        ConfigError: The URL is of an unknown kind or holds a password, or something it needs is missing; or an index is
+            named twice.
     """
+    names = index_names(index)
+    if len(names) == 1:
+        return _open(names[0], report)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"The index {twice[0]} is named twice", "Name each once.")
+    return SeveralSearcher({name: _open(name, report) for name in names})
+
+
+def _open(index: str, report: Report) -> Searcher:
     if index == WORLD:
         return _world()
     scheme, marked, _ = index.lower().partition("://")

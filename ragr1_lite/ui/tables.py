@@ -17,6 +17,7 @@ from ragr1_lite.ui.text import clean, count, one_line, size
 
 if TYPE_CHECKING:
     from ragr1_lite.retrieval import IndexInfo
+    from ragr1_lite.retrieval.updating import Update
 
 _BAR = 40  # columns of a histogram's longest bar
 
@@ -28,8 +29,8 @@ def search_results(queries: Sequence[str], results: Sequence[Sequence[Passage]])
         parts.append(Text(f"› {one_line(query)}", "bold cyan"))
         for number, passage in enumerate(found, start=1):
             title = one_line(passage.title) or "(no title)"
-            where = f"  {one_line(passage.place)}" if passage.place else ""
-            rest = f"  {passage.score:.2f}  {one_line(passage.id)}{where}"
+            known = map(one_line, (passage.index, passage.id, passage.place))
+            rest = "  ".join(["", f"{passage.score:.2f}", *filter(None, known)])
             head = Text.assemble(f"{number}. {title}", (rest, "dim"))
             parts.append(Padding(head, (0, 0, 0, 2)))
             parts.append(Padding(Text(one_line(passage.text), "dim"), (0, 0, 0, 5)))
@@ -51,6 +52,7 @@ def index_table(info: IndexInfo) -> Table:
             "Tokenizer": f"version {info.tokenizer.get('version', '1')}",
             "Stemmer": info.tokenizer.get("stemmer", "none"),
             "Built by": f"ragr1-lite {info.package}",
+            **({"Built from": info.folder} if info.folder else {}),
         }
     )
 
@@ -58,6 +60,12 @@ def index_table(info: IndexInfo) -> Table:
 def saved_index(info: IndexInfo) -> str:
     """The sentence that ends a build."""
     return f"{count(info.passages, 'passage')} ({size(info.bytes)}) in {info.path}"
+
+
+def updated_index(update: Update) -> str:
+    """The sentence that ends an update."""
+    counts = (f"{getattr(update, name):,} {name}" for name in ("added", "changed", "removed", "unchanged"))
+    return f"{saved_index(update.info)}: files {', '.join(counts)}; {update.seconds:.1f} s"
 
 
 def counts_table(counts: Mapping[str, Any]) -> Table:

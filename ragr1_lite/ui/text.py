@@ -38,8 +38,9 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 
 def title_of(passage: Passage, limit: int | None = None) -> str:
-    """A passage's title on one line; its id where it has none."""
-    return one_line(passage.title, limit) or one_line(passage.id, limit)
+    """A passage's title on one line, or its id where it has none; after it its index, where that is named."""
+    title = one_line(passage.title, limit) or one_line(passage.id, limit)
+    return f"{title} [{one_line(passage.index, limit)}]" if passage.index else title
 
 
 def to_json(value: Any, encoding: str = "utf-8") -> str:

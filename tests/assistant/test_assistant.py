@@ -247,3 +247,10 @@ def test_the_seconds_of_a_search_are_counted_apart() -> None:
     answer = Assistant(sampler, Slow(), Protocol(), Limits()).ask("Which?")
     assert answer.phases["search"] >= 0.02 and answer.phases["generate"] > 0
     assert sum(answer.phases.values()) == pytest.approx(answer.seconds)
+
+
+def test_a_source_of_several_indexes_names_its_own() -> None:
+    found = [Passage("1", "Chad", "Chad.", index="books"), Passage("1", "Chad", "Chad.", index="notes")]
+    sampler = ScriptedSampler(["<search>area of Chad</search>", "<answer>Chad</answer>"])
+    answer = Assistant(sampler, ScriptedSearcher(default=found), Protocol(), Limits()).ask("Which?")
+    assert [source["index"] for source in answer.to_json()["sources"]] == ["books", "notes"]

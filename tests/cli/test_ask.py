@@ -16,6 +16,8 @@ from ragr1_lite.assistant import Assistant
 from ragr1_lite.cli.main import app
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Passage
+from ragr1_lite.retrieval import build_index
 from tests.support import tiny
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
@@ -62,6 +64,18 @@ def test_the_last_question_is_asked_again_in_another_mode_and_index(opened: list
     assert len(titles) == 2 and any("Niamey" in title or "Niger" in title for title in titles[1])
     assert "Mode rag from here on." in result.stderr and "Searching world from here on." in result.stderr
     assert len(opened) == 1
+
+
+def test_several_indexes_are_searched_together(opened: list[Assistant], tmp_path: Path) -> None:
+    folder = tmp_path / "my notes"
+    build_index([Passage("n#1", NIAMEY, "Niamey is on the Niger.")], folder)
+    (tmp_path / "link").symlink_to(folder)
+    result = run("--json", given=f"/mode rag\n/index world {tmp_path / 'link'}\n{NIAMEY}\n/index {folder}\n/again\n")
+    assert result.exit_code == 0, result.stderr
+    assert f"Searching world, {tmp_path / 'link'} from here on." in result.stderr
+    assert f"Searching {folder} from here on." in result.stderr
+    both, alone = ([one.get("index") for one in answer["sources"]] for answer in answers(result))
+    assert len(opened) == 1 and {*both} == {"world", str(tmp_path / "link")} and {*alone} == {None}
 
 
 @pytest.mark.parametrize(

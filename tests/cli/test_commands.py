@@ -253,6 +253,34 @@ def test_index_build_reads_a_folder_of_documents(tmp_path: Path) -> None:
     assert "Its capital is N'Djamena." in run("index", "search", tmp_path / "index", "capital").stdout
 
 
+def test_index_update(tmp_path: Path) -> None:
+    notes, built = tmp_path / "notes", tmp_path / "index"
+    notes.mkdir()
+    (notes / "chad.md").write_text("# Chad\n\nIts capital is N'Djamena.", encoding="utf-8")
+    assert run("index", "build", notes, "--out", built).exit_code == 0
+    (notes / "mali.md").write_text("# Mali\n\nIts capital is Bamako.", encoding="utf-8")
+    shown = run("index", "update", built).stdout
+    assert shown.startswith("2 passages (") and "files 1 added, 0 changed, 0 removed, 1 unchanged; " in shown
+    (notes / "chad.md").unlink()
+    counts = json.loads(run("index", "update", built, notes, "--json").stdout)
+    assert [counts[name] for name in ("added", "changed", "removed", "unchanged", "passages")] == [0, 0, 1, 1, 1]
+    assert "Bamako" in run("index", "search", built, "capital").stdout
+    assert f"Built from  {notes}" in run("index", "info", built).stdout
+    wrong = run("index", "update", built, tmp_path / "none")
+    assert wrong.exit_code == 1 and wrong.stderr.count("\n") == 1
+
+
+def test_index_search_in_several(index: Path, corpus: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert run("index", "build", corpus, "--out", other).exit_code == 0
+    command = ("index", "search", index, "Niger", "--index", other, "-k", "2")
+    (found,) = json.loads(run(*command, "--json").stdout)["results"]
+    assert [(one["id"], one["index"]) for one in found["passages"]] == [("2", str(index)), ("2", str(other))]
+    assert f"  {other}  2" in run(*command).stdout
+    missing = run("index", "search", index, "Niger", "--index", tmp_path / "none")
+    assert missing.exit_code == 1 and f"There is no index {tmp_path / 'none'}. Check the path" in missing.stderr
+
+
 def test_index_ceiling(index: Path, tmp_path: Path) -> None:
     questions = tmp_path / "questions.jsonl"
     rows = [{"question": "highest point of Chad?", "answers": ["Emi Koussi"], "gold_titles": ["Chad"]}]

@@ -257,6 +257,17 @@ def test_a_password_is_refused_before_anything_is_written(tmp_path: Path, url: s
     assert "geheim" not in str(caught.value)
 
 
+def test_several_indexes(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "task: sft\nretrieval: {index: [world, books]}\n"))
+    assert recipe.retrieval.index == ("world", "books") and recipe.retrieval.url is None
+    assert load_recipe(write(tmp_path, recipe.dump())).retrieval == recipe.retrieval
+    assert load_recipe(write(tmp_path, "task: sft\n"), ["retrieval.index=[books]"]).retrieval.index == "books"
+    message = problem(tmp_path, "task: sft\nretrieval: {index: [world, 'http://geheim@b']}\n")
+    assert "holds a user name or password" in message and "geheim" not in message
+    for wrong in ("[]", "[3]"):
+        assert "valid string, or a list of such" in problem(tmp_path, f"task: sft\nretrieval: {{index: {wrong}}}\n")
+
+
 def test_an_at_sign_in_a_folder_is_no_password() -> None:
     assert RetrievalConfig(index="indexes/me@home").index == "indexes/me@home"
 

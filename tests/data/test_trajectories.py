@@ -134,6 +134,20 @@ def test_records_keep_what_was_shown(tmp_path: Path) -> None:
     assert record.turns[0].passages == trajectory.turns[0].passages, "replayed under other budgets, more may be seen"
 
 
+def test_records_keep_where_a_passage_is_from(tmp_path: Path) -> None:
+    found = Passage("a.pdf#1", "A", "text", 1.0, "page 3", "books"), Passage("a.pdf#1", "A", "text", 0.5)
+    lines = ["<think>.</think><search>q</search>", "<think>.</think><answer>Chad</answer>"]
+    searcher = ScriptedSearcher(default=found)
+    write_records(
+        tmp_path / "file.jsonl",
+        run_rollouts([example()], ScriptedSampler(lines), searcher, protocol=Protocol("multi"), limits=LIMITS),
+    )
+    [record] = read_records(tmp_path / "file.jsonl")
+    assert record.turns[0].passages == (found,) and found[0].key != found[1].key
+    [row] = [json.loads(line) for line in (tmp_path / "file.jsonl").read_bytes().splitlines()]
+    assert [{"place", "index"} & one.keys() for one in row["turns"][0]["passages"][0]] == [{"place", "index"}, set()]
+
+
 def test_gold_titles_are_kept_under_the_key_of_question_files(tmp_path: Path) -> None:
     asked = Example("q", "Où?", ("là",), titles=("Café “x”", "Chad"))
     write_records(tmp_path / "t.jsonl", [roll(*LINES, asked=asked)])

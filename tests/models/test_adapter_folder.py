@@ -80,6 +80,12 @@ def test_paths_of_a_run_are_those_of_the_folder_in_which_it_was_trained(
     assert find_adapter(str(run.with_name("renamed")), SMOLLM2).paths_of_run() == here
     (run.with_name("renamed") / "recipe.yaml").write_text(load_recipe("sft-smollm2-135m").dump(), encoding="utf-8")
     assert find_adapter(str(run.with_name("renamed")), SMOLLM2).paths_of_run() == {}  # the world is no folder
+    given[1] = "retrieval.index=[world, indexes/books]"
+    (run.with_name("renamed") / "recipe.yaml").write_text(
+        load_recipe("sft-smollm2-135m", given).dump(), encoding="utf-8"
+    )
+    several = {"retrieval.index": ["world", str(tmp_path / "indexes/books")]}
+    assert find_adapter(str(run.with_name("renamed")), SMOLLM2).paths_of_run() == here | several
     moved = run.with_name("renamed").rename(tmp_path / "moved")
     assert find_adapter(str(moved), SMOLLM2).paths_of_run() == {}
 

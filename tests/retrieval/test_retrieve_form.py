@@ -17,6 +17,7 @@ from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.remote import client as shared
 from ragr1_lite.retrieval.remote import server
+from ragr1_lite.retrieval.remote.client import read_document
 from ragr1_lite.retrieval.remote.http import HttpSearcher
 from ragr1_lite.retrieval.remote.web import WebSearcher
 from ragr1_lite.retrieval.searchers import open_searcher
@@ -78,6 +79,18 @@ class TestServer:
     def test_what_no_utf8_can_hold_is_escaped(self) -> None:
         (response,) = post(server.make_app(Scripted(ODD)), {"queries": ["q"]})
         assert json.loads(response.content) == {"result": [[{"id": "é", "contents": '"The "Tome" of it"\n½ \ud800'}]]}
+
+    def test_a_place_goes_with_its_document(self) -> None:
+        paged = Passage("a.pdf#2", "A", "text", 1.0, "page 3")
+        app = server.make_app(Scripted(paged))
+        answers = [ask(app, {"queries": ["q"], "return_scores": scores})[1] for scores in (True, False)]
+        document = {"id": "a.pdf#2", "contents": '"A"\ntext', "place": "page 3"}
+        assert answers == [{"result": [[{"document": document, "score": 1.0}]]}, {"result": [[document]]}]
+        assert read_document(document, "a.pdf#2", 1.0) == paged
+
+    @pytest.mark.parametrize("place", [{}, *({"place": one} for one in (None, 3, {"page": 3}, "x" * 1_000_001))])
+    def test_a_server_without_places_or_with_others_is_understood(self, place: dict[str, Any]) -> None:
+        assert read_document({"contents": "text", **place}, 1, 0.5) == Passage("1", "", "text", 0.5)
 
     @pytest.mark.parametrize("fields", [{}, {"topk": None}, {"topk": 0}])
     def test_without_topk_the_servers_own(self, fields: dict[str, Any]) -> None:

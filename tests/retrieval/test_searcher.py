@@ -271,7 +271,10 @@ class TestBuild:
             build_index(passages(), tmp_path / "index")
         assert list(tmp_path.iterdir()) == []
 
-    def test_interrupted_overwriting_keeps_the_old(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("step", ["rename", "exchange"])
+    def test_interrupted_overwriting_keeps_the_old(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
         build_index(PASSAGES, tmp_path / "index")
         rename = Path.rename
 
@@ -280,6 +283,7 @@ class TestBuild:
                 raise KeyboardInterrupt
             return rename(self, target)
 
+        monkeypatch.setattr(store, "_exchanged", fail if step == "exchange" else lambda *_: False)
         monkeypatch.setattr(Path, "rename", fail)
         with pytest.raises(KeyboardInterrupt):
             build_index(PASSAGES[:1], tmp_path / "index", overwrite=True)

@@ -524,7 +524,7 @@ def test_search_results_show_foreign_text_as_it_is() -> None:
 def test_index_and_counts() -> None:
     info: Any = SimpleNamespace(
         path="runs/[bold]", passages=25531, words=9, k1=1.5, b=0.75, tokenizer={"stemmer": "none"}, bytes=3_400_000,
-        package="0.1.0", title_weight=3,
+        package="0.1.0", title_weight=3, folder="notes",
     )  # fmt: skip
     shown = drawn(index_table(info))
     assert "runs/[bold]" in shown and "25,531" in shown and "3.2 MiB" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 from typer import Argument, Context, Option
@@ -23,13 +24,14 @@ app = opt.Group()
     "ask",
     'ragr1-lite ask "Which has the higher highest point, Chad or Niger?"',
     'ragr1-lite ask "Who wrote it?" --index runs/books --json',
+    'ragr1-lite ask "Who wrote it?" --index runs/books --index runs/notes',
     "ragr1-lite ask        (a prompt; /help lists its commands, an empty line ends it)",
     "ragr1-lite ask --web  (a page on this machine)",
 )
 def ask(
     context: Context,
     question: Annotated[str | None, Argument(help="The question; without one, a prompt asks for them.")] = None,
-    index: opt.Index = None,
+    index: opt.Indexes = None,
     model: opt.Model = None,
     adapter: opt.Adapter = None,
     mode: opt.AskedMode = None,
@@ -42,10 +44,10 @@ def ask(
 ) -> None:
     """Answer a question, showing thoughts, searches and documents.
 
-    JSON, one object on one line per question: {"question", "answer", "sources": [{"title", "id", "file", "place",
-    "url"} ...], "turns": [{"queries": [...], "passages": [[{"title", "score"} ...] ...]} ...], "rounds", "queries",
-    "seconds", "phases": {"generate", "search"}}; "answer" is null where the model gave none, and a source has what is
-    known of it.
+    JSON, one object on one line per question: {"question", "answer", "sources": [{"title", "id", "index", "file",
+    "place", "url"} ...], "turns": [{"queries": [...], "passages": [[{"title", "score"} ...] ...]} ...], "rounds",
+    "queries", "seconds", "phases": {"generate", "search"}}; "answer" is null where the model gave none, and a source
+    has what is known of it.
     """
     with session(context, plain=plain) as display:
         if web and (question is not None or as_json):
@@ -116,8 +118,9 @@ class _Prompt:
         modes = get_args(Mode)
         match name:
             case "/index" if value:
-                self._assistant = self._assistant.with_index(value, self._display)
-                self._display.note(f"Searching {value} from here on.", "dim")
+                names = value if Path(value).is_dir() else value.split()
+                self._assistant = self._assistant.with_index(names, self._display)
+                self._display.note(f"Searching {self._assistant.index} from here on.", "dim")
             case "/mode" if value in modes:
                 self._assistant = self._assistant.with_mode(cast(Mode, value))
                 self._display.note(f"Mode {value} from here on.", "dim")
@@ -139,7 +142,7 @@ class _Prompt:
 
 
 _COMMANDS = {
-    "/index FOLDER|world": "search another index, with the same model",
+    "/index FOLDER|world …": "search another index, or several, with the same model",
     f"/mode {'|'.join(get_args(Mode))}": "how the model may search",
     "/again ": "ask the last question once more",
     "/help ": "this list",

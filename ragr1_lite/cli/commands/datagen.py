@@ -43,7 +43,7 @@ _KINDS = "Of one-hop, bridge and comparison."
 def data_generate(
     context: Context,
     questions: opt.Questions,
-    index: Annotated[str, Option(metavar="INDEX", help="An index folder or URL, or `world`.")],
+    index: Annotated[list[str], Option(metavar="INDEX", help="An index folder or URL, or `world`; may be repeated.")],
     out: Annotated[Path, Option(metavar="FILE.jsonl", help="The trajectory file to write.")],
     teacher: Annotated[str, Option(metavar="gold|MODEL|URL", help=_GENERATE_TEACHER)] = "gold",
     teacher_model: opt.TeacherModel = None,
@@ -114,7 +114,7 @@ def data_select(
     context: Context,
     questions: Annotated[list[str], Argument(metavar="QUESTIONS", help=_SELECT_QUESTIONS)],
     out: Annotated[Path, Option(metavar="FILE.jsonl", help="The questions to train on.")],
-    index: opt.Index = None,
+    index: opt.Indexes = None,
     teacher: Annotated[str | None, Option("--model", "--teacher", metavar="MODEL|URL", help=_SELECT_TEACHER)] = None,
     teacher_model: opt.TeacherModel = None,
     adapter: opt.Adapter = None,

@@ -39,7 +39,7 @@ def evaluate(
     context: Context,
     data: Annotated[str, Option(metavar="world|NAME|FILE", help=_DATA)] = "world",
     split: opt.TestSplit = "test",
-    index: opt.Index = None,
+    index: opt.Indexes = None,
     model: opt.Model = None,
     adapter: opt.Adapter = None,
     mode: opt.Modes = None,
@@ -107,7 +107,8 @@ def evaluate(
         figures = {one.label: one.to_json() for one in evaluations}
         shown = [evaluation_table(evaluations, display.out)]
         if benchmark:
-            shown += [published_line(benchmark, f"{questions or 'all'} questions, {index or 'the world'}")]
+            searched = ", ".join(index or ()) or "the world"
+            shown += [published_line(benchmark, f"{questions or 'all'} questions, {searched}")]
             figures = {
                 label: one | {"published": benchmark.nearest(cast(Mode, label))} for label, one in figures.items()
             }

@@ -28,7 +28,7 @@ def export(
     to: Annotated[Literal["merged", "gguf", "ollama"], Option(help="What to write.")] = "merged",
     precision: Annotated[Literal["f16", "q8_0"], Option(help="Of the matrices in a GGUF file.")] = "f16",
     model: opt.Model = None,
-    index: opt.Index = None,
+    index: opt.Indexes = None,
     data: Annotated[str, Option(metavar="world|NAME|FILE", help=_DATA)] = "world",
     questions: Annotated[int, Option(min=0, metavar="N", help="Asked before and after; 0 asks none.")] = 24,
     as_json: opt.AsJson = False,

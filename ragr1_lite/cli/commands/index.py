@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Context, Option
 
 from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.errors import ConfigError, DataError
+from ragr1_lite.core.types import Passage
 
+_MORE = "Another one that is searched as well; may be repeated."
 AnyIndex = Annotated[str, Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
+MoreIndexes = Annotated[list[str] | None, Option("--index", metavar="INDEX", help=_MORE)]
 IndexFolder = Annotated[Path, Argument(metavar="FOLDER", help="The index's folder.")]
 _CORPUS = "Files (JSON lines, TSV, CSV, Parquet, documents), folders or hub:OWNER/NAME."
 _LANGUAGE = "Whose endings Snowball's stemmer cuts off: german, hindi, ...; none. [default: english]"
+_FOLDER = "The folder of documents. [default: the folder that it was built from]"
 _QUERIES_FILE = "More queries, one a line; - reads them from stdin."
 _TITLE_WEIGHT = "How many times a title's words count. [default: 3]"
 K = Annotated[int, Option("--k", "-k", min=1, metavar="N", help="Passages per query.")]
@@ -61,7 +66,33 @@ def index_build(
         display.show(saved_index(info))
 
 
-@app.add("search", 'ragr1-lite index search runs/books "area of Chad" "area of Niger" -k 3')
+@app.add("update", "ragr1-lite index update runs/notes", "ragr1-lite index update runs/notes notes/")
+def index_update(
+    context: Context,
+    index: Annotated[Path, Argument(metavar="DIR", help="The index's folder.")],
+    folder: Annotated[Path | None, Argument(metavar="FOLDER", help=_FOLDER)] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Read what changed in the folder that an index was built from.
+
+    Only files that were added or changed are read; the index is replaced in one step, and keeps the ids of all other
+    passages. Tokenizer and weights stay as they were when it was built.
+
+    JSON: {"added", "changed", "removed", "unchanged", "passages", "bytes", "seconds"}; the first four count files.
+    """
+    with session(context, as_json=as_json) as display:
+        from ragr1_lite.retrieval import update_index
+        from ragr1_lite.ui.tables import updated_index
+
+        update = update_index(index, folder, report=display)
+        display.show(updated_index(update), json=update.to_json())
+
+
+@app.add(
+    "search",
+    'ragr1-lite index search runs/books "area of Chad" "area of Niger" -k 3',
+    'ragr1-lite index search runs/books "area of Chad" --index runs/notes',
+)
 def index_search(
     context: Context,
     index: AnyIndex,
@@ -69,27 +100,32 @@ def index_search(
         list[str] | None, Argument(help="All of them are searched at once.", callback=opt.all_whole)
     ] = None,
     queries_file: Annotated[Path | None, Option(metavar="FILE", help=_QUERIES_FILE)] = None,
+    more: MoreIndexes = None,
     k: K = 3,
     as_json: opt.AsJson = False,
 ) -> None:
     """Search an index.
 
-    JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score", "place"} ...]} ...]}, in
-    the queries' order; "place" is where in its document a passage is, empty where that is not known.
+    JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score", "place"} ...]} ...]}, in the queries'
+    order; "place" is where in its document a passage is, empty where that is not known; with several indexes, "index"
+    is the one it is from.
     """
     with session(context, as_json=as_json) as display:
-        from dataclasses import asdict
-
         from ragr1_lite.retrieval import open_searcher
         from ragr1_lite.ui.tables import search_results
 
         asked = [*(queries or ()), *(_lines(queries_file) if queries_file else ())]
         if not asked:
             raise ConfigError("There is no query", "Write one after the index, or give a file with --queries-file.")
-        results = open_searcher(index, display).search(asked, k)
+        results = open_searcher([index, *(more or ())], display).search(asked, k)
         rows = zip(asked, results, strict=True)
-        found = {"results": [{"query": query, "passages": [asdict(one) for one in some]} for query, some in rows]}
+        found = {"results": [{"query": query, "passages": [_fields(one) for one in some]} for query, some in rows]}
         display.show(search_results(asked, results), json=found)
+
+
+def _fields(passage: Passage) -> dict[str, Any]:
+    """A passage's fields; its index only where there are several."""
+    return {name: value for name, value in asdict(passage).items() if name != "index" or value}
 
 
 def _lines(file: Path) -> list[str]:
@@ -102,10 +138,15 @@ def _lines(file: Path) -> list[str]:
     return [opt.whole(line.strip()) for line in text.splitlines() if line.strip()]
 
 
-@app.add("serve", "ragr1-lite index serve runs/books --port 8000")
+@app.add(
+    "serve",
+    "ragr1-lite index serve runs/books --port 8000",
+    "ragr1-lite index serve runs/books --index runs/notes",
+)
 def index_serve(
     context: Context,
     index: AnyIndex,
+    more: MoreIndexes = None,
     host: Annotated[str, Option(help="Where to listen; 0.0.0.0 lets other machines connect.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Port; 0 takes a free one.")] = 8000,
     k: Annotated[int, Option("--k", "-k", min=1, metavar="N", help="Passages of a request without topk.")] = 3,
@@ -116,7 +157,7 @@ def index_serve(
         from ragr1_lite.retrieval import open_searcher
         from ragr1_lite.retrieval.remote.server import Limits, serve
 
-        serve(lambda: open_searcher(index, display), host, port, Limits(k, max_k), display)
+        serve(lambda: open_searcher([index, *(more or ())], display), host, port, Limits(k, max_k), display)
 
 
 @app.add("ceiling", "ragr1-lite index ceiling runs/books questions.jsonl -k 3")
@@ -147,11 +188,9 @@ def index_ceiling(
 def index_info(context: Context, index: IndexFolder, as_json: opt.AsJson = False) -> None:
     """Show what an index is made of.
 
-    JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight"}.
+    JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight", "folder"}.
     """
     with session(context, as_json=as_json) as display:
-        from dataclasses import asdict
-
         from ragr1_lite.retrieval.bm25.store import open_manifest
         from ragr1_lite.ui.tables import index_table
 

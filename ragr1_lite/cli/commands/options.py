@@ -53,14 +53,14 @@ def all_whole(texts: list[str] | None) -> list[str] | None:
 # The model, the index and how they are used: a Setup
 _MODEL = "A built-in name, a folder or a hub id. [default: the adapter's, else a built-in one that was trained]"
 _ADAPTER = "A run's folder, an adapter's, a checkpoint or a hub id; `none`: the bare model. [default: the model's own]"
-_INDEX = "An index folder or URL. [default: the run's own, else `world`]"
+_INDEX = "An index folder or URL; may be repeated. [default: the run's own, else `world`]"
 _K = "Passages per query. [default: the run's own, else the model's recipe's]"
 _MAX_QUERIES = "Parallel queries per search, at most; 3,2,1: by search. [default: the run's own, else 3]"
 _MODE = "How the model may search. [default: the run's own, else multi]"
 _MODES = "How the model may search; may be repeated. [default: the run's own, else multi]"
 Model = Annotated[str | None, Option(metavar="MODEL", help=_MODEL)]
 Adapter = Annotated[str | None, Option(metavar="ADAPTER", help=_ADAPTER)]
-Index = Annotated[str | None, Option(metavar="INDEX", help=_INDEX)]
+Indexes = Annotated[list[str] | None, Option("--index", metavar="INDEX", help=_INDEX)]
 K = Annotated[int | None, Option("--k", "-k", min=1, metavar="N", help=_K)]
 MaxQueries = Annotated[str | None, Option(metavar="N", help=_MAX_QUERIES)]
 AskedMode = Annotated[Mode | None, Option(help=_MODE)]

@@ -40,7 +40,7 @@ class Growth:
     width: Callable[[int], int]
     rounds: list[Round] = field(default_factory=list)
     _found: dict[int, Found] = field(default_factory=dict)
-    _gold: dict[str, Passage] = field(default_factory=dict)
+    _gold: dict[tuple[str, str], Passage] = field(default_factory=dict)
 
     def grow(self) -> Generator[list[str], Sequence[_Passages], None]:
         """Searches until every fact is found; raises Rejected where nothing can be asked, or no way found a fact.
@@ -56,7 +56,7 @@ class Growth:
                 retrieved = {text: self._golden(next(results)) for text in texts}
                 text = self._choose(fact, retrieved)
                 chosen[text] = retrieved[text]
-            self._gold |= {passage.id: passage for passages in chosen.values() for passage in passages}
+            self._gold |= {passage.key: passage for passages in chosen.values() for passage in passages}
             new = []
             for at, fact in self._missing():
                 if self._ready(fact) and (found := _find(fact, self._free(self._gold.values()))):
@@ -112,8 +112,8 @@ class Growth:
         """The passages without a found fact, where the set names at least one passage for each fact."""
         if len(self.question.example.titles) < len(self.facts):
             return list(passages)
-        taken = {one.passage.id for one in self._found.values()}
-        return [passage for passage in passages if passage.id not in taken]
+        taken = {one.passage.key for one in self._found.values()}
+        return [passage for passage in passages if passage.key not in taken]
 
     def _choose(self, wanted: Fact | None, retrieved: dict[str, list[Passage]]) -> str:
         pending = [wanted] if wanted else [fact for _, fact in self._missing()]

@@ -7,10 +7,9 @@ postings belong. They are then filled in and written, as many words at a time as
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,8 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Advance, Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.mapped_files import new_array, save_array
-from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings
+from ragr1_lite.retrieval.bm25.origin import Origin, write_origin
+from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings, idf_of
 from ragr1_lite.retrieval.bm25.postings import DATA, INDICES, INDPTR, PARAMS, Array, Postings
 from ragr1_lite.retrieval.bm25.store import IndexInfo, new_folder, write_manifest, write_passages
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer
@@ -77,19 +77,22 @@ def build_index(
         with TokenFile(folder) as tokens:
             total = len(passages) if isinstance(passages, Sized) else None
             with phase(report, "Reading passages", total, "passages") as advance:
-                kept = _counted(write_passages(folder, passages, checksums), passages, advance)
-                vocabulary = _read(kept, tokenizer, title_weight, tokens.append)
+                kept = counted(write_passages(folder, passages, checksums), passages, advance)
+                vocabulary = learn(kept, tokenizer, title_weight, tokens.append)
                 tokens.flush()
             with phase(report, "Building the index", tokens.passages, "passages") as advance:
                 checksums |= write_vocabulary(folder, vocabulary)
                 words = len(vocabulary)
                 del vocabulary
                 checksums |= _write_postings(folder, tokens, k1, b, report, advance)
-        (folder / PARAMS).write_text(_params(tokens.passages, k1, b), encoding="utf-8")
+            origin: Origin | None = getattr(passages, "origin", None)
+            if origin:
+                checksums |= write_origin(folder, origin, tokens.lengths())
         info = IndexInfo(
-            Path(out), tokens.passages, words, k1, b, tokenizer.settings, 0, __version__, title_weight=title_weight
-        )
-        return write_manifest(folder, info, checksums, bm25s=version("bm25s"))
+            Path(out), tokens.passages, words, k1, b, tokenizer.settings, 0, __version__,
+            title_weight=title_weight, folder=str(origin.folder) if origin else "",
+        )  # fmt: skip
+        return finish(folder, info, checksums)
 
 
 def build_in_memory(
@@ -106,7 +109,7 @@ def build_in_memory(
         ids.extend(words)
         lengths.append(len(words))
 
-    vocabulary = _read(passages, tokenizer, title_weight, append)
+    vocabulary = learn(passages, tokenizer, title_weight, append)
     arrays = np.frombuffer(ids, np.int32), np.frombuffer(lengths, np.int32)
     return count_postings(*arrays, len(vocabulary), k1=k1, b=b), vocabulary
 
@@ -142,8 +145,8 @@ def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float
     for block in blocks():
         add_frequencies(block, frequencies)
         passages, tokens = passages + len(block.lengths), tokens + len(block.ids)
-    indptr = _indptr(frequencies)
-    filled = _fill(blocks(), _weights(frequencies, passages, tokens, k1, b), indptr, 0, words)
+    indptr = indptr_of(frequencies)
+    filled = fill(blocks(), weights_of(frequencies, passages, tokens, k1, b), indptr, 0, words)
     return Postings(filled.data, filled.indices, indptr, passages)
 
 
@@ -191,6 +194,11 @@ class TokenFile:
         self.tokens += len(block.ids)
         self._ids, self._lengths = array("i"), array("i")
 
+    def lengths(self) -> Array:
+        """Words of each passage, int32, shape ``(passages,)``."""
+        self._files[1].seek(0)
+        return np.fromfile(self._files[1], np.int32)
+
     def blocks(self) -> Iterator[Block]:
         """Reads the blocks that were written."""
         ids, lengths = self._files
@@ -202,11 +210,18 @@ class TokenFile:
             first += passages
 
 
-def _read(
-    passages: Iterable[Passage], tokenizer: WordTokenizer, title_weight: int, append: Callable[[Sequence[int]], None]
+def learn(
+    passages: Iterable[Passage],
+    tokenizer: WordTokenizer,
+    title_weight: int,
+    append: Callable[[Sequence[int]], None],
+    known: Mapping[str, int] = {},
 ) -> dict[str, int]:
-    """Hands the ids of each passage's words to ``append`` and returns the words with their ids."""
-    vocabulary: dict[str, int] = {}
+    """Hands the ids of each passage's words to ``append``; returns the words with their ids, after the ``known`` ones.
+
+    Raises DataError where there is none.
+    """
+    vocabulary = dict(known)
     texts = ("\n".join([*[passage.title] * title_weight, passage.text]) for passage in passages)
     for ids in tokenizer.learn(texts, vocabulary):
         append(ids)
@@ -219,21 +234,22 @@ def _write_postings(
     folder: Path, tokens: TokenFile, k1: float, b: float, report: Report, advance: Advance
 ) -> dict[str, str]:
     """Writes bm25s' arrays and returns their files' SHA-256 by name."""
-    indptr = _indptr(tokens.frequencies)
-    weights = _weights(tokens.frequencies, tokens.passages, tokens.tokens, k1, b)
-    entries, bounds = int(indptr[-1]), _bounds(indptr)
+    indptr = indptr_of(tokens.frequencies)
+    weights = weights_of(tokens.frequencies, tokens.passages, tokens.tokens, k1, b)
+    entries, bounds = int(indptr[-1]), bounds_of(indptr, ROOM // 8)
     needed = _needed(indptr, bounds)
     if needed >= _NOTICED:
         report(Notice(f"Writing {entries:,} postings takes {needed / 1e9:.1f} GB of memory"))
     with new_array(folder / DATA, "<f4", entries) as data, new_array(folder / INDICES, "<i4", entries) as indices:
         for lot, (low, high) in enumerate(pairwise(bounds)):
-            filled = _fill(_blocks_of_lot(tokens, lot, len(bounds) - 1, advance), weights, indptr, low, high)
+            filled = fill(_blocks_of_lot(tokens, lot, len(bounds) - 1, advance), weights, indptr, low, high)
             data.write_array(filled.data)
             indices.write_array(filled.indices)
     return {DATA: data.sha256, INDICES: indices.sha256, INDPTR: save_array(folder / INDPTR, "<i8", indptr)}
 
 
-def _fill(blocks: Iterable[Block], weights: Weights, indptr: Array, low: int, high: int) -> Range:
+def fill(blocks: Iterable[Block], weights: Weights, indptr: Array, low: int, high: int) -> Range:
+    """The postings of the words from ``low`` to before ``high``, which ``indptr`` has room for."""
     entries = int(indptr[high] - indptr[low])
     heads = indptr[low:high] - indptr[low]
     postings = Range(low, high, heads, np.empty(entries, np.int32), np.empty(entries, np.float32))
@@ -242,11 +258,11 @@ def _fill(blocks: Iterable[Block], weights: Weights, indptr: Array, low: int, hi
     return postings
 
 
-def _bounds(indptr: Array) -> list[int]:
-    """Cuts the words into lots whose postings fit into ``ROOM``, or that are one word; returns the bounds."""
+def bounds_of(indptr: Array, most: int) -> list[int]:
+    """Cuts the words into lots of at most so many postings, or of one word; returns the bounds."""
     bounds = [0]
     while bounds[-1] < len(indptr) - 1:
-        end = int(np.searchsorted(indptr, indptr[bounds[-1]] + ROOM // 8, side="right")) - 1
+        end = int(np.searchsorted(indptr, indptr[bounds[-1]] + most, side="right")) - 1
         bounds.append(max(end, bounds[-1] + 1))
     return bounds
 
@@ -257,23 +273,25 @@ def _needed(indptr: Array, bounds: list[int]) -> int:
     return 8 * most + 40 * len(indptr) + 64 * COMPILED_FROM
 
 
-def _indptr(frequencies: Array) -> Array:
+def indptr_of(frequencies: Array) -> Array:
+    """Where the postings of each word begin, and where the last one's end."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(frequencies)])
 
 
-def _weights(frequencies: Array, passages: int, tokens: int, k1: float, b: float) -> Weights:
+def weights_of(frequencies: Array, passages: int, tokens: int, k1: float, b: float) -> Weights:
+    """BM25's factors for so many passages and words in all."""
     found, places = np.unique(frequencies, return_inverse=True)
-    # By Python's logarithm, as bm25s: NumPy's differs in the last bit.
-    idf = [math.log(1 + (passages - count + 0.5) / (count + 0.5)) if count else 0.0 for count in found.tolist()]
+    idf = [idf_of(count, passages) for count in found.tolist()]
     return Weights(np.array(idf, np.float32)[places], tokens / passages, k1, b)
 
 
-def _params(passages: int, k1: float, b: float) -> str:
-    """What bm25s reads of its arrays."""
-    params = {"k1": k1, "b": b, "delta": 0.5, "method": "lucene", "idf_method": "lucene"}
+def finish(folder: Path, info: IndexInfo, checksums: Mapping[str, str]) -> IndexInfo:
+    """Writes what bm25s reads of its arrays, and the manifest; returns ``info`` with its size."""
+    params = {"k1": info.k1, "b": info.b, "delta": 0.5, "method": "lucene", "idf_method": "lucene"}
     types = {"dtype": "float32", "int_dtype": "int32"}
-    more = {"num_docs": passages, "version": version("bm25s"), "backend": "numpy"}
-    return json.dumps(params | types | more, indent=4)
+    more = {"num_docs": info.passages, "version": version("bm25s"), "backend": "numpy"}
+    (folder / PARAMS).write_text(json.dumps(params | types | more, indent=4), encoding="utf-8")
+    return write_manifest(folder, info, checksums, bm25s=version("bm25s"))
 
 
 def _blocks_of_lot(tokens: TokenFile, lot: int, lots: int, advance: Advance) -> Iterator[Block]:
@@ -283,7 +301,7 @@ def _blocks_of_lot(tokens: TokenFile, lot: int, lots: int, advance: Advance) -> 
         advance((lot * tokens.passages + block.first + len(block.lengths)) // lots)
 
 
-def _counted(written: Iterable[Passage], source: object, advance: Advance) -> Iterator[Passage]:
+def counted(written: Iterable[Passage], source: object, advance: Advance) -> Iterator[Passage]:
     """Yields the passages and reports them; a :class:`~ragr1_lite.retrieval.corpora.Corpus` knows the share read."""
     done, size = 0, getattr(source, "bytes_total", None)
     for done, passage in enumerate(written, start=1):

@@ -6,6 +6,7 @@ bit, and equal to bm25s' own arrays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -42,6 +43,10 @@ class Weights:
     k1: float
     b: float
 
+    def norms(self, lengths: Array) -> Array:
+        """What a passage's length, in words, adds below the line, float64, shape ``(passages,)``."""
+        return self.k1 * ((1 - self.b) + self.b * lengths / self.average_length)
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -60,6 +65,14 @@ class Range:
     data: Array
 
 
+def idf_of(count: int, passages: int) -> float:
+    """Lucene's idf of a word that is in ``count`` of the passages; 0 where it is in none.
+
+    By Python's logarithm, as bm25s: NumPy's differs in the last bit.
+    """
+    return math.log(1 + (passages - count + 0.5) / (count + 0.5)) if count else 0.0
+
+
 def add_frequencies(block: Block, frequencies: Array) -> None:
     """First pass: adds to each word's number of passages, int64, shape ``(words,)``."""
     if kernel := _compiled_for(block, _count):
@@ -71,7 +84,7 @@ def add_frequencies(block: Block, frequencies: Array) -> None:
 
 def add_postings(block: Block, weights: Weights, postings: Range) -> None:
     """Second pass: fills in the block's postings, behind those of earlier blocks."""
-    norms = weights.k1 * ((1 - weights.b) + weights.b * block.lengths / weights.average_length)  # float64
+    norms = weights.norms(block.lengths)
     if kernel := _compiled_for(block, _fill):
         idf, counts = weights.idf[postings.low : postings.high], np.zeros(postings.high - postings.low, np.int32)
         kernel(

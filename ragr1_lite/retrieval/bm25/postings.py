@@ -69,6 +69,26 @@ def best_by_numpy(postings: Postings, queries: Sequence[Sequence[int]], k: int) 
     return _best(postings, queries, k, sums_of)
 
 
+def weighted(postings: Postings, query: Sequence[tuple[int, float]], positions: Array) -> Array:
+    """Scores passages anew, what each word adds being multiplied by its weight.
+
+    Args:
+        postings: Where the scores are.
+        query: The words' ids, each with its weight.
+        positions: The passages, int64, shape ``(passages,)``.
+
+    Returns:
+        The scores, float64, shape ``(passages,)``.
+    """
+    sums = np.zeros(len(positions))
+    for word, weight in query:
+        entries = slice(postings.indptr[word], postings.indptr[word + 1])
+        indices, data = postings.indices[entries], postings.data[entries]
+        places = np.minimum(np.searchsorted(indices, positions), len(indices) - 1)
+        sums += np.where(indices[places] == positions, data[places] * weight, 0)
+    return sums
+
+
 def best_by_bm25s(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[Array, Array]:
     """The same by bm25s itself, over the same arrays; it starts more slowly where numba or SciPy are installed."""
     import bm25s

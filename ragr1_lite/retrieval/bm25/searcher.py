@@ -7,16 +7,18 @@ starts sooner. What they find is equal.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ragr1_lite import __version__
+from ragr1_lite.core.errors import RetrievalIndexError
 from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory
 from ragr1_lite.retrieval.bm25.mapped_files import broken
+from ragr1_lite.retrieval.bm25.passes import idf_of
 from ragr1_lite.retrieval.bm25.postings import (
     INDICES,
     INDPTR,
@@ -25,8 +27,9 @@ from ragr1_lite.retrieval.bm25.postings import (
     best_by_bm25s,
     best_by_numpy,
     load_postings,
+    weighted,
 )
-from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, open_manifest
+from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, folder_state, open_manifest
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer, tokenizer_of
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 
@@ -67,9 +70,24 @@ class Bm25Searcher:
     def open(cls, path: Path, report: Report = ignore) -> Bm25Searcher:
         """Opens an index; its arrays, words and passages stay on disk and are mapped into memory.
 
+        One that is replaced meanwhile is opened anew, so that its files are all of one build.
+
         Raises:
             RetrievalIndexError: The index is missing, broken, or newer than this version.
         """
+        while True:
+            seen = folder_state(path)
+            try:
+                opened = cls._open(path, report)
+            except RetrievalIndexError:
+                if folder_state(path) == seen:
+                    raise
+            else:
+                if folder_state(path) == seen:
+                    return opened
+
+    @classmethod
+    def _open(cls, path: Path, report: Report) -> Bm25Searcher:
         info = open_manifest(path, small=CHECKED_WHOLE)
         tokenizer, postings = tokenizer_of(info.tokenizer, path), load_postings(path)
         vocabulary, passages = VocabularyFile(path), PassageFile(path)
@@ -97,6 +115,15 @@ class Bm25Searcher:
         info = IndexInfo(None, len(kept), len(words), k1, b, tokenizer.settings, 0, __version__, title_weight)
         return cls(postings, words, kept, tokenizer, info, _best_for(postings, report))
 
+    def words(self, text: str) -> list[str]:
+        """A query's words as this index cuts them."""
+        return self._tokenizer.words(text)
+
+    def frequency(self, word: str) -> int:
+        """In how many passages a word is."""
+        number = self._vocabulary.get(word)
+        return 0 if number is None else int(self._postings.indptr[number + 1] - self._postings.indptr[number])
+
     def passage(self, position: int) -> Passage:
         """The passage at a position in the corpus, from 0; read from disk on demand."""
         return self._passages[position]
@@ -121,6 +148,29 @@ class Bm25Searcher:
         found = self._search([query for query, result in remembered.items() if result is None], k)
         return [remembered[query] or found.get(query, ()) for query in queries]
 
+    def search_weighted(self, queries: Sequence[Sequence[str]], weights: Mapping[str, float], k: int) -> list[Found]:
+        """Answers queries, given as words, where what each word adds to a score is multiplied by its weight.
+
+        The passages are the best of the four times as many that are best without weights. Raises as :meth:`search`.
+        """
+        known = [
+            [(number, weights[word]) for word in query if (number := self._vocabulary.get(word)) is not None]
+            for query in queries
+        ]
+        asked = [query for query in known if query]
+        try:
+            rows, _ = self._best(self._postings, [[number for number, _ in query] for query in asked], 4 * k)
+            found = [row[row >= 0] for row in rows]
+            scores = [weighted(self._postings, *pair) for pair in zip(asked, found, strict=True)]
+        except IndexError as error:
+            raise broken((self.info.path or Path()) / INDICES) from error
+        ranked = (
+            sorted(zip((-some).tolist(), places.tolist(), strict=True))[:k]
+            for some, places in zip(scores, found, strict=True)
+        )
+        best = iter([tuple(replace(self._passages[at], score=-score) for score, at in row) for row in ranked])
+        return [next(best) if query else () for query in known]
+
     def _search(self, queries: Sequence[str], k: int) -> dict[str, Found]:
         words = {query: self._tokenizer.known(query, self._vocabulary) for query in queries}
         found = {ids: self._memory.get(ids, k) if ids else () for ids in words.values()}
@@ -142,6 +192,27 @@ class Bm25Searcher:
         return [
             tuple(replace(self._passages[place], score=score) for place, score in row if place >= 0) for row in rows
         ]
+
+
+def search_together(searchers: Sequence[Bm25Searcher], queries: Sequence[str], k: int) -> list[list[Found]]:
+    """Searches indexes of one tokenizer with scores that can be compared: idf is that of all their passages together.
+
+    Returns:
+        One list per index, in order, with at most ``k`` passages per query.
+
+    Raises:
+        RetrievalIndexError: An index is broken.
+    """
+    cut = [searchers[0].words(query) for query in queries]
+    words, passages = {word for query in cut for word in query}, sum(map(len, searchers))
+    counts = {word: [searcher.frequency(word) for searcher in searchers] for word in words}
+    whole = {word: idf_of(sum(some), passages) for word, some in counts.items()}
+    return [
+        searcher.search_weighted(
+            cut, {word: whole[word] / idf_of(some[at], len(searcher)) for word, some in counts.items() if some[at]}, k
+        )
+        for at, searcher in enumerate(searchers)
+    ]
 
 
 class _Memory:

@@ -4,12 +4,15 @@ The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.
 
     passages.jsonl          one passage a line: id, title, text; place where it is known
     passages.offsets.npy    int64, shape (count + 1,): where each line begins, and where the last one ends
+    passages.lengths.npy    int32, shape (count,): words of each; only next to the following
+    corpus.json             the files of the folder that it was built from: :mod:`ragr1_lite.retrieval.bm25.origin`
     vocabulary.*.npy        a hash table of bm25s' words: :mod:`ragr1_lite.retrieval.bm25.vocabulary`
     manifest.json           written last: what was built, and the size and SHA-256 of every file
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -18,10 +21,10 @@ import re
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core.errors import RetrievalIndexError, StorageError
 from ragr1_lite.core.events import Report, ignore, phase
@@ -29,11 +32,16 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, HashedFile, broken, load_array, map_file, save_array
 from ragr1_lite.retrieval.bm25.tokenizer import tokenizer_of
 
+if TYPE_CHECKING:
+    from ragr1_lite.retrieval.bm25.mapped_files import Array
+
 FORMAT = "ragr1-lite-bm25"
 FORMAT_VERSION = 2
 MANIFEST, PASSAGES, OFFSETS = "manifest.json", "passages.jsonl", "passages.offsets.npy"
 _NAME_ONE = "Name the folder an index was built in."
 _CHUNK = 4 * 2**20
+_HERE, _EXCHANGE = -100, 2
+"""Linux' ``AT_FDCWD`` and ``RENAME_EXCHANGE``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class IndexInfo:
         bytes: Size on disk; 0 in memory.
         package: The version of this package that built it.
         title_weight: How many times the words of titles were counted.
+        folder: The folder that it was built from; empty where it was built from anything else.
     """
 
     path: Path | None
@@ -61,6 +70,7 @@ class IndexInfo:
     bytes: int
     package: str
     title_weight: int = 1
+    folder: str = ""
 
 
 class PassageFile:
@@ -75,6 +85,16 @@ class PassageFile:
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
+
+    @property
+    def sizes(self) -> Array:
+        """Bytes of each passage's line, int64, shape ``(passages,)``."""
+        return self._offsets[1:] - self._offsets[:-1]
+
+    def lines(self, first: int, end: int) -> Iterator[bytes]:
+        """The lines of the passages from ``first`` to before ``end``, in chunks."""
+        start, stop = int(self._offsets[first]), int(self._offsets[end])
+        return (self._map[at : min(at + _CHUNK, stop)] for at in range(start, stop, _CHUNK))
 
     def __getitem__(self, position: int) -> Passage:
         try:
@@ -104,10 +124,10 @@ def write_passages(folder: Path, passages: Iterable[Passage], checksums: dict[st
 
 @contextmanager
 def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Gives a folder next to ``out`` to build in, which takes the place of ``out`` in one step when all went well.
+    """Gives a folder next to ``out`` to build in, which takes the place of ``out`` when all went well.
 
-    A build that ends early leaves ``out`` as it was, or absent; the next build in the same place removes what a killed
-    process left.
+    That is one step on Linux, and two renamings elsewhere. A build that ends early leaves ``out`` as it was, or absent;
+    the next build in the same place removes what a killed process left. Who has the old files open keeps them.
 
     Raises:
         RetrievalIndexError: ``out`` exists and may not be overwritten, or is not an index.
@@ -122,9 +142,10 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         building.mkdir(parents=True)
         yield building
         _check_target(out, overwrite)
-        if out.exists():
-            out.rename(retired)
-        building.rename(out)
+        if not (out.exists() and _exchanged(building, out)):
+            if out.exists():
+                out.rename(retired)
+            building.rename(out)
     except OSError as error:
         raise StorageError(
             f"The index cannot be written to {out} ({error.strerror or error})", "Make room, or name another folder."
@@ -163,7 +184,7 @@ def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> Ind
     """
     manifest = _manifest(path)
     try:
-        fields = {name: manifest[name] for name in IndexInfo.__dataclass_fields__ if name != "path"}
+        fields = {name: manifest[name] for name in IndexInfo.__dataclass_fields__ if name in manifest}
         info = IndexInfo(path=path, **fields)
         files = sorted((int(file["bytes"]), name, file["sha256"]) for name, file in manifest["files"].items())
         int(info.bytes)
@@ -175,6 +196,15 @@ def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> Ind
         if not file.is_file() or file.stat().st_size != size or (small >= 0 and _sha256(file, report) != checksum):
             raise broken(file)
     return info
+
+
+def folder_state(path: Path) -> tuple[int, int] | None:
+    """Changes when another folder takes the place of an index; ``None`` where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def verify_index(path: Path, report: Report = ignore) -> IndexInfo:
@@ -189,6 +219,9 @@ def verify_index(path: Path, report: Report = ignore) -> IndexInfo:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        with suppress(OSError):
+            _clear_leftovers(path.resolve())
     if not path.exists():
         raise RetrievalIndexError(f"There is no index {path}", "Check the path, or build it first.")
     file = path / MANIFEST
@@ -231,6 +264,15 @@ def _clear_leftovers(out: Path) -> None:
             path.rename(out)  # Its process was killed between the two steps of overwriting.
         else:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchanges two folders in one step; says whether this system and this disk can."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
 
 
 def _check_target(out: Path, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ A word's bucket is its CRC-32 modulo the number of buckets, a power of two.
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Collection
@@ -96,6 +97,15 @@ def write_vocabulary(folder: Path, words: Collection[str]) -> dict[str, str]:
         BUCKETS: save_array(folder / BUCKETS, "<i8", starts),
         PLACES: save_array(folder / PLACES, "<i8", places[order]),
     }
+
+
+def read_words(folder: Path) -> dict[str, int]:
+    """All words of an index with their ids, in the ids' order; raises RetrievalIndexError where the file is broken."""
+    try:
+        words: dict[str, int] = json.loads((folder / WORDS).read_bytes())
+    except (OSError, ValueError) as error:
+        raise broken(folder / WORDS) from error
+    return words
 
 
 def _entry(word: str) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ragr1_lite.core.errors import DataError
@@ -13,9 +14,10 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import BadLine, BadLines, decompressed, reading
 from ragr1_lite.files.keys import Keys
 from ragr1_lite.files.sources import DOCUMENTS, File, Source, rows_of
+from ragr1_lite.retrieval.bm25.origin import IndexedFile, Origin
 from ragr1_lite.retrieval.corpora import documents
-from ragr1_lite.retrieval.corpora.rows import PASSAGES, LongRows, paragraphs_of, to_passages
-from ragr1_lite.retrieval.corpora.sources import find_sources
+from ragr1_lite.retrieval.corpora.rows import PASSAGES, LongRows, has_id, paragraphs_of, to_passages
+from ragr1_lite.retrieval.corpora.sources import find_sources, indexed
 
 
 def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpus:
@@ -43,14 +45,32 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
         DataError: At once, where a source is missing or of no known form; while reading, where one is binary, cut off
             or without text, too many rows are bad (``BadLines``), an id occurs twice, or there is no passage at all.
     """
-    return Corpus(find_sources(sources, report), report)
+    folders = [Path(source).resolve() for source in sources if Path(source).is_dir()]
+    origin = Origin(folders[0]) if folders and len(sources) == 1 else None
+    return Corpus(find_sources(sources, report), report, origin)
 
 
 class Corpus(Iterator[Passage]):
-    """The passages of some sources, once; ``bytes_total`` is their size on disk, ``None`` where one is on the hub."""
+    """The passages of some sources, once.
 
-    def __init__(self, sources: Sequence[Source], report: Report = ignore) -> None:
-        sizes = [source.size for source in sources if isinstance(source, File)]
+    Those of ``kept`` files are known already and not read: what ``ids`` they have, no other passage may have.
+
+    Attributes:
+        bytes_total: Size on disk of what is read, ``None`` where some of it is on the hub.
+        origin: The folder whose files the sources are, where they are those of one; its files are listed as they are
+            read.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        report: Report = ignore,
+        origin: Origin | None = None,
+        kept: Mapping[str, IndexedFile] = {},
+        ids: Iterable[str] = (),
+    ) -> None:
+        self.origin, self._kept, self._kept_ids = origin, kept, ids
+        sizes = [(source.name not in kept) * source.size for source in sources if isinstance(source, File)]
         self.bytes_total = sum(sizes) if len(sizes) == len(sources) else None
         self._sources = sources
         self._done = 0
@@ -72,11 +92,13 @@ class Corpus(Iterator[Passage]):
     def _unique(self, report: Report) -> Iterator[Passage]:
         bad, ids = BadLines(_hint(self._sources), "rows"), Keys()
         broken, long = BadLines(PASSAGES.hint, "documents", math.inf), LongRows()
+        for known in self._kept_ids:
+            ids.add(known)
         for source, number, passage in self._located(bad, broken, long):
             if not ids.add(passage.id):
                 self._refuse_twice(passage.id, source.place(number))
             yield passage
-        if not ids:
+        if not ids and not any(file.passages for file in self._kept.values()):
             names = ", ".join(map(str, self._sources)) or "a corpus of no files"
             raise DataError(f"There is no passage in {names}{bad.first or broken.first}", bad.form)
         bad.notify(report)
@@ -97,10 +119,17 @@ class Corpus(Iterator[Passage]):
         """Yields every passage with its source and its row in there; counts bad rows and broken documents."""
         running, paragraphs = 0, Keys()
         for source in self._sources:
+            if isinstance(source, File) and (kept := self._kept.get(source.name)):
+                running += kept.numbers
+                self._list(kept)
+                continue
+            file = indexed(source) if self.origin and isinstance(source, File) else None
+            first, count, depends = running, 0, False
             if isinstance(source, File) and source.form in DOCUMENTS:
                 for passage in self._of_document(source, broken):
                     yield source, 0, passage
                     running += 1
+                count = running - first
             else:
                 for number, row in rows_of(source, PASSAGES, self._opened):
                     bad.read += 1
@@ -115,12 +144,21 @@ class Corpus(Iterator[Passage]):
                     for passage in passages:
                         yield source, number, passage
                     running += pairs is None
+                    count += len(passages)
+                    depends = depends or pairs is not None or not has_id(row)
                     for title, text in pairs or ():
                         if paragraphs.add((title, text)):
                             yield source, number, Passage(str(running), title, text)
                             running += 1
+                            count += 1
+            if file:
+                self._list(replace(file, passages=count, numbers=running - first, depends=depends))
             self._open = None
             self._done += source.size if isinstance(source, File) else 0
+
+    def _list(self, file: IndexedFile) -> None:
+        if self.origin:
+            self.origin.files.append(file)
 
     def _opened(self, raw: io.BufferedReader) -> None:
         self._open = raw

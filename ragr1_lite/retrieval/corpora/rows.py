@@ -97,6 +97,11 @@ def to_passages(row: Row, running: int, long: LongRows) -> list[Passage]:
     return [Passage(str(identifier), title, text)]
 
 
+def has_id(row: Row) -> bool:
+    """Whether a row has an id of its own."""
+    return _first(row, *IDS) is not None
+
+
 def _cut(identifier: str, title: str, parts: Iterable[Part], long: LongRows) -> list[Passage]:
     """Passages as of a document; one alone keeps the row's id."""
     found = list(cut_parts(parts))

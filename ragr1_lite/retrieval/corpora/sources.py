@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.files.hub_rows import PREFIX, HubData
 from ragr1_lite.files.json_lines import BadLine, decompressed, lines_of, reading, to_row
 from ragr1_lite.files.sources import File, Form, Source, file_of, form_of
+from ragr1_lite.retrieval.bm25.origin import IndexedFile
 from ragr1_lite.retrieval.corpora.documents import PACKAGES
 from ragr1_lite.retrieval.corpora.rows import PASSAGES
 from ragr1_lite.versions import install_hint
@@ -22,6 +27,9 @@ NEVER_IN_FOLDERS: frozenset[Form] = frozenset({"json", "csv"})
 
 _INDEX = {"manifest.json", "passages.jsonl", "passages.offsets.npy"}
 """Files that only an index of ours has together: it is made of documents, and is none."""
+
+_SETTLED = 2 * 10**9
+"""Nanoseconds after which a change of a file shows in its time, on any disk."""
 
 
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
@@ -48,6 +56,28 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
     return _with_packages(found, report)
 
 
+def indexed(file: File) -> IndexedFile:
+    """A file as it is now, for an index to know it by, before it is read."""
+    try:
+        began, modified = time.time_ns(), file.path.stat().st_mtime_ns
+        with file.path.open("rb") as raw:
+            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
+    except OSError:
+        return IndexedFile(file.name, file.size, 0, "")
+    return IndexedFile(file.name, file.size, modified if modified < began - _SETTLED else 0, sha256)
+
+
+def unchanged(file: File, known: IndexedFile) -> IndexedFile | None:
+    """What is known of a file, where it is as it was, by size and time or else by its content."""
+    if file.size != known.size:
+        return None
+    with suppress(OSError):
+        if known.modified and file.path.stat().st_mtime_ns == known.modified:
+            return known
+    now = indexed(file)
+    return replace(known, modified=now.modified) if now.sha256 and now.sha256 == known.sha256 else None
+
+
 def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
     found: list[File] = []
     left_out: Counter[str] = Counter()
@@ -61,8 +91,9 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
         indexes = {name for name in {*folders} & {*seen} - outside if _is_index(Path(root, name))}
         left_out["built as an index"] += len(indexes)
         folders[:] = sorted({*folders} & {*seen} - outside - indexes)
-        for path in (Path(root, name) for name in sorted({*seen} & {*names} - outside)):
-            form = form_of(path.name)
+        within = prefix + "".join(f"{part}/" for part in Path(root).relative_to(folder).parts)
+        for name in sorted({*seen} & {*names} - outside):
+            path, form = Path(root, name), form_of(name)
             if form is None or form in NEVER_IN_FOLDERS:
                 left_out["of another kind"] += 1
                 kinds.add(path.suffix or path.name)
@@ -71,8 +102,8 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
             elif form == "lines" and _only_asks(path):
                 left_out["of questions without passages"] += 1
             else:
-                name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="replace")
-                found.append(File(path, form, prefix + name, path.stat().st_size))
+                full = os.fsencode(within + name).decode(errors="replace")
+                found.append(File(path, form, full, path.stat().st_size))
     some = {"of another kind": f" ({', '.join(sorted(kinds)[:5])}{', …' * (len(kinds) > 5)})"}
     counted = ", ".join(f"{count} {what}{some.get(what, '')}" for what, count in left_out.items() if count)
     if not found:

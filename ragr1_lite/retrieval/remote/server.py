@@ -160,7 +160,7 @@ def read_request(body: bytes, limits: Limits) -> Request:
 
 
 def to_result(found: Sequence[Sequence[Passage]], scores: bool) -> dict[str, Any]:
-    r"""The answer's fields: documents with their scores, or bare.
+    r"""The answer's fields: documents with their scores, or bare; those whose place is known have a `place` as well.
 
     Example:
         ``[[Passage("7", "Chad", "Chad is …", 1.5)]]`` becomes
@@ -181,7 +181,8 @@ def to_json(content: Any) -> bytes:
 
 def _document(passage: Passage) -> dict[str, str]:
     title = passage.title.replace("\n", " ")
-    return {"id": passage.id, "contents": f'"{title}"\n{passage.text}'}
+    document = {"id": passage.id, "contents": f'"{title}"\n{passage.text}'}
+    return document | {"place": passage.place} if passage.place else document
 
 
 _Waiting = tuple[list[str], int, "asyncio.Future[list[tuple[Passage, ...]]]"]
