@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.core.errors import RunError, StorageError
+from ragr1_lite.core.errors import DataError, RunError, StorageError
 from ragr1_lite.evaluation.report.reading import read_sources
 from ragr1_lite.files.writing import write_atomic
 from ragr1_lite.training.run_folder import Run
@@ -285,3 +285,28 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "x", tmp_path / "file" / "x"):
         with pytest.raises(StorageError, match=r"cannot be written \("):
             write_atomic(path, "text")
+
+
+# What a start must not cost
+
+
+@pytest.mark.parametrize("adapter", ["", "adapter", "best", "checkpoints/checkpoint-1"])
+def test_a_run_does_not_remove_the_adapter_it_starts_from(folder: Path, adapter: str) -> None:
+    run = start(folder)
+    checkpoint(run, 1)
+    for name in (run.adapter, run.best):
+        name.mkdir()
+    before = contents(folder)
+    with pytest.raises(DataError, match="which (is read|output replaces)"):
+        start(folder, overwrite=True, model={"adapter": str(folder / adapter)})
+    assert contents(folder) == before
+    start(folder, overwrite=True, model={"adapter": str(folder.parent / "another")})
+
+
+def test_a_run_with_relative_paths_notes_where_it_began(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "books").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert start(folder, retrieval={"index": "books"}).recall() == {"began_in": str(tmp_path)}
+    assert start(folder, retrieval={"index": str(tmp_path / "books")}, overwrite=True).recall() == {}
