@@ -115,7 +115,8 @@ def _searched(content: str, block: str) -> dict[str, Any]:
 
 def _passages(text: str) -> Iterator[dict[str, str]]:
     """The passages of ``Doc 1: Title. Text Doc 2: …`` or ``Doc 1(Title: Title) Text``; a text without them is one."""
-    heads, at = [], 0
+    heads: list[re.Match[str]] = []
+    at = 0
     while head := re.compile(rf"(?:^|\s)Doc {len(heads) + 1}(?:: |\(Title: (.*?)\)\s)").search(text, at):
         heads.append(head)
         at = head.end()

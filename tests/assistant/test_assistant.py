@@ -40,6 +40,7 @@ def test_json_form() -> None:
         "answer": "Chad",
         "mode": "multi",
         "model": "tiny",
+        "sources": [{"title": "Chad", "id": "c"}],
         "turns": [{"queries": ["area of Chad", "area of Mali"], "passages": [[{"title": "Chad", "score": 2.0}], []]}],
         "rounds": 1,
         "queries": 2,

@@ -69,7 +69,8 @@ class HttpSearcher(RemoteSearcher):
 def _read_answer(answer: Any, queries: int, k: int) -> list[tuple[Passage, ...]]:
     """The passages of an answer, whatever was asked; ``ValueError`` says where it is in neither form."""
     if isinstance(answer, list) and len(answer) == 2 and all(_is_table(part, queries) for part in answer):
-        return [tuple(_read_passages(*pair, k)) for pair in zip(*answer, strict=True)]
+        documents, scores = answer
+        return [tuple(_read_passages(*both, k)) for both in zip(documents, scores, strict=True)]
     rows = answer.get("result") if isinstance(answer, dict) else answer
     if not isinstance(rows, list):
         raise ValueError("it has no list `result`, as /retrieve answers, and is no list, as /batch_search answers")
