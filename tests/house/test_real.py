@@ -143,7 +143,7 @@ def test_a_table_is_made_of_commands_and_nothing_is_done_twice(
 
 
 def test_the_figures_of_an_evaluation(tmp_path: Path) -> None:
-    def result(id: str, answer: str | None) -> dict[str, Any]:| None) -> dict[str, Any]:
+    def result(id: str, answer: str | None) -> dict[str, Any]:
         turn = Turn("answer", "t", answer=answer) if answer else Turn("invalid", "t")
         one = Trajectory(Example(id, "Q?", ("Chad",)), (), (turn,), "answer" if answer else "invalid")
         return to_row(Result(one, "multi", 2.0, OURS))
