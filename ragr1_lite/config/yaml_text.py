@@ -65,7 +65,11 @@ _Loader.add_constructor(f"{_PREFIX}int", _Loader.construct_whole)
 
 def load(text: str) -> Any:
     """The content of a YAML text; raises YAMLError where it is none."""
-    return yaml.load(text, _Loader)
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def dump(fields: dict[str, Any]) -> str:
