@@ -24,11 +24,16 @@ BARE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answered question: its rollout, its wall time, and the part of that time that was spent searching."""
+    """An answered question: its rollout, its wall time, and the part of that time that was spent searching.
+
+    ``mode`` and ``model`` say how it was asked, and of whom.
+    """
 
     trajectory: Trajectory
     seconds: float
     searching: float = 0.0
+    mode: str = ""
+    model: str = ""
 
     @property
     def phases(self) -> dict[str, float]:
@@ -41,7 +46,7 @@ class Answer:
         if self.trajectory.answer is None:
             return ()
         holds = Evidence.of(replace(self.trajectory.example, answers=(self.trajectory.answer,))).held_by
-        once = {passage.key: passage for passage in self.trajectory.shown}
+        once = {(passage.key, passage.title): passage for passage in self.trajectory.shown}
         return tuple(sorted(once.values(), key=holds, reverse=True))
 
     def to_json(self) -> dict[str, Any]:
@@ -55,6 +60,8 @@ class Answer:
         return {
             "question": trajectory.example.question,
             "answer": trajectory.answer,
+            "mode": self.mode,
+            "model": self.model,
             "sources": [source_of(passage) for passage in self.sources],
             "turns": turns,
             "rounds": trajectory.rounds,
@@ -198,7 +205,7 @@ class Assistant:
         (trajectory,) = run_rollouts(
             examples, self.sampler, searcher, protocol=protocol, limits=self.limits, report=report
         )
-        return Answer(trajectory, time.perf_counter() - began, searcher.seconds)
+        return Answer(trajectory, time.perf_counter() - began, searcher.seconds, protocol.mode, self.model)
 
 
 class _Timed:

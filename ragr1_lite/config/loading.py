@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ragr1_lite.config import yaml_text
 from ragr1_lite.config.schema import Recipe, name_index, read_text
 from ragr1_lite.core.errors import ConfigError
 
@@ -134,8 +135,8 @@ def _override(fields: dict[str, Any], override: str) -> None:
 def _yaml(text: str, source: str) -> Any:
     """The content of a YAML text; ``source`` names it in errors."""
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        return yaml_text.load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark and "\n" in text else ""
         reason = (getattr(error, "problem", None) or str(error)).partition("\n")[0]
@@ -158,10 +159,24 @@ def _check(fields: dict[str, Any], source: str) -> Recipe:
 def _describe(problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        message = problem["msg"].removeprefix("Value error, ")
-        return f"{path}: {message[0].lower() + message[1:]}" if path else message
+        message = problem["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
+        return f"{path}: {message[0].lower() + message[1:]}{_fix(problem)}" if path else message
     section: type[BaseModel] = Recipe
     for part in problem["loc"][:-1]:
         section = section.model_fields[part].annotation  # type: ignore[assignment]
     close = difflib.get_close_matches(str(problem["loc"][-1]), list(section.model_fields), n=1)
     return f"unknown key {path}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _fix(problem: Any) -> str:
+    """How to write what YAML reads as something else, in parentheses; empty where that is not what is wrong."""
+    match problem["type"], problem["input"]:
+        case ("string_type" | "path_type", int() | float()):
+            return " (text that looks like a number, or is true or false, stands in quotes)"
+        case ("string_type" | "path_type", list()):
+            return " (one, not a list)"
+        case ("model_type" | "dict_type", str() | int() | float() | list()):
+            return " (it has keys of its own, as in {key: value})"
+        case ("tuple_type", _):
+            return " (write it as a list, as in [one, two])"
+    return ""

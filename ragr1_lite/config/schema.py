@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
+from ragr1_lite.config import yaml_text
 from ragr1_lite.config.grpo import GrpoConfig, GuardConfig, RewardConfig
 from ragr1_lite.config.section import Section
 from ragr1_lite.core.errors import ConfigError
@@ -201,6 +201,10 @@ class RolloutConfig(Section):
         )
 
 
+def _trackers(value: Any) -> Any:
+    return () if value is None else _names(value)
+
+
 class TrainConfig(Section):
     """The optimizer's side; one step is one update of the weights."""
 
@@ -220,7 +224,7 @@ class TrainConfig(Section):
     """Steps between checkpoints."""
     keep: int = Field(2, ge=1)
     """Checkpoints kept."""
-    report_to: tuple[str, ...] = ()
+    report_to: Annotated[tuple[str, ...], BeforeValidator(_trackers)] = ()
     """Trackers next to ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'."""
 
     @model_validator(mode="after")
@@ -304,4 +308,4 @@ def read_text(path: Path, what: str) -> str:
 
 def to_yaml(fields: dict[str, Any]) -> str:
     """A recipe's fields as the text of a file, in their order."""
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return yaml_text.dump(fields)

@@ -1,4 +1,4 @@
-"""Rows of trajectory files that others write: R1-Searcher's become records, what holds no retrieved text is refused.
+"""Rows of trajectory files that others write: those that tell what was retrieved become records, others are refused.
 
 R1-Searcher's rows hold a question, its answer and one text, whose documents may be quoted as in CSV::
 
@@ -8,6 +8,8 @@ R1-Searcher's rows hold a question, its answer and one text, whose documents may
     (2)"Title: Faya Text:  A town, ""the pearl""."
     <|end_of_documents|>
     So it is N'Djamena.</think> <answer>N'Djamena</answer>
+
+Rows for chat training (:mod:`~ragr1_lite.data.chat_rows`) are records where they are in this package's tags.
 """
 
 from __future__ import annotations
@@ -16,14 +18,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ragr1_lite.files.json_lines import BadLine
+from ragr1_lite.data.chat_rows import chat_form, chat_record
 
 _TAG = re.compile(r"<\|((?:begin|end)_of_(?:query|documents))\|>")
 _SEARCH = ["begin_of_query", "end_of_query", "begin_of_documents", "end_of_documents"]
 _DOCUMENT = re.compile(r'^\(\d+\)(?="?Title: )', re.MULTILINE)
 _ANSWER = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
-_CHAT = {"Alpaca": "instruction", "ShareGPT": "conversations", "OpenAI": "messages"}
-"""A key that only rows of this form have."""
 
 
 def is_r1_searcher(row: Mapping[str, Any]) -> bool:
@@ -34,16 +34,16 @@ def is_r1_searcher(row: Mapping[str, Any]) -> bool:
 def as_record(row: dict[str, Any]) -> dict[str, Any]:
     """The record of a row, which is the row itself where it is in this package's form.
 
-    A trajectory that breaks off, or whose tags do not fit, is a record without turns. Raises BadLine where the row is
-    of a form that does not tell what was retrieved from what was written.
+    A trajectory that breaks off, or whose tags do not fit, is a record without turns. Raises BadLine where a row for
+    chat training is no whole trajectory.
     """
     if is_r1_searcher(row):
         turns, answer = _turns(row["trajectory"]) or ([], None)
         fields = {key: row.get(key) for key in ("id", "question")}
         stop = "answer" if turns else None
         return fields | {"answers": [row.get("answer")], "answer": answer, "stop_reason": stop, "turns": turns}
-    if "turns" not in row and (form := next((name for name, key in _CHAT.items() if key in row), None)):
-        raise BadLine(f"is a row for chat training in {form}'s form, which does not tell what was retrieved")
+    if "turns" not in row and (form := chat_form(row)):
+        return chat_record(row, form)
     return row
 
 

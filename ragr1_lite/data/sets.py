@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,34 +44,54 @@ def load_examples(
     return [question.example for question in read]
 
 
-def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report = ignore) -> list[Trajectory]:
-    """The gold trajectories an SFT recipe names, encoded for its model.
+def training_material(recipe: Recipe, report: Report = ignore) -> Callable[[Tokenizer], list[Trajectory]]:
+    """Opens what an SFT recipe trains on; what comes back encodes its gold trajectories for a model.
 
     The world's are composed from its plans with real retrieval results, a file's replayed with its passages.
+
+    Raises:
+        DataError: The file is missing, or of another form.
+        RetrievalIndexError: The index that the world's plans are searched in is missing.
     """
     protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
     if recipe.data.train != WORLD:
         records = read_records(Path(recipe.data.train), limit=recipe.data.limit, report=report)
-        kept = [one for record in records for one in replay(record, tokenizer, protocol, limits)]
         planned = len(records)
+
+        def encoded(tokenizer: Tokenizer) -> list[Trajectory]:
+            return [one for record in records for one in replay(record, tokenizer, protocol, limits)]
+
     else:
         from ragr1_lite.world import questions
 
         needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
         drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
-        kept = gold_trajectories(
-            [question.example for question in drawn],
-            [question.plan(recipe.rollout.mode) for question in drawn],
-            tokenizer,
-            open_searcher(recipe.retrieval.index, report),
-            protocol=protocol,
-            limits=limits,
-        )
-        planned = len(drawn)
-    if len(kept) < planned:
-        why = "they need more queries, rounds or room than the recipe's `rollout` allows"
-        report(Notice(f"{planned - len(kept)} of {planned} trajectories are left out: {why}.", "warning"))
+        examples = [question.example for question in drawn]
+        plans = [question.plan(recipe.rollout.mode) for question in drawn]
+        searcher, planned = open_searcher(recipe.retrieval.index, report), len(drawn)
+
+        def encoded(tokenizer: Tokenizer) -> list[Trajectory]:
+            return gold_trajectories(examples, plans, tokenizer, searcher, protocol=protocol, limits=limits)
+
+    def kept(tokenizer: Tokenizer) -> list[Trajectory]:
+        found = encoded(tokenizer)
+        if len(found) < planned:
+            why = "they need more queries, rounds or room than the recipe's `rollout` allows"
+            report(Notice(f"{planned - len(found)} of {planned} trajectories are left out: {why}.", "warning"))
+        return found
+
     return kept
+
+
+def training_trajectories(recipe: Recipe, tokenizer: Tokenizer, report: Report = ignore) -> list[Trajectory]:
+    """The gold trajectories an SFT recipe names, encoded for its model; see :func:`training_material`."""
+    return training_material(recipe, report)(tokenizer)
+
+
+def require_expert(recipe: Recipe) -> None:
+    """Raises DataError where the recipe wants expert rows of a file that holds no trajectories."""
+    if recipe.grpo.expert and recipe.data.expert not in (None, WORLD):
+        read_records(Path(str(recipe.data.expert)))
 
 
 def expert_trajectories(

@@ -19,13 +19,15 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.types import Example, Passage, Reading, Trajectory, Turn
+from ragr1_lite.data.chat_rows import Unfinished
 from ragr1_lite.data.other_forms import as_record, is_r1_searcher
-from ragr1_lite.files.json_lines import BadLine, read_rows
+from ragr1_lite.files.json_arrays import read_rows
+from ragr1_lite.files.json_lines import BadLine
 from ragr1_lite.files.writing import json_text, write_atomic
 
 RECORD_FORM = (
-    "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`, or are R1-Searcher's; "
-    "rows for chat training (Alpaca, ShareGPT) are none."
+    "Trajectory files are written by `ragr1-lite data generate` and `ragr1-lite eval --out`, or are R1-Searcher's, or "
+    "rows for chat training with a whole trajectory in our tags."
 )
 
 
@@ -91,17 +93,22 @@ def read_records(path: Path, *, limit: int | None = None, report: Report = ignor
     """
     read = list(read_rows(path, _parse_record, RECORD_FORM, report))
     records = [one for one in read if isinstance(one, Trajectory)]
+    why = Counter(one for one in read if isinstance(one, str))
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in why.items())
     if not records:
-        raise DataError(f"No trajectory in {path} ends in an answer", "Generate others, or use another file.")
-    if why := Counter(one for one in read if isinstance(one, str)):
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in why.items())
+        hint = "Generate others, or use another file."
+        raise DataError(f"No trajectory in {path} ends in an answer ({reasons})", hint)
+    if why:
         report(Notice(f"{why.total():,} of {len(read):,} trajectories are left out: {reasons}.", "warning"))
     return records[:limit]
 
 
 def _parse_record(row: dict[str, Any], number: int) -> Trajectory | str:
     """The record of a row, or why it teaches nothing; of R1-Searcher's, which nobody has chosen, only right ones do."""
-    example, turns = parse_turns(row, number)
+    try:
+        example, turns = parse_turns(row, number)
+    except Unfinished as sample:
+        return str(sample).removeprefix("is ")
     searches = turns[:-1]
     if not turns or turns[-1].answer is None or any(turn.kind != "search" for turn in searches):
         return "no answer, or tags that do not fit"

@@ -17,7 +17,7 @@ from ragr1_lite.data.gold import ByteTokenizer
 from ragr1_lite.data.other_forms import as_record
 from ragr1_lite.data.targets import categories
 from ragr1_lite.data.trajectories import RECORD_FORM, parse_turns
-from ragr1_lite.files.json_lines import read_rows
+from ragr1_lite.files.json_arrays import read_rows
 
 
 @dataclass(frozen=True, slots=True)

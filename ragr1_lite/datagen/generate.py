@@ -17,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite.assistant import Setup
-from ragr1_lite.core.errors import ConfigError, DataError
+from ragr1_lite.core.errors import ConfigError, DataError, RunError
 from ragr1_lite.core.events import Notice, Part, Report, ignore, phase
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.gold import ByteTokenizer, PlanSampler
 from ragr1_lite.data.questions import Question, digest, read_questions
-from ragr1_lite.data.trajectories import no_record, to_record, write_rows
+from ragr1_lite.data.trajectories import RECORD_FORM, no_record, to_record, write_rows
 from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import Criteria, why_rejected
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
-from ragr1_lite.files.journal import Journal, Rows
+from ragr1_lite.files.journal import Journal, Rows, finished
+from ragr1_lite.files.json_arrays import read_rows
+from ragr1_lite.files.writing import refuse_input
 from ragr1_lite.retrieval import open_searcher
 
 GOLD = "gold"
@@ -83,8 +85,9 @@ def generate(
         queries being means over what was kept; for endpoints ``"usage"`` as well.
 
     Raises:
-        DataError: There are no such questions, nothing is kept, or ``out`` or ``rejected`` exists already.
-        RunError: An interrupted run is there, and neither ``resume`` nor ``overwrite`` is set, or its settings differ.
+        DataError: There are no such questions, nothing is kept, or ``out`` or ``rejected`` exists already or is read.
+        RunError: An interrupted run is there, and neither ``resume`` nor ``overwrite`` is set, or its settings differ;
+            or a finished one is, of other questions.
         RagR1Error: The teacher cannot be opened, or fails.
     """
     if rejected == out:
@@ -92,10 +95,16 @@ def generate(
     if rejected is not None and rejected.exists() and not (resume or overwrite):
         raise DataError(f"{rejected} exists", "Add --overwrite, or choose another --rejected.")
     recipe = setup.recipe(report)
+    read = [*([questions] if isinstance(questions, str | Path) else questions), recipe.retrieval.index]
+    refuse_input(out, read)
+    if rejected is not None:
+        refuse_input(rejected, read, "--rejected")
     rollout, retrieval, gold = recipe.rollout, recipe.retrieval, recipe.model.name == GOLD
     if rollout.mode not in ("multi", "single"):
         raise ConfigError(f"Trajectories cannot be generated in mode {rollout.mode}", "Add --mode multi or single.")
     asked = read_questions(questions, limit=limit, seed=sampling.seed, report=report)
+    if finished(out, resume=resume, overwrite=overwrite, report=report):
+        return _read_again(out, rejected, asked)
     settings = {"questions": digest(asked), **settings_of(recipe, connection), **asdict(sampling), **asdict(criteria)}
 
     @contextmanager
@@ -207,15 +216,42 @@ def _finish(
         raise _nothing_kept(journal, rejected, reasons)
     write_rows(out, kept)
     journal.remove()
+    cost = {"usage": _cost(sum(used, Usage()), connection)} if used else {}
+    return _counts(len(rows), kept, reasons) | cost
+
+
+def _read_again(out: Path, rejected: Path | None, asked: Sequence[Question]) -> dict[str, Any]:
+    """What :func:`generate` returned when it wrote the files, except for usage, and for reasons that no file has.
+
+    Raises:
+        RunError: They are of other questions.
+    """
+
+    def read(path: Path) -> list[dict[str, Any]]:
+        return list(read_rows(path, lambda row, _: row, RECORD_FORM)) if path.exists() and path.stat().st_size else []
+
+    kept, others = read(out), read(rejected) if rejected is not None else []
+    ids = {(one.example.id, one.example.question) for one in asked}
+    if foreign := next((row for row in (*kept, *others) if (row.get("id"), row.get("question")) not in ids), None):
+        raise RunError(
+            f"{out} is of other questions, such as {foreign.get('id')}",
+            "Give the same ones to --resume, or begin anew with --overwrite.",
+        )
+    reasons = Counter(row["reason"] for row in others)
+    if unknown := len(asked) - len(kept) - len(others):
+        reasons["not in a file"] = unknown
+    return _counts(len(asked), kept, reasons)
+
+
+def _counts(questions: int, kept: Rows, reasons: Counter[str]) -> dict[str, Any]:
     searches = [[len(turn["passages"]) for turn in record["turns"] if turn["passages"]] for record in kept]
     return {
-        "questions": len(rows),
+        "questions": questions,
         "kept": len(kept),
         "rejected": dict(reasons.most_common()),
         "rounds": round(statistics.fmean(map(len, searches)), 3),
         "queries": round(statistics.fmean(map(sum, searches)), 3),
         "by_kind": dict(Counter(record["kind"] for record in kept)),
-        **({"usage": _cost(sum(used, Usage()), connection)} if used else {}),
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from ragr1_lite.assistant import Setup
 from ragr1_lite.config import WORLD, GrpoConfig
-from ragr1_lite.core.errors import ConfigError, DataError
+from ragr1_lite.core.errors import ConfigError, DataError, RunError
 from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.rollout import run_rollouts
@@ -27,8 +27,9 @@ from ragr1_lite.data.questions import Question, digest, read_questions, to_row
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
-from ragr1_lite.files.journal import Journal
-from ragr1_lite.files.writing import writing
+from ragr1_lite.files.journal import Journal, finished
+from ragr1_lite.files.json_arrays import read_rows
+from ragr1_lite.files.writing import refuse_input, writing
 
 By = Literal["first-right", "pass-rate"]
 
@@ -181,8 +182,10 @@ def run(
     Raises:
         RagR1Error: Questions, model or index cannot be used, or as in :func:`select`.
     """
-    questions = _read(sources, split, limit, rule.seed, report)
     recipe = setup.recipe(report)
+    for file in (out, validation_of(out)):
+        refuse_input(file, (*sources, recipe.retrieval.index))
+    questions = _read(sources, split, limit, rule.seed, report)
     return select(
         questions,
         out,
@@ -227,7 +230,9 @@ def select(
         RunError, StorageError: See :meth:`~ragr1_lite.files.journal.Journal.start`.
     """
     began = time.perf_counter()
-    validation_file = out.with_name(f"{out.name.removesuffix('.jsonl')}.validation.jsonl")
+    validation_file = validation_of(out)
+    if finished(out, resume=resume, overwrite=overwrite, report=report):
+        return _read_again(out, questions, rule, report)
     if validation_file.exists() and not (resume or overwrite):
         raise DataError(f"{validation_file} exists", "Add --overwrite, or choose another --out.")
     measured_by = {
@@ -260,6 +265,32 @@ def select(
     write_rows(out, [_row(questions[number], outcomes[number]) for number in train])
     journal.remove()
     return Selection(tuple(outcomes), tuple(train), tuple(validation), bins, time.perf_counter() - began)
+
+
+def validation_of(out: Path) -> Path:
+    """Where the questions go that are set aside."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.validation.jsonl")
+
+
+def _read_again(out: Path, questions: Sequence[Question], rule: Rule, report: Report) -> Selection:
+    """The selection that files hold: of the questions that were kept alone, as the others are in none.
+
+    Raises:
+        RunError: They are of other questions.
+    """
+    files = [file for file in (out, validation_of(out)) if file.exists()]
+    parts = [list(read_rows(file, lambda row, _: row, "Question files are JSON lines.")) for file in files]
+    asked = {(one.example.id, one.example.question) for one in questions}
+    rows = [row for part in parts for row in part]
+    if any((row.get("id"), row.get("question")) not in asked or "tries" not in row for row in rows):
+        raise RunError(
+            f"{out} is of other questions", "Give the same ones to --resume, or begin anew with --overwrite."
+        )
+    report(Notice("The figures are of the questions that were kept."))
+    outcomes = [Outcome(row["tries"] == 1, row["tries"], round(row["pass_rate"] * row["tries"])) for row in rows]
+    numbers = range(len(outcomes))
+    train = len(parts[0])
+    return Selection(tuple(outcomes), tuple(numbers[:train]), tuple(numbers[train:]), histogram(outcomes, rule), 0.0)
 
 
 def _measure_all(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.rewards import SCORERS, NormalizerName, Scorer
 from ragr1_lite.evaluation.intervals import Difference, paired
 from ragr1_lite.evaluation.results import read_results
@@ -19,6 +19,7 @@ COSTS = ("sampled_tokens", "retrieved_tokens", "seconds")
 """Shown, not tested: seconds depend on the machine, and tokens follow from rounds and queries."""
 
 
+_Rows = list[dict[str, Any]]
 _SAME = "Compare two evaluations of the same questions."
 
 
@@ -75,17 +76,24 @@ class Comparison:
 def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Report = ignore) -> Comparison:
     """Compares two evaluation files by the questions that both have; a question's several rows are averaged.
 
+    Each side is scored by its own accepted answers; where those differ, that is reported, as is a file compared with
+    itself.
+
     Raises:
         DataError: A file is missing or of another form, holds several modes, or they have no question in common.
     """
     ours, theirs = (_by_question(path, report) for path in (a, b))
     common = [id for id in ours if id in theirs]
     if not common:
-        raise DataError(f"{a} and {b} have no question in common", _SAME)
+        texts = [{one["question"] for some in rows.values() for one in some} for rows in (ours, theirs)]
+        why = ": they have the same ones by other ids" if texts[0] & texts[1] else ""
+        raise DataError(f"{a} and {b} have no question in common{why}", _SAME)
     for id in common:
         if ours[id][0]["question"] != theirs[id][0]["question"]:
             raise DataError(f"Question {id} differs between {a} and {b}", _SAME)
     scorer = SCORERS[normalizer]
+    for text in _warnings(a, b, [(ours[id], theirs[id]) for id in common], scorer):
+        report(Notice(text, "warning"))
     values = tuple([_figures(rows[id], scorer) for id in common] for rows in (ours, theirs))
     first, second = ({name: statistics.fmean(one[name] for one in run) for name in run[0]} for run in values)
     pairs = {name: tuple([one[name] for one in run] for run in values) for name in COMPARED}
@@ -94,13 +102,13 @@ def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Re
     return Comparison((a, b), (first, second), differences, len(common), alone)
 
 
-def _by_question(path: Path, report: Report) -> dict[str, list[dict[str, Any]]]:
+def _by_question(path: Path, report: Report) -> dict[str, _Rows]:
     """The rows of each question, by its id.
 
     Raises:
         DataError: They are of several modes, or one id stands for several questions.
     """
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, _Rows] = {}
     for row in read_results(path, report):
         rows.setdefault(row["id"], []).append(row)
     modes = sorted({row["mode"] for some in rows.values() for row in some})
@@ -110,6 +118,16 @@ def _by_question(path: Path, report: Report) -> dict[str, list[dict[str, Any]]]:
         if len({row["question"] for row in some}) > 1:
             raise DataError(f"Several questions in {path} have the id {id}", "Give each question an id of its own.")
     return rows
+
+
+def _warnings(a: Path, b: Path, pairs: Sequence[tuple[_Rows, _Rows]], scorer: Scorer) -> Iterator[str]:
+    """What makes a comparison say less than it seems to."""
+    if a.samefile(b):
+        yield f"{a} and {b} are one file: nothing is compared"
+    accepted = ([{scorer.normalize(one) for row in rows for one in row["answers"]} for rows in pair] for pair in pairs)
+    if differing := sum(one != other for one, other in accepted):
+        what = f"{differing:,} of {len(pairs):,} questions have other accepted answers in {b} than in {a}"
+        yield f"{what}: each side is scored by its own, so the difference may be theirs"
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], scorer: Scorer) -> dict[str, float]:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.rewards import OURS, Scorer
 from ragr1_lite.core.types import Mode, Segment, Source, StopReason, Trajectory
 from ragr1_lite.data.trajectories import parse_turns, to_record
 from ragr1_lite.evaluation.failures import Cause, cause
-from ragr1_lite.files.json_lines import BadLine, read_rows
+from ragr1_lite.files.json_arrays import read_rows
+from ragr1_lite.files.json_lines import BadLine
 
 RESULTS_FORM = "Evaluation files are written by `ragr1-lite eval --out`."
 _SCORES = ("em", "f1", "cover_em")
@@ -100,6 +101,14 @@ def from_journal(row: Mapping[str, Any], scorer: Scorer) -> Result:
     return Result(trajectory, row["mode"], row["seconds"], scorer, row["sample"])
 
 
+def from_row(row: Mapping[str, Any], scorer: Scorer = OURS) -> Result:
+    """The result of a line of :func:`read_results`; of its tokens only the number is known."""
+    example, turns = parse_turns(dict(row), 0)
+    segments = tuple(Segment(one["source"], (0,) * one["tokens"]) for one in row["segments"])
+    trajectory = Trajectory(example, segments, turns, row["stop_reason"])
+    return Result(trajectory, row["mode"], row["seconds"], scorer, row.get("sample", 0))
+
+
 def to_row(result: Result) -> dict[str, Any]:
     """The line of a result."""
     one = result.trajectory
@@ -122,12 +131,27 @@ def to_row(result: Result) -> dict[str, Any]:
 
 
 def read_results(path: Path, report: Report = ignore) -> list[dict[str, Any]]:
-    """Reads the lines of an evaluation file.
+    """Reads the lines of an evaluation file; a line that is there twice counts once, which is reported.
 
     Raises:
         DataError: The file is missing or of another form.
     """
-    return list(read_rows(path, _row, RESULTS_FORM, report))
+    rows: list[dict[str, Any]] = []
+    places: dict[Any, int] = {}
+    equal, other = 0, set[str]()
+    for row in read_rows(path, _row, RESULTS_FORM, report):
+        place = places.setdefault((row["id"], row["mode"], row.get("sample", 0)), len(rows))
+        if place == len(rows) or row != rows[place]:
+            other |= {row["id"]} if place < len(rows) else set()
+            rows.append(row)
+        else:
+            equal += 1
+    if equal:
+        report(Notice(f"{path} has {equal:,} of its rows twice: each counts once", "warning"))
+    if other:
+        text = f"{path} has {len(other):,} questions more than once, in rows that differ: all of them count"
+        report(Notice(text, "warning"))
+    return rows
 
 
 def _row(row: dict[str, Any], number: int) -> dict[str, Any]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ragr1_lite.assistant import Assistant, Setup
 from ragr1_lite.config import WORLD, Recipe
-from ragr1_lite.core.errors import ConfigError, DataError
+from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import PROMPTS, Protocol
-from ragr1_lite.core.rewards import SCORERS, NormalizerName
+from ragr1_lite.core.rewards import OURS, SCORERS, NormalizerName, Scorer
 from ragr1_lite.core.types import Example, Mode, Shot
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.data.shots import load_shots
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
-from ragr1_lite.evaluation.results import to_row
+from ragr1_lite.evaluation.results import from_row, read_results, to_row
 from ragr1_lite.evaluation.variants import Draws, Variant, evaluate_variants
-from ragr1_lite.files.journal import Journal, digest
+from ragr1_lite.files.journal import Journal, already_there, digest, finished, interrupted
+from ragr1_lite.files.writing import refuse_input
 
 QUESTIONS = "content of the questions"
 """In a journal's settings: what :func:`questions_digest` gives."""
@@ -75,12 +78,13 @@ def run(
     by default, else 0 (greedy). A mode that answers none of the first ``give_up_after`` questions is asked no more.
     The prompts of modes that do not search have the same ``shots`` (:func:`~ragr1_lite.data.shots.load_shots`).
     Results go to ``out`` (:mod:`ragr1_lite.evaluation.results`), with several modes to a
-    file each; until it is written, a journal next to it keeps what is finished, and ``resume`` goes on with that.
+    file each; until it is written, a journal next to it keeps what is finished, and ``resume`` goes on with that. Of a
+    finished evaluation ``resume`` reads the results again.
 
     Raises:
         ConfigError: Samples and temperature, ``resume`` and ``out``, or ``shots`` and modes do not go together.
-        DataError: A file of results is there already.
-        RunError: The interrupted evaluation had other questions or settings.
+        DataError: A file of results is there already, or is one that is read.
+        RunError: The interrupted or finished evaluation had other questions or settings.
         RagR1Error: Questions, model or index cannot be used.
     """
     draws = _draws(samples, temperature, seed)
@@ -88,11 +92,20 @@ def run(
         raise ConfigError("--resume needs --out", "Name the file of the evaluation that was interrupted.")
     recipe = setup.recipe(report)
     modes, batch_size = tuple(modes) or (recipe.rollout.mode,), setup.batch_size
+    paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
+    for path in paths:
+        refuse_input(path, (data, shots_from, recipe.retrieval.index, recipe.rollout.template))
     examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
     drawn = _shots(shots, modes, data, shots_from, examples, seed, report)
-    paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
-    if taken := [path for path in paths if path.exists() and not overwrite]:
-        raise DataError(f"{taken[0]} exists", "Add --overwrite, or choose another --out.")
+    if out and finished(out, *paths, resume=resume, overwrite=overwrite, report=report):
+        options: dict[str, Any] = {"scorer": SCORERS[normalizer], "samples": samples, "gave_up": bool(give_up_after)}
+        return [
+            read_again(path, mode, mode, examples, **options, shots=0 if Protocol(mode).searches else len(drawn))
+            for path, mode in zip(paths, modes, strict=True)
+        ]
+    goes_on = out is not None and resume and interrupted(out)
+    if taken := [path for path in paths if path.exists() and not (overwrite or goes_on)]:
+        raise already_there(taken[0])
     settings = {
         **{"data": data, "split": split, "index": recipe.retrieval.index, "modes": list(modes)},
         **{"model": recipe.model.name, "adapter": recipe.model.adapter},
@@ -122,6 +135,41 @@ def run(
     if journal:
         journal.remove()
     return evaluations
+
+
+def read_again(
+    path: Path,
+    label: str,
+    mode: Mode,
+    examples: Sequence[Example],
+    *,
+    scorer: Scorer = OURS,
+    samples: int = 1,
+    gave_up: bool = False,
+    shots: int = 0,
+    report: Report = ignore,
+) -> Evaluation:
+    """The evaluation that a finished file holds; what it took is not in there.
+
+    Raises:
+        DataError: The file is of another form.
+        RunError: It is of other questions, another mode or other ``samples``, or not of all: it ``gave_up`` on some.
+    """
+    results = tuple(from_row(row, scorer) for row in read_results(path, report))
+    asked = {_identity(example) for example in examples}
+    answered = Counter(_identity(one.trajectory.example) for one in results)
+    same = answered.keys() <= asked if gave_up else answered.keys() == asked
+    if not same or {*answered.values()} != {samples} or {one.mode for one in results} != {mode}:
+        raise RunError(
+            f"{path} is of other questions, another mode or other samples",
+            "Give the same ones to --resume, or begin anew with --overwrite.",
+        )
+    return Evaluation(label, results, samples, None, len(asked) - len(answered), shots)
+
+
+def _identity(example: Example) -> tuple[str, ...]:
+    """What an evaluation's file keeps of a question, as far as it decides the figures."""
+    return (example.id, example.question.strip(), *(answer for answer in example.answers if answer.strip()))
 
 
 def _shots(

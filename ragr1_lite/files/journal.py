@@ -22,6 +22,32 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def already_there(out: Path) -> DataError:
+    """The error of a result that is not to be overwritten."""
+    return DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
+
+
+def interrupted(out: Path) -> bool:
+    """Whether the work whose result goes to ``out`` was begun and not finished."""
+    return _path(out).exists()
+
+
+def finished(out: Path, *results: Path, resume: bool, overwrite: bool, report: Report = ignore) -> bool:
+    """Whether ``resume`` finds the work of ``out`` done, which is reported: its results are there and no journal is.
+
+    The results are ``out`` itself where no others are named.
+    """
+    there = all(result.exists() for result in results or (out,))
+    done = resume and not overwrite and there and not interrupted(out)
+    if done:
+        report(Notice(f"{out} is finished: nothing was asked, and nothing was changed."))
+    return done
+
+
+def _path(out: Path) -> Path:
+    return out.with_name(f".{out.name}.journal")
+
+
 class Journal:
     """The finished batches of a work whose result goes to ``out``; kept next to it as ``.NAME.journal`` until then.
 
@@ -38,21 +64,20 @@ class Journal:
     def start(cls, out: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Journal:
         """Begins, or with ``resume`` goes on with what an interrupted run of the same settings has finished.
 
-        ``out`` itself is not touched; ``settings`` is all that decides what the batches are, as JSON.
+        ``out`` itself is not touched. It may be there next to a journal: of a run that was to overwrite it, or that was
+        stopped while it wrote. ``settings`` is all that decides what the batches are, as JSON.
 
         Raises:
             DataError: The result is there and is not to be overwritten.
             RunError: A journal is there and neither was asked for, or it is of other settings.
         """
-        path = out.with_name(f".{out.name}.journal")
-        if out.exists() and not overwrite:
-            raise DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
-        if path.exists() and not overwrite:
-            if not resume:
-                raise RunError(
-                    f"An interrupted run wrote {path}", "Go on with --resume, or begin anew with --overwrite."
-                )
+        path = _path(out)
+        if resume and not overwrite and path.exists():
             return cls._open(path, settings)
+        if out.exists() and not overwrite:
+            raise already_there(out)
+        if path.exists() and not overwrite:
+            raise RunError(f"An interrupted run wrote {path}", "Go on with --resume, or begin anew with --overwrite.")
         journal = cls(path, [])
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,24 +6,84 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.files.json_lines import BOM, MAX_LINE_BYTES, BadLine, check_surrogates, lines_of, to_row
+from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.files.articles import spread
+from ragr1_lite.files.json_lines import (
+    BOM,
+    MAX_LINE_BYTES,
+    BadLine,
+    BadLines,
+    check_surrogates,
+    decompressed,
+    lines_of,
+    parsed,
+    reading,
+    to_row,
+)
 from ragr1_lite.files.plain_text import plain_text
 from ragr1_lite.files.rows import Row, Rows, Wanted
 
 _CHUNK = 2**18
+_HEAD = 4096
 _BETWEEN = re.compile(r"[\s,]*")
-_ARRAY = re.compile(rb'\s*(\{\s*"[Dd]ata"\s*:\s*)?\[')
-"""An array, alone or as TriviaQA has it: under `Data`, the file's first key."""
+_PLAIN = r'"[^"]*"\s*:\s*("(\\.|[^"\\])*"|[-+.\w]+)\s*,\s*'
+_ARRAY = re.compile(rf'\s*(\{{\s*({_PLAIN})*"[Dd]ata"\s*:\s*)?\[')
+"""An array, alone or as TriviaQA and SQuAD have it: under `Data` or `data`, after nothing but numbers and texts."""
+_OBJECTS = re.compile(r"\s*\[\s*\{")
+
+Item = TypeVar("Item")
 
 
 def read_lines(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
-    """The object of each line."""
-    for number, line in lines_of(stream, path, wanted.line):
+    """The object of each line; one of several questions as several."""
+    yield from _spread(_lines(stream, path, wanted.line))
+
+
+def read_json(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
+    """The objects of an array or, where the file does not begin with one, of its lines."""
+    stream = plain_text(stream)
+    yield from _spread(_array(stream, path) if _ARRAY.match(_head(stream)) else _lines(stream, path, wanted.line))
+
+
+def read_rows(
+    path: Path, parse: Callable[[dict[str, Any], int], Item], form: str, report: Report = ignore
+) -> Iterator[Item]:
+    """Parses each object of a file: of its lines, or of the array that it is.
+
+    ``parse`` makes an item of a row and its number among the good ones, from 0, or raises :class:`BadLine`; ``form``
+    says how a good line looks; ``report`` gets a notice of skipped ones.
+
+    Raises:
+        DataError: The file is missing or broken, too many rows are bad, or none is good.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}", "Name a JSON-lines file (.jsonl or .jsonl.gz).")
+    with reading(path), path.open("rb") as raw:
+        stream = plain_text(decompressed(raw, path))
+        array = _OBJECTS.match(_head(stream)) is not None
+        rows = _array(stream, path) if array else _lines(stream, path, form)
+        placed = ((f"{path} row {number}" if array else f"{path}:{number}", row) for number, row in rows)
+        yield from parsed(placed, parse, BadLines(form), f"There is nothing in {path}", report)
+
+
+def _spread(rows: Rows) -> Rows:
+    for number, row in rows:
+        for one in [row] if isinstance(row, BadLine) else spread(row):
+            yield number, one
+
+
+def _head(stream: io.BufferedReader) -> str:
+    return stream.peek(_HEAD)[:_HEAD].removeprefix(BOM).decode(errors="replace")
+
+
+def _lines(stream: io.BufferedReader, path: Path, form: str) -> Rows:
+    for number, line in lines_of(stream, path, form):
         try:
             row: Row | BadLine = to_row(line)
         except BadLine as problem:
@@ -31,12 +91,7 @@ def read_lines(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
         yield number, row
 
 
-def read_json(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
-    """The objects of an array or, where the file does not begin with one, of its lines."""
-    stream = plain_text(stream)
-    if not _ARRAY.match(stream.peek(64).removeprefix(BOM)):
-        yield from read_lines(stream, path, wanted)
-        return
+def _array(stream: io.BufferedReader, path: Path) -> Rows:
     for number, (value, text) in enumerate(_elements(stream, path), start=1):
         row: Row | BadLine = value if isinstance(value, dict) else BadLine("is not a JSON object")
         try:
@@ -51,7 +106,9 @@ def _elements(stream: io.BufferedReader, path: Path) -> Iterator[tuple[Any, str]
     decode = json.JSONDecoder().raw_decode
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     held, count = _longer("", stream, decoder, path), 0
-    at = held.index("[") + 1
+    begun = _ARRAY.match(held)
+    assert begun is not None
+    at = begun.end()
     while True:
         if gap := _BETWEEN.match(held, at):
             at = gap.end()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.files.plain_text import plain_text
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
@@ -78,26 +78,6 @@ class BadLines:
             rest = self.count - sum(times for _, times in self.named.values())
             counted = what.format(self.count, self.read, self.unit)
             report(Notice(f"{counted}: {'; '.join([*reasons, *([f'and {rest} more'] if rest else [])])}", "warning"))
-
-
-def read_rows(
-    path: Path, parse: Callable[[dict[str, Any], int], Item], form: str, report: Report = ignore
-) -> Iterator[Item]:
-    """Parses each line of a file that is not blank.
-
-    ``parse`` makes an item of a row and its number among the good ones, from 0, or raises :class:`BadLine`; ``form``
-    says how a good line looks; ``report`` gets a notice of skipped lines.
-
-    Raises:
-        DataError: The file is missing or broken, too many lines are bad, or no line is good.
-    """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {what}", "Name a JSON-lines file (.jsonl or .jsonl.gz).")
-    with reading(path), path.open("rb") as raw:
-        lines = ((f"{path}:{number}", line) for number, line in lines_of(decompressed(raw, path), path, form))
-        nothing = f"There is nothing in {path}"
-        yield from parsed(lines, lambda line, good: parse(to_row(line), good), BadLines(form), nothing, report)
 
 
 def parsed(

@@ -7,12 +7,12 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.core.errors import StorageError
+from ragr1_lite.core.errors import DataError, StorageError
 
 MIB = 1 << 20
 CACHE_HINT = "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder on another disk."
@@ -31,6 +31,26 @@ def write_atomic(path: Path, text: str) -> None:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def refuse_input(out: Path, inputs: Iterable[str | Path | None], option: str = "--out") -> None:
+    """Raises DataError where what is written would replace what is read, by whatever path or link either is named.
+
+    ``out`` may be a folder that is replaced with all that is in it. Inputs that are no paths here, such as ``world`` or
+    a URL, are passed over.
+    """
+    for read in filter(_is_there, (Path(name).expanduser() for name in inputs if name)):
+        if _is_there(out) and out.samefile(read):
+            raise DataError(f"{option} names {out}, which is read", f"Choose another {option}.")
+        if out.is_dir() and read.resolve().is_relative_to(out.resolve()):
+            raise DataError(f"{read} is read and lies in {out}, which {option} replaces", f"Choose another {option}.")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no name of a file: too long
+        return False
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

@@ -127,26 +127,39 @@ class AdapterFolder:
     def paths_of_run(self) -> dict[str, str | list[str]]:
         """What its run's recipe names by relative paths, by the recipe's keys, as seen from here.
 
-        Relative paths are those of the folder in which it was trained, which the run's place and ``output`` give away.
+        Relative paths are those of the folder in which it was trained, which the run's place and ``output`` give away
+        or the run noted when it began.
         """
         if self.run is None:
             return {}
         recipe, run = load_recipe(str(self.recipe)), self.run
-        root = next((above for above in run.parents if above / recipe.output.parent == run.parent), None)
-        if root is None or recipe.output.is_absolute():
-            return {}
+        relative = not recipe.output.is_absolute()
+        roots = [above for above in run.parents if relative and above / recipe.output.parent == run.parent][:1]
+        roots += [Path(noted)] if (noted := _began_in(run)) else []
         named = {
             "model.name": recipe.model.name if recipe.model.name not in BUILT_IN else None,
             "rollout.template": recipe.rollout.template,
         }
+
+        def there(name: str) -> str | None:
+            return next((str(root / name) for root in roots if (root / name).exists()), None)
+
         found: dict[str, str | list[str]] = {
-            key: str(root / name) for key, name in named.items() if name and (root / name).exists()
+            key: path for key, name in named.items() if name and (path := there(str(name)))
         }
         names = index_names(recipe.retrieval.index)
-        indexes = [str(root / name) if name != WORLD and (root / name).exists() else name for name in names]
+        indexes = [(name != WORLD and there(name)) or name for name in names]
         if tuple(indexes) != names:
             found["retrieval.index"] = indexes if len(indexes) > 1 else indexes[0]
         return found
+
+
+def _began_in(run: Path) -> str:
+    """The folder in which a run began; empty where it did not note that."""
+    try:
+        return str(json.loads((run / "state.json").read_text(encoding="utf-8")).get("began_in") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def find_adapter(name: str, model: str, report: Report = ignore) -> AdapterFolder:
@@ -172,11 +185,16 @@ def find_adapter(name: str, model: str, report: Report = ignore) -> AdapterFolde
     raise _none_in(folder)
 
 
-def require_adapter(recipe: Recipe) -> None:
-    """Raises ModelError where the adapter that a recipe starts from is not here; a hub is not asked."""
+def require_adapter(recipe: Recipe) -> AdapterFolder | None:
+    """The adapter that a recipe starts from, if it names one and that is here or ships; a hub is not asked.
+
+    Raises:
+        ModelError: It is not here, and cannot be on a hub either.
+    """
     name = recipe.model.adapter
-    if name is not None and (Path(name).expanduser().exists() or not _is_on_hub(name)):
-        find_adapter(name, recipe.model.name)
+    if name is None or (_is_on_hub(name) and not Path(name).expanduser().exists()):
+        return None
+    return find_adapter(name, recipe.model.name)
 
 
 def adapter_of(model: str) -> Path | None:

@@ -131,7 +131,7 @@ def _gain_of_threads() -> float:
 
 
 def product_speed() -> float:
-    """Multiplications with addition a second, of fp32 matrices, with the threads in use, while nothing disturbs them."""
+    """Multiplications with addition a second, of fp32 matrices, with the threads in use, undisturbed."""
     import torch
 
     left, right = torch.ones(512, 576), torch.ones(1536, 576)

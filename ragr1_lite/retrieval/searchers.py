@@ -20,7 +20,7 @@ def open_searcher(index: str | Sequence[str], report: Report = ignore) -> Search
     ==============================  ================================================================
     ``world``                       the embedded world, indexed in memory
     ``FOLDER``                      an index on disk
-    ``http://…``, ``https://…``     a server of the ``/retrieve`` form
+    ``http://…``, ``https://…``     a server of the ``/retrieve`` or the ``/batch_search`` form
     ``opensearch://HOST/INDEX``     an OpenSearch cluster; ``opensearch+https://`` with TLS
     ``web+PROVIDER://``             a web search: ``brave``, ``serper``, ``searxng://HOST``
     ==============================  ================================================================

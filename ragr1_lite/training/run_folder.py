@@ -8,7 +8,8 @@
       checkpoints/       checkpoint-N, each with a marker written last
       adapter/           the trained adapter
       best/              the adapter that did best at the held-out questions, and what it did
-      state.json         what else a resumed run needs: precision, threads and their changes by step, its micro-batch
+      state.json         what else a resumed run needs: precision, threads and their changes by step, its micro-batch;
+                         where its recipe has relative paths, the folder it began in
       summary.json       what the whole run took, its speed, versions
 """
 
@@ -21,9 +22,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import Recipe, load_recipe
+from ragr1_lite.config import WORLD, Recipe, load_recipe
 from ragr1_lite.core.errors import ConfigError, RunError
-from ragr1_lite.files.writing import write_atomic, writing
+from ragr1_lite.files.writing import refuse_input, write_atomic, writing
 from ragr1_lite.models.processes import is_main, wait
 
 _COMPLETE = "complete"
@@ -60,11 +61,12 @@ class Run:
 
     def _open(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
         folder, saved = self.folder, self.folder / "recipe.yaml"
-        if resume and not saved.exists():
-            raise RunError(f"There is no run to resume in {folder}", "Start it without --resume.")
         if resume:
-            _require_same(saved, recipe)
-        elif not overwrite and (self.metrics.exists() or self.adapter.exists()):  # A start that failed is no run.
+            self.require_same(recipe)
+        else:
+            self._refuse_own_adapter(recipe)
+        begun = self.metrics.exists() or self.adapter.exists()  # A start that failed is no run.
+        if begun and not (resume or overwrite):
             raise RunError(
                 f"There is a run in {folder} already",
                 "Go on with --resume, replace it with --overwrite, or choose another --set output=FOLDER.",
@@ -76,6 +78,36 @@ class Run:
             write_atomic(saved, recipe.dump())
             if resume:
                 self._forget_after_checkpoint()
+            elif _names_relative_paths(recipe):
+                self.remember(began_in=str(Path.cwd()))
+
+    def _refuse_own_adapter(self, recipe: Recipe) -> None:
+        """Raises DataError where a training would begin by removing the adapter that it starts from."""
+        if name := recipe.model.adapter:
+            for removed in (self.adapter, self.best, self.checkpoints):
+                refuse_input(removed, (name, Path(name, self.adapter.name)), "output")
+
+    def require_same(self, recipe: Recipe) -> None:
+        """Compares the run's recipe with the one it is to go on by, defaults filled in; where it lies does not matter.
+
+        Raises:
+            RunError: There is none, they differ, or the run's is not one of this version.
+        """
+        saved = self.folder / "recipe.yaml"
+        if not saved.exists():
+            raise RunError(f"There is no run to resume in {self.folder}", "Start it without --resume.")
+        try:
+            began = load_recipe(str(saved))
+        except ConfigError as error:
+            raise RunError(
+                f"The run in {self.folder} cannot be resumed by this version: {error.message}",
+                f"Resume it with the version that began it, or correct {saved}.",
+            ) from error
+        if differences := list(_differences(began.model_dump(), recipe.model_dump() | {"output": began.output})):
+            raise RunError(
+                f"The run in {self.folder} was started with another recipe: {'; '.join(differences)}",
+                f"Use {saved}, or another output.",
+            )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends a line to ``metrics.jsonl``."""
@@ -93,6 +125,12 @@ class Run:
         """Keeps values for a resumed run, next to those that are kept already."""
         if is_main():
             write_atomic(self._state, json.dumps(self.recall() | values, indent=2) + "\n")
+
+    def summary(self) -> dict[str, Any]:
+        """What :meth:`save_summary` wrote; empty where it did not."""
+        path = self.folder / "summary.json"
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return kept
 
     def recall(self) -> dict[str, Any]:
         """What was kept by :meth:`remember`."""
@@ -142,24 +180,11 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _require_same(saved: Path, recipe: Recipe) -> None:
-    """Compares a run's recipe with the one it is to go on by, defaults filled in; where it lies does not matter.
-
-    Raises:
-        RunError: They differ, or the run's is not one of this version.
-    """
-    try:
-        began = load_recipe(str(saved))
-    except ConfigError as error:
-        raise RunError(
-            f"The run in {saved.parent} cannot be resumed by this version: {error.message}",
-            f"Resume it with the version that began it, or correct {saved}.",
-        ) from error
-    if differences := list(_differences(began.model_dump(), recipe.model_dump() | {"output": began.output})):
-        raise RunError(
-            f"The run in {saved.parent} was started with another recipe: {'; '.join(differences)}",
-            f"Use {saved}, or another output.",
-        )
+def _names_relative_paths(recipe: Recipe) -> bool:
+    """Whether it matters to those who ask the adapter in which folder it was trained."""
+    names = (recipe.retrieval.index, recipe.model.name, recipe.rollout.template)
+    paths = [Path(name) for name in names if name and name != WORLD]
+    return any(path.exists() and not path.is_absolute() for path in paths)
 
 
 def _differences(began: Mapping[str, Any], now: Mapping[str, Any], section: str = "") -> Iterator[str]:

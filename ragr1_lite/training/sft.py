@@ -14,10 +14,12 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Trajectory
 from ragr1_lite.data.curriculum import schedule
-from ragr1_lite.data.sets import training_trajectories
+from ragr1_lite.data.sets import training_material
 from ragr1_lite.data.targets import categories
 from ragr1_lite.models import upstream
+from ragr1_lite.models.adapter_folder import require_adapter
 from ragr1_lite.models.loading import Policy
+from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
 from ragr1_lite.training.out_of_memory import fit_within_memory
 from ragr1_lite.training.packed_pass import IGNORED, pack
@@ -40,14 +42,17 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         RagR1Error: A problem of recipe, data, model or disk.
         KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
     """
+    if resume and (result := finished(recipe, report)):
+        return result
     import_in_order(recipe)
     check_trackers(recipe)
+    require_adapter(recipe)
+    encoded = training_material(recipe, report)  # what is wrong with data or index is said before the model is loaded
     questions = held_out.questions(recipe, report)
+    searcher = open_searcher(recipe.retrieval.index, report) if questions else None
     run = Run.start(recipe, resume=resume, overwrite=overwrite)
-    if resume and (result := finished(run, recipe, report)):
-        return result
     policy = load_trainable(recipe, run, report)
-    trajectories = training_trajectories(recipe, policy.tokenizer, report)
+    trajectories = encoded(policy.tokenizer)
     if trajectories:  # else the trainer refuses
         _announce(trajectories, report)
     return fit_within_memory(
@@ -57,7 +62,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         run,
         report,
         resume=resume,
-        callbacks=held_out.callbacks(questions, policy, recipe, run, report),
+        callbacks=held_out.callbacks(questions, policy, recipe, run, report, searcher),
     )
 
 

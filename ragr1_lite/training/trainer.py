@@ -58,12 +58,20 @@ def import_in_order(recipe: Recipe) -> None:
         import_unsloth_first()
 
 
-def finished(run: Run, recipe: Recipe, report: Report) -> TrainResult | None:
-    """The result of a run that is already done: the adapter is the last thing a run writes."""
+def finished(recipe: Recipe, report: Report) -> TrainResult | None:
+    """The result of a recipe's run that is already done: the adapter is the last thing a run writes.
+
+    Raises:
+        RunError: That run was started with another recipe.
+    """
+    run = Run(recipe.output)
     if not run.adapter.is_dir():
         return None
+    run.require_same(recipe)
     report(Notice(f"This run is finished: its {recipe.train.steps} steps are done. Nothing was changed."))
-    return TrainResult(run, run.adapter, 0.0, recipe.train.steps)
+    spent = run.summary().get("resources")
+    resources = Resources.from_json(spent) if spent else None
+    return TrainResult(run, run.adapter, resources.seconds if resources else 0.0, recipe.train.steps, resources)
 
 
 def load_trainable(recipe: Recipe, run: Run, report: Report) -> Policy:

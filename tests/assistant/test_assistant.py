@@ -35,9 +35,12 @@ def test_json_form() -> None:
     found = ((Passage("c", "Chad", "…", 2.00004),), ())
     search = Turn("search", "Two facts.", ("area of Chad", "area of Mali"), passages=found)
     trajectory = answered(search, Turn("answer", "So.", answer="Chad"))
-    assert Answer(trajectory, 1.23456, 0.0042).to_json() == {
+    assert Answer(trajectory, 1.23456, 0.0042, "multi", "tiny").to_json() == {
         "question": "Which is larger, Chad or Mali?",
         "answer": "Chad",
+        "mode": "multi",
+        "model": "tiny",
+        "sources": [{"title": "Chad", "id": "c"}],
         "turns": [{"queries": ["area of Chad", "area of Mali"], "passages": [[{"title": "Chad", "score": 2.0}], []]}],
         "rounds": 1,
         "queries": 2,

@@ -120,7 +120,18 @@ def test_a_piped_question_asked_again_is_shown_again() -> None:
 @pytest.mark.usefixtures("opened")
 def test_json_has_the_phases() -> None:
     (answer,) = answers(run(NIAMEY, "--mode", "rag", "--json"))
-    assert list(answer) == ["question", "answer", "turns", "rounds", "queries", "seconds", "phases"]
+    assert list(answer) == [
+        "question",
+        "answer",
+        "mode",
+        "model",
+        "sources",
+        "turns",
+        "rounds",
+        "queries",
+        "seconds",
+        "phases",
+    ]
     assert list(answer["phases"]) == ["generate", "search"]
 
 

@@ -134,8 +134,8 @@ def test_rows_for_chat_training_are_refused_by_name(tmp_path: Path, row: dict[st
         with pytest.raises(DataError) as caught:
             read(path)
         assert caught.value.message == (
-            f"There is nothing in {path}; the first: {path}:1 is a row for chat training in {form}'s form, "
-            "which does not tell what was retrieved"
+            f"There is nothing in {path}; the first: {path}:1 is a row for chat training in {form}'s form "
+            "that is no trajectory in our tags (<think>, <search>, <information>, <answer>)"
         )
 
 

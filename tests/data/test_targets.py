@@ -254,7 +254,7 @@ def test_what_is_there_is_not_overwritten(file: Path) -> None:
     out.write_text("mine", "utf-8")
     with pytest.raises(DataError, match="exists.*--overwrite"):
         segment(file, out=out)
-    with pytest.raises(DataError, match="trajectory file itself"):
+    with pytest.raises(DataError, match="which is read"):
         segment(file, out=file, overwrite=True)
     assert out.read_text("utf-8") == "mine"
 

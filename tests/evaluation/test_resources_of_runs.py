@@ -117,7 +117,8 @@ def test_a_resumed_run_counts_all_its_parts_and_no_step_twice(task: str, folder:
     steps = sum(step["seconds"] for step in tiny.metrics_of(run)[2:])
     assert steps <= spent["seconds"] - kept["seconds"] <= elapsed
     assert "earlier steps" not in spent["not_measurable"]
-    assert train(task, folder, "crashed", resume=True).resources is None, "it was finished"
+    again = train(task, folder, "crashed", resume=True)
+    assert again.resources and again.resources.to_json() == spent, "it was finished"
 
 
 @pytest.mark.parametrize("task", ["sft"], indirect=True)

@@ -20,7 +20,7 @@ from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Completion, SampleRequest
 from ragr1_lite.evaluation import read_results
-from ragr1_lite.evaluation.study import STUDIES, Design, Outcome, VariantSpec, run_study, with_variants
+from ragr1_lite.evaluation.study import STUDIES, SUMMARY, Design, Outcome, VariantSpec, run_study, with_variants
 from ragr1_lite.evaluation.study.designs import find_design
 from ragr1_lite.evaluation.study.plot import draw_study
 from ragr1_lite.ui.evaluations import study_markdown, study_table
@@ -285,3 +285,36 @@ def test_the_table_the_markdown_and_the_plot(study: Callable[..., Outcome], tmp_
     assert ">web<" not in drawn
     draw_study(outcome, tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_text() == drawn
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_a_finished_study_is_read_again(study: Callable[..., Outcome], opened: list[str], tmp_path: Path) -> None:
+    design = with_variants(STUDIES["single-multi"], ["multi:model.adapter=right"])
+    first = study(design, batch_size=4, out=tmp_path / "out")
+    before, loaded = contents(tmp_path / "out"), len(opened)
+    again = study(design, batch_size=4, out=tmp_path / "out", resume=True)
+    assert again.again and not first.again and len(opened) == loaded
+    assert [row.evaluation.figures()["em"] for row in again.rows if row.evaluation] == [0, 1]
+    assert again.rows[1].em == first.rows[1].em and contents(tmp_path / "out") == before
+    more = with_variants(design, ["third:rollout.mode=rag"])
+    with pytest.raises(DataError, match="exists"):
+        study(more, batch_size=4, out=tmp_path / "out", resume=True)
+
+
+def test_a_finished_study_knows_what_was_not_run(study: Callable[..., Outcome], tmp_path: Path) -> None:
+    design = with_variants(STUDIES["single-multi"], ["web:retrieval.index=web+brave://"])
+    first = study(design, batch_size=4, out=tmp_path / "out")
+    (tmp_path / "out" / SUMMARY).write_text(json.dumps(first.to_json()), encoding="utf-8")
+    again = study(design, batch_size=4, out=tmp_path / "out", resume=True)
+    assert [row.problem for row in again.rows] == [row.problem for row in first.rows] != ["", "", ""]
+
+
+def test_a_study_does_not_replace_its_questions(study: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "multi.jsonl").symlink_to(tmp_path / "questions.jsonl")
+    before = (tmp_path / "questions.jsonl").read_bytes()
+    with pytest.raises(DataError, match="which is read"):
+        study(STUDIES["single-multi"], out=tmp_path, overwrite=True)
+    assert (tmp_path / "questions.jsonl").read_bytes() == before

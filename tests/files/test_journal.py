@@ -9,7 +9,7 @@ import pytest
 
 from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.core.events import Notice
-from ragr1_lite.files.journal import Journal
+from ragr1_lite.files.journal import Journal, finished, interrupted
 
 SETTINGS = {"questions": "a.jsonl", "seed": 1}
 
@@ -63,10 +63,27 @@ def test_nothing_is_written_over_unasked(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--resume"):
         start(out)
     out.write_text("result")
+    with pytest.raises(DataError, match="exists"):
+        start(out)
+    assert start(out, resume=True).pieces == [], "a journal says that its run was to write there"
+    path_of(out).unlink()
     for resume in (False, True):
         with pytest.raises(DataError, match="exists"):
             start(out, resume=resume)
     assert out.read_text() == "result"
+
+
+def test_finished_is_what_is_there_without_a_journal(tmp_path: Path) -> None:
+    out, events = tmp_path / "out.jsonl", list[object]()
+    start(out)
+    assert interrupted(out) and not finished(out, resume=True, overwrite=False)
+    path_of(out).unlink()
+    assert not finished(out, resume=True, overwrite=False)
+    out.write_text("result")
+    assert not finished(out, resume=False, overwrite=False) and not finished(out, resume=True, overwrite=True)
+    assert not finished(out, out, tmp_path / "other", resume=True, overwrite=False)
+    assert finished(out, resume=True, overwrite=False, report=events.append)
+    assert events == [Notice(f"{out} is finished: nothing was asked, and nothing was changed.")]
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", "nonsense", json.dumps({"rows": []})])
@@ -78,11 +95,11 @@ def test_a_broken_journal_is_named(tmp_path: Path, line: str) -> None:
 
 def test_work_that_breaks_off_says_how_to_go_on(tmp_path: Path) -> None:
     events: list[object] = []
-    for finished in ([], [{"id": "1"}]):
+    for done in ([], [{"id": "1"}]):
         journal = start(tmp_path / "out.jsonl")
-        if finished:
-            journal.add(finished)
+        if done:
+            journal.add(done)
         with pytest.raises(KeyboardInterrupt), journal.working(events.append):
             raise KeyboardInterrupt
-        assert path_of(tmp_path / "out.jsonl").exists() == bool(finished)
+        assert path_of(tmp_path / "out.jsonl").exists() == bool(done)
     assert events == [Notice("What is finished is kept: go on with --resume.", "warning")]

@@ -143,12 +143,12 @@ def test_a_table_is_made_of_commands_and_nothing_is_done_twice(
 
 
 def test_the_figures_of_an_evaluation(tmp_path: Path) -> None:
-    def result(answer: str | None) -> dict[str, Any]:
+    def result(id: str, answer: str | None) -> dict[str, Any]:
         turn = Turn("answer", "t", answer=answer) if answer else Turn("invalid", "t")
-        one = Trajectory(Example("q", "Q?", ("Chad",)), (), (turn,), "answer" if answer else "invalid")
+        one = Trajectory(Example(id, "Q?", ("Chad",)), (), (turn,), "answer" if answer else "invalid")
         return to_row(Result(one, "multi", 2.0, OURS))
 
-    write(tmp_path / "eval.jsonl", [result("Chad"), result("Chad"), result("Mali"), result(None)])
+    write(tmp_path / "eval.jsonl", [result("1", "Chad"), result("2", "Chad"), result("3", "Mali"), result("4", None)])
     em, interval, f1, answered, *costs = figures(tmp_path / "eval.jsonl")
     assert (em, f1, answered, costs) == ("0.500", "0.500", "0.75", ["0.00", "0.00", "2.00"])
     assert interval == "0.000–1.000"

@@ -90,6 +90,20 @@ def test_paths_of_a_run_are_those_of_the_folder_in_which_it_was_trained(
     assert find_adapter(str(moved), SMOLLM2).paths_of_run() == {}
 
 
+def test_a_run_with_an_absolute_output_notes_where_its_paths_are_from(tmp_path: Path) -> None:
+    run, home = tmp_path / "far" / "run", tmp_path / "home"
+    save_adapter_files(run / "adapter")
+    (home / "books").mkdir(parents=True)
+    given = [f"output={run}", "retrieval.index=books"]
+    (run / "recipe.yaml").write_text(load_recipe("sft-smollm2-135m", given).dump(), encoding="utf-8")
+    assert find_adapter(str(run), SMOLLM2).paths_of_run() == {}
+    for noted in ("{", "[]", "{}"):
+        (run / "state.json").write_text(noted, encoding="utf-8")
+        assert find_adapter(str(run), SMOLLM2).paths_of_run() == {}
+    (run / "state.json").write_text(json.dumps({"began_in": str(home)}), encoding="utf-8")
+    assert find_adapter(str(run), SMOLLM2).paths_of_run() == {"retrieval.index": str(home / "books")}
+
+
 # Where there is none
 
 

@@ -294,7 +294,7 @@ class TestClient:
         [
             (Reply(b"<html>hello</html>"), "not JSON"),
             (Reply(b"[" * 100_000), "not JSON"),
-            (Reply([]), "no list `result`"),
+            (Reply([]), "0 results for 2 queries"),
             (Reply({"result": {}}), "no list `result`"),
             (Reply({"result": [[]]}), "1 results for 2 queries"),
             (Reply({"result": [[], 3]}), "not a list"),

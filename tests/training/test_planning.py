@@ -19,6 +19,7 @@ from ragr1_lite.training.planning.memory import Setting
 from ragr1_lite.training.planning.shapes import Shape, find_shape, read_shape
 from ragr1_lite.training.planning.steps import Steps, small
 from ragr1_lite.training.planning.suggest import changed
+from tests.support.adapters import save_adapter_files
 
 TINY = Shape(8, 16, 2, 2, 1, 4, 100, True, "qwen2")
 SETTING = Setting(TINY, "sft", "cuda", "nf4", 2, 4, tuple(TINY.linears), 2, 64, 1, False)
@@ -213,6 +214,19 @@ def test_all_linear_layers_are_the_seven() -> None:
     every, seven = (plan(recipe_of("sft", lora=lora), gpu_gb=24) for lora in ({"targets": "all-linear"}, {}))
     assert every.parts == seven.parts
     assert plan(recipe_of("sft", lora={"targets": ["q_proj"]}), gpu_gb=24).parts["adapter"] < seven.parts["adapter"]
+
+
+def test_an_adapter_that_is_gone_on_with_keeps_its_rank_and_targets(tmp_path: Path) -> None:
+    own = {"r": 64, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"]}
+    adapter = save_adapter_files(tmp_path / "adapter", base_model_name_or_path="Qwen/Qwen2.5-1.5B-Instruct", **own)
+    model = {"name": "Qwen/Qwen2.5-1.5B-Instruct", "dtype": "nf4"}
+    found = plan(recipe_of("grpo", model=model | {"adapter": str(adapter)}), gpu_gb=24)
+    same = plan(recipe_of("grpo", lora={"r": 64, "targets": ["q_proj", "v_proj"]}), gpu_gb=24)
+    assert found.parts == same.parts
+    assert any("has rank 64, not the recipe's 16" in note for note in found.notes)
+    plain = plan(recipe_of("grpo"), gpu_gb=24).parts
+    for missing in ("runs/to-be-made/adapter", "someone/their-adapter"):
+        assert plan(recipe_of("grpo", model=model | {"adapter": missing}), gpu_gb=24).parts == plain
 
 
 def test_another_length_is_planned_for() -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.core.errors import RunError, StorageError
+from ragr1_lite.core.errors import DataError, RunError, StorageError
 from ragr1_lite.evaluation.report.reading import read_sources
 from ragr1_lite.files.writing import write_atomic
 from ragr1_lite.training.run_folder import Run
@@ -285,3 +286,50 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "x", tmp_path / "file" / "x"):
         with pytest.raises(StorageError, match=r"cannot be written \("):
             write_atomic(path, "text")
+
+
+# What a start must not cost
+
+
+@pytest.mark.parametrize("adapter", ["", "adapter", "best", "checkpoints/checkpoint-1"])
+def test_a_run_does_not_remove_the_adapter_it_starts_from(folder: Path, adapter: str) -> None:
+    run = start(folder)
+    checkpoint(run, 1)
+    for name in (run.adapter, run.best):
+        name.mkdir()
+    before = contents(folder)
+    with pytest.raises(DataError, match="which (is read|output replaces)"):
+        start(folder, overwrite=True, model={"adapter": str(folder / adapter)})
+    assert contents(folder) == before
+    start(folder, overwrite=True, model={"adapter": str(folder.parent / "another")})
+
+
+def test_a_run_with_relative_paths_notes_where_it_began(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "books").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert start(folder, retrieval={"index": "books"}).recall() == {"began_in": str(tmp_path)}
+    assert start(folder, retrieval={"index": str(tmp_path / "books")}, overwrite=True).recall() == {}
+
+
+@pytest.mark.parametrize("task", ["sft", "grpo"])
+def test_a_finished_run_needs_nothing_any_more(task: str, folder: Path) -> None:
+    """Neither its data nor its index, its first adapter or its model; what it took is read from its summary."""
+    gone = str(folder / "gone")
+    sections: dict[str, Any] = {"data": {"train": gone}, "retrieval": {"index": gone}}
+    sections["model"] = {"name": gone, "adapter": gone}
+    recipe = Recipe.model_validate({"task": task, "output": folder, **sections})
+    run = Run.start(recipe)
+    run.adapter.mkdir()
+    run.log(101, {"loss": 1.0})
+    spent = {"seconds": 9.5, "cpu_load": 1.0, "peak_rss_gb": 2.0, "peak_vram_gb": None, "energy_wh": None}
+    run.save_summary({"resources": spent | {"not_measurable": {}}})
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = import_module(f"ragr1_lite.training.{task}").train(recipe, resume=True)
+    assert (result.steps, result.seconds, result.adapter) == (100, 9.5, run.adapter)
+    assert result.resources.peak_rss_gb == 2.0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    other = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": 7})})
+    with pytest.raises(RunError, match="another recipe: train.steps was 100 and is 7"):
+        import_module(f"ragr1_lite.training.{task}").train(other, resume=True)

@@ -12,9 +12,9 @@ import torch
 from transformers import get_scheduler
 
 from ragr1_lite.config import Recipe
-from ragr1_lite.core.errors import DataError, ModelError, RunError
+from ragr1_lite.core.errors import DataError, ModelError, RetrievalIndexError, RunError
 from ragr1_lite.core.events import Notice, StepFinished, ignore
-from ragr1_lite.core.types import Trajectory
+from ragr1_lite.core.types import Example, Trajectory, Turn
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import sft
@@ -268,3 +268,18 @@ def test_checkpoint_serves_as_an_adapter(byte_model: Path, tmp_path: Path) -> No
     model: Any = policy.model
     assert model(input_ids=ids).logits.shape[1] == 4
     assert tiny.same_adapter(checkpoint, recipe.output / "adapter")
+
+
+@pytest.mark.parametrize("needed_by", ["data", "held-out questions"])
+def test_an_index_that_is_needed_and_missing_is_said_before_the_model_is_loaded(
+    needed_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sft, "load_trainable", lambda *_: pytest.fail("a model was loaded"))
+    fields: dict[str, Any] = {"retrieval": {"index": str(tmp_path / "none")}, "output": tmp_path / "run"}
+    if needed_by != "data":
+        record = Trajectory(Example("1", "Which?", ("Chad",)), (), (Turn("answer", "So.", answer="Chad"),), "answer")
+        write_records(tmp_path / "gold.jsonl", [record])
+        fields |= {"data": {"train": str(tmp_path / "gold.jsonl")}, "eval": {"questions": 2, "every": 1}}
+    with pytest.raises(RetrievalIndexError, match="There is no index"):
+        sft.train(Recipe.model_validate({"task": "sft", **fields}))
+    assert not (tmp_path / "run").exists()

@@ -44,10 +44,10 @@ def ask(
 ) -> None:
     """Answer a question, showing thoughts, searches and documents.
 
-    JSON, one object on one line per question: {"question", "answer", "sources": [{"title", "id", "index", "file",
-    "place", "url"} ...], "turns": [{"queries": [...], "passages": [[{"title", "score"} ...] ...]} ...], "rounds",
-    "queries", "seconds", "phases": {"generate", "search"}}; "answer" is null where the model gave none, and a source
-    has what is known of it.
+    JSON, one object on one line per question: {"question", "answer", "mode", "model", "sources": [{"title", "id",
+    "index", "file", "place", "url"} ...], "turns": [{"queries": [...], "passages": [[{"title", "score"} ...] ...]}
+    ...], "rounds", "queries", "seconds", "phases": {"generate", "search"}}; "answer" is null where the model gave none,
+    and a source has what is known of it.
     """
     with session(context, plain=plain) as display:
         if web and (question is not None or as_json):

@@ -42,8 +42,8 @@ def data_inspect(
 ) -> None:
     """Show the form, the size and some questions of a question set.
 
-    Forms: HotpotQA, 2WikiMultiHopQA, MuSiQue, NQ-open, DPR, TriviaQA, PopQA, Search-R1, RAG-R1, this package's own
-    questions and trajectories, and plain (question, answers). Several sets are read as one, as every command does.
+    Forms: HotpotQA, 2WikiMultiHopQA, MuSiQue, SQuAD, NQ-open, DPR, TriviaQA, PopQA, Search-R1, RAG-R1, this package's
+    own questions and trajectories, and plain (question, answers). Several sets are read as one, as every command does.
 
     JSON: {"form", "questions", "by_kind", "hops": {N: n}, "aliases": {"mean", "max"}, "with": {"titles",
     "decompositions", "evidences"}, "duplicates", "bad", "samples": [{"id", "question", "answers", ...}]}.

@@ -176,7 +176,7 @@ def study(
     from the first variant, `saved` are shares of its cost.
     """
     with session(context, as_json=as_json) as display:
-        from ragr1_lite.evaluation.study import run_study, with_variants
+        from ragr1_lite.evaluation.study import SUMMARY, run_study, with_variants
         from ragr1_lite.evaluation.study.designs import find_design
 
         design = with_variants(find_design(name), variant or ())
@@ -195,11 +195,11 @@ def study(
         )
         from ragr1_lite.ui.evaluations import study_markdown, study_table
 
-        if out is not None:
+        if out is not None and not outcome.again:
             from ragr1_lite.evaluation.study.plot import draw_study
             from ragr1_lite.files.writing import json_text, write_atomic
 
-            write_atomic(out / "study.json", json_text(outcome.to_json(), indent=2) + "\n")
+            write_atomic(out / SUMMARY, json_text(outcome.to_json(), indent=2) + "\n")
             write_atomic(out / "table.md", study_markdown(outcome))
             draw_study(outcome, out / "plot.svg")
         display.show(study_table(outcome, display.out), json=outcome.to_json())
@@ -216,11 +216,13 @@ def report(
     out: Annotated[Path | None, Option("--out", "-o", metavar="FILE", help=_REPORT_OUT)] = None,
     format: Annotated[Literal["html", "md"], Option(help="A page with everything, or only the tables.")] = "html",
     title: Annotated[str | None, Option(metavar="TITLE", help="Title of the page. [default: the runs' names]")] = None,
+    overwrite: opt.Overwrite = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show runs and evaluations on one page: curves, figures, causes of failure, every trajectory.
 
-    The page is one file that needs no network. Two evaluations of the same questions are shown next to each other.
+    The page is one file that needs no network. Two evaluations of the same questions are shown next to each other. An
+    earlier report in its place is replaced; any other file, with --overwrite.
 
     JSON: {"file", "bytes", "trainings", "evaluations", "trajectories"}
     """
@@ -228,6 +230,7 @@ def report(
         from ragr1_lite.evaluation.report import write_report
         from ragr1_lite.ui.text import count, size
 
-        made = write_report(runs, out or Path(f"report.{format}"), format=format, title=title, report=display)
+        page = out or Path(f"report.{format}")
+        made = write_report(runs, page, format=format, title=title, overwrite=overwrite, report=display)
         content = f"{count(made['trainings'], 'training run')}, {count(made['trajectories'], 'trajectory')}"
         display.show(f"{made['file']} ({size(made['bytes'])}): {content}", json=made)

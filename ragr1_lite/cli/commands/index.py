@@ -46,14 +46,18 @@ def index_build(
     """Build an index from a corpus.
 
     JSON lines and tables have the columns id, title and text (or contents); bad rows are counted and skipped. HotpotQA,
-    2Wiki and MuSiQue give their contexts. Documents (text, Markdown, HTML, PDF, Word, PowerPoint, Excel, OpenDocument,
-    EPUB, RTF, e-mail) and long rows are cut into passages of 100 words. Any file may be compressed (gz, zst, bz2, xz).
+    2Wiki, MuSiQue and SQuAD give their contexts. Documents (text, Markdown, HTML, PDF, Word, PowerPoint, Excel,
+    OpenDocument, EPUB, RTF, e-mail) and long rows are cut into passages of 100 words. Any file may be compressed (gz,
+    zst, bz2, xz).
     """
     with session(context) as display:
+        from ragr1_lite.files.writing import refuse_input
         from ragr1_lite.retrieval import build_index, index_passages, read_corpus
         from ragr1_lite.retrieval.bm25.build import TITLE_WEIGHT
         from ragr1_lite.ui.tables import saved_index
 
+        if "://" not in out:
+            refuse_input(Path(out), corpus)
         passages = read_corpus(corpus, report=display)
         if "://" in out:
             count = index_passages(out, passages, overwrite=overwrite, report=display)

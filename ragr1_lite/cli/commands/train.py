@@ -20,7 +20,7 @@ app = opt.Group()
 _LENGTH = "Tokens of the longest sequence. [default: max_length]"
 _JSON = """\
 JSON: {"run", "adapter", "steps", "seconds", "resources"}; run and adapter are folders, resources is what the whole
-run took, null where it was finished before: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
+run took, null where that is not known: {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh":
 {"gpu"}, "not_measurable": {NAME: why}}."""
 
 
@@ -54,7 +54,8 @@ def train(
 
         task: Any = context.command.name
         settings = load_recipe(recipe, overrides or (), task=task)  # before torch is imported
-        require_adapter(settings)
+        if not resume:  # a finished run needs it no more
+            require_adapter(settings)
         report: Report = display if is_main() else ignore
         with phase(report, "Loading"):  # torch and TRL take seconds
             trainer = import_module(f"ragr1_lite.training.{task}")

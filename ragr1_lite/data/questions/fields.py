@@ -23,6 +23,7 @@ _LONGEST_LIST = 2**16
 """Characters of a text that may be read as Python's list; JSON's may be longer."""
 _LIST = re.compile(r"\s*\[\s*['\"\d\]]")
 """How a spelled list begins; *[REC]* is a film."""
+_SPANS = re.compile(r"\s*\{\s*['\"]text['\"]\s*:")
 _QUESTION_LABEL = re.compile(r"question\s*:", re.IGNORECASE)
 _UNKNOWN = "<unk>"
 """What TriviaQA's test questions have for an answer."""
@@ -36,6 +37,8 @@ def flattened(row: Row) -> Row:
         row = _lowered(row.pop("metadata")) | row
     if isinstance(row.get("answer"), dict):
         row["answer"] = _lowered(row["answer"])
+    if isinstance(row.get("answers"), str) and _SPANS.match(row["answers"]):
+        row["answers"] = _spelled(row["answers"], "answers")
     return row
 
 
@@ -45,6 +48,13 @@ def value_of(row: Row, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+def is_unanswerable(row: Row) -> bool:
+    """Whether the set itself says so, as some of MuSiQue's and SQuAD 2.0's questions do."""
+    answers = row.get("answers")
+    none = isinstance(answers, dict) and "text" in answers and not len(_listed(answers["text"]) or ())
+    return row.get("answerable") is False or row.get("is_impossible") is True or none
 
 
 def question_of(row: Row) -> str | None:
@@ -63,7 +73,25 @@ def texts_of(value: Any, key: str) -> list[str]:
 
 def answers_of(value: Any, key: str) -> list[str]:
     """The same, where numbers are answers as well, and yes and no."""
-    return _texts_of(value, key, _as_answer)
+    return _texts_of(_span_texts(value), key, _as_answer)
+
+
+def is_span(value: Any) -> bool:
+    """Whether answers are texts with their places in a context, as SQuAD has them: a list of objects, or of columns."""
+    value = _listed(value)
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, dict) and "text" in first
+
+
+def _span_texts(value: Any) -> Any:
+    if not is_span(value):
+        return value
+    value = _listed(value)
+    return (
+        value["text"]
+        if isinstance(value, dict)
+        else [one.get("text") if isinstance(one, dict) else one for one in value]
+    )
 
 
 def _texts_of(value: Any, key: str, spelled: Callable[[Any], str | None]) -> list[str]:

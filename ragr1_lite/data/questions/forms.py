@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragr1_lite.core.types import Example
+from ragr1_lite.data.chat_rows import chat_form
 from ragr1_lite.data.questions import fields
 from ragr1_lite.data.questions.question import Question
 from ragr1_lite.files.json_lines import BadLine
@@ -35,6 +36,7 @@ class Form:
         aliases: These hold more of them.
         kinds: The first of these that a row has is the question's kind.
         hops: Facts that an answer rests on, where the rows do not say.
+        title: The key with the title of the one passage that the question is about.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Form:
     aliases: tuple[str, ...] = ()
     kinds: tuple[str, ...] = KINDS
     hops: int = 0
+    title: str = ""
 
 
 def _has(key: str) -> Callable[[Row], bool]:
@@ -65,6 +68,7 @@ FORMS = (
     Form("MuSiQue", _has("question_decomposition"), aliases=("answer_aliases",)),
     Form("2WikiMultiHopQA", _has("evidences")),
     Form("HotpotQA", _is_hotpotqa, hops=2),
+    Form("SQuAD", lambda row: fields.is_span(row.get("answers")), ("answers",), hops=1, title="title"),
     Form(
         "TriviaQA",
         _has("answer.value"),
@@ -89,7 +93,7 @@ KEYS = (
     *KINDS,
     *(key for form in FORMS for key in (*form.answers, *form.aliases, *form.kinds) if "." not in key),
     *"question prompt reward_model metadata level hops pass_rate answerable turns trajectory".split(),
-    *"question_decomposition paragraphs evidences supporting_facts gold_titles".split(),
+    *"question_decomposition paragraphs evidences supporting_facts gold_titles title is_impossible".split(),
 )
 """Every key that is read."""
 
@@ -105,6 +109,8 @@ def parse_question(row: dict[str, Any], number: int) -> tuple[Form, Question]:
     form = next(form for form in FORMS if form.fits(row))
     text, answers = fields.question_of(row), _answers(row, form)
     if text is None:
+        if form_of_chat := chat_form(row):
+            raise BadLine(f"is a row for chat training in {form_of_chat}'s form, not a question")
         lacking = "" if answers else f" and no `answers`, only {', '.join(f'`{key}`' for key in row) or 'nothing'}"
         raise BadLine(f"has no `question`{lacking}")
     if not answers:
@@ -113,7 +119,9 @@ def parse_question(row: dict[str, Any], number: int) -> tuple[Form, Question]:
     musique = None if form is OWN else _MUSIQUE_ID.match(id)
     kind = fields.label_of(row, form.kinds) or (musique[1] if musique else "")
     hops, triples = fields.hops_of(row), fields.triples_of(row)
-    titles = fields.titles_of(row, () if form is OWN else hops)
+    titles = fields.titles_of(row, () if form is OWN else hops) or tuple(
+        fields.texts_of(row.get(form.title), form.title)
+    )
     facts = 0 if form is OWN else len(hops) or len(triples) or len(titles) or form.hops
     example = Example(id, text, answers, kind, fields.count_of(row) or facts, fields.share_of(row), titles)
     return form, Question(example, hops, triples)

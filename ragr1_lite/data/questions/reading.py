@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.data.questions.fields import is_unanswerable
 from ragr1_lite.data.questions.forms import KEYS, parse_question
 from ragr1_lite.data.questions.question import Question
 from ragr1_lite.files.json_lines import BadLines, parsed
@@ -37,7 +38,7 @@ QUESTIONS = Wanted(
 class QuestionSet:
     """Questions, each with an id of its own, by which forms they came in, and how many rows were left out.
 
-    ``bad`` rows could not be used; ``unanswerable`` ones say that they have no answer, as some of MuSiQue's do.
+    ``bad`` rows could not be used; ``unanswerable`` ones say so themselves, as some of MuSiQue's and SQuAD's do.
     """
 
     questions: list[Question]
@@ -92,7 +93,7 @@ def read_set(sources: Sequence[str | Path] | str | Path, *, report: Report = ign
 
 def _parse(row: Row, result: QuestionSet) -> Question | None:
     """The question of a row; none where it cannot be answered."""
-    if row.get("answerable") is False:
+    if is_unanswerable(row):
         result.unanswerable += 1
         return None
     form, question = parse_question(row, len(result.questions))

@@ -26,7 +26,9 @@ from ragr1_lite.datagen.questions.rules import RULES, Made, Sought
 from ragr1_lite.datagen.questions.structured import facts_of
 from ragr1_lite.datagen.questions.teacher import Asker, draw_positions, write_questions
 from ragr1_lite.datagen.teachers import Teacher, open_teacher
-from ragr1_lite.files.journal import Journal, Rows
+from ragr1_lite.files.journal import Journal, Rows, finished
+from ragr1_lite.files.json_arrays import read_rows
+from ragr1_lite.files.writing import refuse_input
 from ragr1_lite.retrieval import open_searcher
 
 KINDS = tuple(RULES)
@@ -69,11 +71,16 @@ def make_questions(
 
     Raises:
         ConfigError: A kind is unknown, or the index's passages cannot be listed.
-        DataError: The facts are unusable, or no question could be kept.
+        DataError: The facts are unusable, no question could be kept, or ``out`` is what is read.
         RunError: An interrupted run is there, and neither ``resume`` nor ``overwrite`` is set.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ConfigError(f"There is no kind of question {unknown[0]!r}", f"Choose among {', '.join(KINDS)}.")
+    refuse_input(out, (index, facts))
+    if finished(out, resume=resume, overwrite=overwrite, report=report):
+        report(Notice("The figures are of the questions that were kept."))
+        kept = list(read_rows(out, lambda row, _: row, "Question files are JSON lines."))
+        return Tally(limit, questions=len(kept), kept=kept).to_json()
     kinds, k = list(dict.fromkeys(kinds)), k or RetrievalConfig().k
     with ExitStack() as opened:
         if isinstance(teacher, str):

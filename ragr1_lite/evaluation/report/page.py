@@ -10,24 +10,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ragr1_lite import __version__
-from ragr1_lite.core.errors import ConfigError
+from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.evaluation.report.curves import plots
 from ragr1_lite.evaluation.report.packing import pack
-from ragr1_lite.evaluation.report.reading import Sources, read_sources
+from ragr1_lite.evaluation.report.reading import FILES, Sources, read_sources
 from ragr1_lite.evaluation.report.tables import INTERVALS, causes, courses, evaluation_rows, kinds, resources
-from ragr1_lite.files.writing import json_text, write_atomic
+from ragr1_lite.files.writing import json_text, refuse_input, write_atomic
 from ragr1_lite.versions import install_hint
 
 Format = Literal["html", "md"]
+_MADE = ('<meta name="generator" content="ragr1-lite ', "\nMade by ragr1-lite ")
+"""What a page has near its beginning, and a card near its end."""
+_NEAR = 4096
 
 
 def write_report(
-    runs: Sequence[Path], out: Path, *, format: Format = "html", title: str | None = None, report: Report = ignore
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    format: Format = "html",
+    title: str | None = None,
+    overwrite: bool = False,
+    report: Report = ignore,
 ) -> dict[str, Any]:
     """Writes the report of training runs and evaluations.
 
-    Of two evaluations of the same questions the second is compared with the first.
+    Of two evaluations of the same questions the second is compared with the first. An earlier report in the place of
+    ``out`` is replaced; another file only to ``overwrite`` it, and none that is read.
 
     Returns:
         ``file``, ``bytes``, and the numbers of ``trainings``, ``evaluations`` and ``trajectories`` in it.
@@ -35,9 +45,12 @@ def write_report(
     Raises:
         ConfigError: The packages for reports are not installed.
         RunError: A folder is no training run's.
-        DataError: A file cannot be used.
+        DataError: A file cannot be used, or ``out`` is one that is not to be replaced.
         StorageError: The report cannot be written.
     """
+    refuse_input(out, (file for run in runs for file in (run, *(run / name for name in FILES))), "-o")
+    if out.exists() and not (overwrite or _is_report(out)):
+        raise DataError(f"{out} exists and is no report", "Add --overwrite, or choose another -o.")
     sources = read_sources(runs, report)
     names = [*(one.name for one in sources.trainings), *(one.name for one in sources.evaluations)]
     text = _rendered(sources, format, title or ", ".join(dict.fromkeys(names)))
@@ -49,6 +62,15 @@ def write_report(
         "evaluations": len(sources.evaluations),
         "trajectories": sum(len(one.rows) for one in sources.evaluations),
     }
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file was written here, as a page or a card."""
+    if not path.is_file():
+        return False
+    text = path.read_bytes()
+    page, card = (mark.encode() for mark in _MADE)
+    return page in text[:_NEAR] or (text.startswith(b"# ") and card in text[-_NEAR:])
 
 
 def _rendered(sources: Sources, format: Format, title: str) -> str:

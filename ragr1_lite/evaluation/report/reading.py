@@ -13,9 +13,12 @@ from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.evaluation.resources import Resources
 from ragr1_lite.evaluation.results import read_results
-from ragr1_lite.files.json_lines import BadLine, read_rows
+from ragr1_lite.files.json_arrays import read_rows
+from ragr1_lite.files.json_lines import BadLine
 
 METRICS = "metrics.jsonl"
+FILES = (METRICS, "summary.json", "recipe.yaml")
+"""What is read of a run's folder; the last two may be missing."""
 METRICS_FORM = 'Metrics are written by `ragr1-lite sft` and `ragr1-lite grpo`: {"step": 1, "loss": 0.5, ...}.'
 
 
@@ -65,7 +68,7 @@ def read_sources(paths: Sequence[Path], report: Report = ignore) -> Sources:
 
 
 def _training(folder: Path, report: Report) -> Training:
-    metrics, summary, recipe = (folder / name for name in (METRICS, "summary.json", "recipe.yaml"))
+    metrics, summary, recipe = (folder / name for name in FILES)
     if not metrics.exists():
         raise RunError(
             f"There is no {METRICS} in {folder}", "Name the folder of a training run, or a file of `eval --out`."

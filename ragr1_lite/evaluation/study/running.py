@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ragr1_lite.assistant import Assistant
-from ragr1_lite.config import Recipe, load_recipe
+from ragr1_lite.config import Recipe, find_recipe, load_recipe
 from ragr1_lite.core.errors import ConfigError, DataError, RagR1Error
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Sampler, Searcher
@@ -18,11 +19,14 @@ from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.intervals import Difference, paired
 from ragr1_lite.evaluation.results import to_row
-from ragr1_lite.evaluation.running import QUESTIONS, questions_digest, recipe_digest
+from ragr1_lite.evaluation.running import QUESTIONS, questions_digest, read_again, recipe_digest
 from ragr1_lite.evaluation.study.designs import Design, VariantSpec
 from ragr1_lite.evaluation.variants import Variant, evaluate_variants
-from ragr1_lite.files.journal import Journal
+from ragr1_lite.files.journal import Journal, already_there, interrupted
+from ragr1_lite.files.writing import refuse_input
 
+SUMMARY = "study.json"
+"""Of a study's folder: the outcome."""
 COSTS = ("rounds", "queries", "seconds_per_question")
 
 
@@ -54,11 +58,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A study that was run, its rows in the order of the variants."""
+    """A study that was run, its rows in the order of the variants; ``again`` where they were read from its files."""
 
     design: Design
     questions: int
     rows: tuple[Row, ...]
+    again: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The study's name and question, and all rows."""
@@ -90,13 +95,13 @@ def run_study(
     follow.
 
     The recipe stays what it is but for ``overrides``, which all variants take, and their own changes. ``out`` is a
-    folder for each variant's results, ``LABEL.jsonl``, and for the journals that ``resume`` goes on with. Variants that
-    cannot be run are reported.
+    folder for each variant's results, ``LABEL.jsonl``, and for the journals that ``resume`` goes on with; a finished
+    study it reads again. Variants that cannot be run are reported.
 
     Raises:
         ConfigError: ``resume`` without ``out``, or no variant can be run.
-        DataError: A file of results is there already.
-        RunError: The interrupted study had other questions or settings.
+        DataError: A file of results is there already, or is one that is read.
+        RunError: The interrupted or finished study had other questions or settings.
         RagR1Error: The recipe or the questions cannot be used.
     """
     if resume and out is None:
@@ -111,10 +116,16 @@ def run_study(
     if not examples:
         raise DataError("There is no question of these kinds", "Ask for others, or for all.")
     files = {label: out / f"{label}.jsonl" for label in recipes} if out else {}
-    if taken := [path for path in files.values() if path.exists() and not overwrite]:
-        raise DataError(f"{taken[0]} exists", "Add --overwrite, or choose another --out.")
-    found: dict[str, Evaluation] = {}
+    for path in files.values():
+        refuse_input(path, (section.data, str(find_recipe(recipe)), *(one.retrieval.index for one in recipes.values())))
     problems = {spec.label: spec.missing for spec in design.variants if spec.missing}
+    goes_on, known = resume and any(map(interrupted, files.values())), problems | _not_run(out)
+    done = all(path.exists() or label in known for label, path in files.items())
+    if files and resume and done and not (overwrite or goes_on):
+        return _read_again(design, recipes, files, known, examples, report)
+    if taken := [path for path in files.values() if path.exists() and not (overwrite or goes_on)]:
+        raise already_there(taken[0])
+    found: dict[str, Evaluation] = {}
     journals: list[Journal] = []
     for group in _by_model(design.variants, recipes):
         with ExitStack() as stack:
@@ -141,6 +152,32 @@ def run_study(
     for journal in journals:
         journal.remove()
     return Outcome(design, len(examples), tuple(_rows(design, found, problems)))
+
+
+def _read_again(
+    design: Design,
+    recipes: Mapping[str, Recipe],
+    files: Mapping[str, Path],
+    problems: Mapping[str, str],
+    examples: Sequence[Example],
+    report: Report,
+) -> Outcome:
+    """The outcome of a finished study, from its files."""
+    found = {
+        label: read_again(path, label, recipes[label].rollout.mode, examples, report=report)
+        for label, path in files.items()
+        if path.exists()
+    }
+    report(Notice("This study is finished: nothing was asked, and nothing was changed."))
+    return Outcome(design, len(examples), tuple(_rows(design, found, problems)), again=True)
+
+
+def _not_run(out: Path | None) -> dict[str, str]:
+    """Why variants of a finished study were not run, by its own account."""
+    if out is None or not (out / SUMMARY).exists():
+        return {}
+    rows = json.loads((out / SUMMARY).read_text(encoding="utf-8"))["variants"]
+    return {row["variant"]: row["problem"] for row in rows if "problem" in row}
 
 
 def _by_model(specs: Sequence[VariantSpec], recipes: Mapping[str, Recipe]) -> list[list[VariantSpec]]:

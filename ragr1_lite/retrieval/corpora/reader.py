@@ -31,7 +31,7 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
       long, or a list of paragraphs as in KILT's knowledge source, is cut as documents are;
     - a table, ``.tsv``, ``.csv`` or ``.parquet``, with columns of these names; a TSV without a header has the columns
       id, text and, if there are three, title;
-    - questions with their contexts, as HotpotQA, 2Wiki and MuSiQue come: an array (``.json``), JSON lines or Parquet;
+    - questions with their contexts, as HotpotQA, 2Wiki, MuSiQue and SQuAD come: an array (``.json``), lines or Parquet;
       a paragraph that several questions have is one passage;
     - a document, such as ``.txt``, ``.html``, ``.pdf``, ``.docx`` or ``.eml``: passages of a hundred words with the
       document's title and the place they are from. A mailbox is read message by message.
@@ -148,7 +148,8 @@ class Corpus(Iterator[Passage]):
                     depends = depends or pairs is not None or not has_id(row)
                     for title, text in pairs or ():
                         if paragraphs.add((title, text)):
-                            yield source, number, Passage(str(running), title, text)
+                            for passage in to_passages({"id": running, "title": title, "text": text}, running, long):
+                                yield source, number, passage
                             running += 1
                             count += 1
             if file:

@@ -129,7 +129,7 @@ def _level_and_text(line: str) -> tuple[int, str]:
 
 
 def paragraphs_of(row: Row) -> list[tuple[str, str]] | None:
-    """The titles and texts that a question of HotpotQA, 2Wiki or MuSiQue came with; ``None`` for any other row.
+    """The titles and texts that a question of HotpotQA, 2Wiki, MuSiQue or SQuAD came with; ``None`` for any other row.
 
     Raises BadLine where they are in none of the forms of those sets.
     """
@@ -143,6 +143,8 @@ def paragraphs_of(row: Row) -> list[tuple[str, str]] | None:
         if isinstance(context, dict):
             texts = context["sentences"] if "sentences" in context else context["content"]
             pairs = list(zip(context["title"], texts, strict=True))
+        elif isinstance(context, str) and context.strip():
+            pairs = [(_first(row, *TITLES, default=""), context)]
         elif isinstance(context, list):
             pairs = [(title, sentences) for title, sentences in context]
         elif isinstance(holder.get("paragraphs"), list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.data.sets import load_examples
+from ragr1_lite.data.sets import load_examples, require_expert
 from ragr1_lite.models.adapter_folder import require_adapter
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
@@ -25,6 +25,8 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         RagR1Error: A problem of recipe, data, model or disk.
         KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
     """
+    if resume and (result := finished(recipe, report)):
+        return result
     import_in_order(recipe)
     check_trackers(recipe)
     load_user_reward(recipe.reward)  # what is wrong with it is reported before the run's folder is made
@@ -38,10 +40,9 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         report=report,
     )
     questions = held_out.questions(recipe, report)
-    run = Run.start(recipe, resume=resume, overwrite=overwrite)
-    if resume and (result := finished(run, recipe, report)):
-        return result
+    require_expert(recipe)  # before the model is loaded
     searcher = open_searcher(recipe.retrieval.index, report)
+    run = Run.start(recipe, resume=resume, overwrite=overwrite)
     policy = load_trainable(recipe, run, report)
     if recipe.model.adapter is None:
         report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))

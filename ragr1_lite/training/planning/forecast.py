@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ragr1_lite.config import Recipe
+from ragr1_lite.config import ALL_LINEAR, Recipe
+from ragr1_lite.core.errors import ModelError
 from ragr1_lite.models import precision
+from ragr1_lite.models.adapter_folder import require_adapter
 from ragr1_lite.training.planning import machine, memory
 from ragr1_lite.training.planning.machine import GIB, Device
 from ragr1_lite.training.planning.memory import Setting
@@ -130,6 +133,7 @@ def plan(
 
 def to_setting(recipe: Recipe, device: Device, length: int | None = None) -> Setting:
     """What the formulas need of a recipe, every ``auto`` resolved as the loader would."""
+    rank, targets = _adapter_shape(recipe)
     dtype, compute, _ = precision.choose(recipe.model.name, recipe.model.dtype, cuda=device == "cuda")
     return Setting(
         shape=find_shape(recipe.model.name),
@@ -137,13 +141,25 @@ def to_setting(recipe: Recipe, device: Device, length: int | None = None) -> Set
         device=device,
         dtype=dtype,
         stream=4 if compute == "fp32" else 2,
-        rank=recipe.lora.r,
-        targets=recipe.lora.targets,
+        rank=rank,
+        targets=targets,
         micro_batch=recipe.train.micro_batch,
         length=length or recipe.rollout.max_length,
         rows=min(recipe.rollout.batch_size, recipe.train.batch_size),
         reference=recipe.task == "grpo" and recipe.grpo.beta > 0,
     )
+
+
+def _adapter_shape(recipe: Recipe) -> tuple[int, tuple[str, ...]]:
+    """Rank and targets: those of the adapter that the training goes on with, where that is here, else the recipe's."""
+    own: Mapping[str, Any] = {}
+    with suppress(ModelError):  # it may be made yet
+        if adapter := require_adapter(recipe):
+            own = adapter.config
+    targets = own.get("target_modules")
+    if isinstance(targets, str):  # a pattern, unless it is every layer
+        targets = (targets,) if targets == ALL_LINEAR else None
+    return int(own.get("r") or recipe.lora.r), tuple(targets or recipe.lora.targets)
 
 
 def allocator_share(device: Device, moment: str) -> float:
@@ -177,6 +193,8 @@ def _notes(
 ) -> tuple[str, ...]:
     longest = "--length" if length else "rollout.max_length, the worst case"
     notes = [f"For sequences of {setting.length} tokens ({longest}); shorter ones take less memory and time."]
+    if setting.rank != recipe.lora.r:
+        notes.append(f"{recipe.model.adapter} has rank {setting.rank}, not the recipe's {recipe.lora.r}, and keeps it.")
     if setting.device == "cuda":
         notes.append("Predicted for transformers and peft, not measured on a card; unsloth takes less.")
     else:
