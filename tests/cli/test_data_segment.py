@@ -72,7 +72,7 @@ def test_wrong_files_and_folders_are_one_sentence(file: Path) -> None:
     for arguments, words in [
         ((file.with_name("none.jsonl"),), "does not exist"),
         ((file, "--mode", "single"), "No trajectory fits single mode"),
-        ((file, "--out", file, "--overwrite"), "is the trajectory file itself"),
+        ((file, "--out", file, "--overwrite"), "which is read"),
         ((file, "--out", file.parent / "no" / "x.jsonl"), "cannot be written"),
     ]:
         result = run(*arguments)

@@ -58,9 +58,10 @@ def test_a_run_is_not_replaced_unless_it_may_be(file: Path, tmp_path: Path) -> N
     out = tmp_path / "rl.jsonl"
     assert call(file, "--teacher", URL, "--out", out).exit_code == 0
     before = out.read_bytes()
-    for option in ([], ["--resume"]):
-        again = call(file, "--teacher", URL, "--out", out, "--seed", "1", *option)
-        assert again.exit_code == 1 and "exists" in again.stderr and out.read_bytes() == before
+    again = call(file, "--teacher", URL, "--out", out, "--seed", "1")
+    assert again.exit_code == 1 and "exists" in again.stderr and out.read_bytes() == before
+    again = call(file, "--teacher", URL, "--out", out, "--resume")
+    assert again.exit_code == 0 and "is finished" in again.stderr and out.read_bytes() == before
     assert call(file, "--teacher", URL, "--out", out, "--seed", "1", "--overwrite").exit_code == 0
     assert out.read_bytes() != before
 
