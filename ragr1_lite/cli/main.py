@@ -23,6 +23,7 @@ __all__ = ["app", "main"]
 
 COMMANDS = {
     "ask": ("ask", "Answer a question, showing thoughts, searches and documents."),
+    "log": ("log", "List, search and empty the log of what was answered."),
     "sft": ("train", "Train an adapter on gold trajectories (stage 1)."),
     "grpo": ("train", "Train an adapter by reinforcement on its own searches (stage 2)."),
     "quickstart": (
