@@ -93,7 +93,7 @@ class Answer:
 
 
 def source_of(passage: Passage) -> dict[str, str]:
-    """Where a passage is from: its ``title`` and ``id``, and what is known of its ``file``, ``place`` in it, and ``url``.
+    """Where a passage is from: its ``title`` and ``id``, and what is known of ``file``, ``place`` in it and ``url``.
 
     >>> source_of(Passage("manual.pdf#12", "Manual", "Oil it weekly.", place="page 3"))
     {'title': 'Manual', 'id': 'manual.pdf#12', 'place': 'page 3', 'file': 'manual.pdf'}
@@ -141,7 +141,7 @@ class Setup:
         """The recipe with everything filled in; its ``model.adapter`` is the one to load.
 
         Raises:
-            ConfigError: The run's recipe or a value is invalid, or the run's index is a command that was not named here.
+            ConfigError: The run's recipe or a value is invalid, or its index is a command that was not named here.
             ModelError: There is no such adapter, or its model is not known.
         """
         model = self.model

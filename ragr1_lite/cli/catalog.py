@@ -17,6 +17,7 @@ from ragr1_lite.config import (
     to_yaml,
 )
 from ragr1_lite.core.errors import ModelError, RagR1Error
+from ragr1_lite.core.urls import is_address
 from ragr1_lite.data.sets import load_examples, require_titles
 from ragr1_lite.models.adapter_folder import require_adapter
 
@@ -90,7 +91,7 @@ def missing(recipe: Recipe) -> list[str]:
         named["rollout.template"] = str(recipe.rollout.template)
     if recipe.model.name.startswith((".", "/", "~")):
         named["model.name"] = recipe.model.name
-    files = {key: name for key, name in named.items() if name != WORLD and "://" not in name and name[:4] != "hub:"}
+    files = {key: name for key, name in named.items() if name != WORLD and not is_address(name) and name[:4] != "hub:"}
     problems = [f"{key}: there is no {name}" for key, name in files.items() if not Path(name).expanduser().exists()]
     try:
         require_adapter(recipe)

@@ -15,7 +15,7 @@ from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Mode
-from ragr1_lite.core.urls import refuse_password
+from ragr1_lite.core.urls import COMMAND, is_address, refuse_password
 
 WORLD = "world"
 """The name of the embedded world, as a data set and as an index."""
@@ -104,7 +104,7 @@ def name_index(section: Any) -> Any:
 def _checked_index(index: Any) -> Any:
     if isinstance(index, tuple):
         raise ValueError("is given next to `url`, its other name: keep one of the two")
-    if isinstance(index, str) and "://" in index:
+    if isinstance(index, str) and is_address(index) and not index.startswith(COMMAND):
         try:
             refuse_password(index)
         except ConfigError as error:
@@ -116,7 +116,7 @@ class RetrievalConfig(Section):
     """The index that answers searches."""
 
     index: Annotated[str, BeforeValidator(_checked_index)] = WORLD
-    """``world``, an index folder, or the URL of a search server; a recipe may name it ``url`` as well."""
+    """``world``, an index folder, a search server's URL or ``mcp+stdio:COMMAND``; a recipe may name it ``url``, too."""
     k: int = Field(3, ge=1)
     """Passages per query."""
 
@@ -127,8 +127,8 @@ class RetrievalConfig(Section):
 
     @property
     def url(self) -> str | None:
-        """The index's name where it is a URL."""
-        return self.index if "://" in self.index else None
+        """The index's name where it is a URL or a command."""
+        return self.index if is_address(self.index) else None
 
 
 def _caps(value: Any) -> Any:
