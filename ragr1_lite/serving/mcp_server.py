@@ -4,6 +4,7 @@ Over stdio nothing but the protocol goes to stdout; over HTTP only this machine 
 nothing. What they return of documents is foreign text, which their descriptions say.
 """
 
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -43,7 +44,7 @@ def need_sdk() -> None:
 
 
 def serve_stdio(searcher: Searcher, opened: Callable[[], Assistant], k: int, stdout: TextIO) -> None:
-    """Serves the program that started this one, until it closes stdin; arguments as of :func:`make_server`.
+    """Serves the program that started this one until it closes stdin, or Ctrl-C; arguments as of :func:`make_server`.
 
     ``stdout`` is this process's own: the protocol takes its descriptor, and what is printed meanwhile goes to stderr.
     """
@@ -54,8 +55,12 @@ def serve_stdio(searcher: Searcher, opened: Callable[[], Assistant], k: int, std
             yield
 
     server = make_server(searcher, opened, k, lifespan=prints_elsewhere)
-    with redirect_stdout(stdout):
-        server.run("stdio")
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would wait for the thread that reads stdin
+    try:
+        with redirect_stdout(stdout):
+            server.run("stdio")
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def serve_http(

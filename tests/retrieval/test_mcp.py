@@ -88,6 +88,8 @@ def test_how_a_tool_takes_queries(takes: dict[str, Any], arguments: dict[str, An
         (schema("query site", query=TEXT, site=TEXT), "wants 'site' as well"),
         ({}, "takes no query"),
         ({"properties": {"query": 3}, "required": None}, "takes no query"),
+        ({"properties": 3, "required": 4}, "takes no query"),
+        ({"properties": {"query": {"type": 3, "anyOf": 4, "items": 5}}, "required": ["query"]}, "takes no query"),
     ],
 )
 def test_a_tool_that_cannot_be_searched_by(takes: dict[str, Any], problem: str) -> None:

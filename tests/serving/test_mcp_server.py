@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -232,6 +235,29 @@ def test_over_stdio_nothing_but_the_protocol_comes(tmp_path: Path) -> None:
     assert [one["passages"][0]["id"] for one in found] == ["book.md#1", "book.md#4"]
     assert [message for message in received if isinstance(message, Exception)] == []
     assert "from Python" in said and "from below" in said and "Error" not in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_ends_it_though_stdin_is_open(tmp_path: Path) -> None:
+    build_index(BOOK, tmp_path / "index")
+    command = [sys.executable, "-m", "ragr1_lite", "mcp", "--index", str(tmp_path / "index")]
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT, "text": True}
+    with subprocess.Popen(
+        command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options
+    ) as server:
+        assert server.stdin and server.stdout
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+        print(
+            json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}),
+            file=server.stdin,
+            flush=True,
+        )
+        assert json.loads(server.stdout.readline())["result"]["serverInfo"]["name"] == "ragr1-lite"
+        server.send_signal(signal.SIGINT)
+        try:
+            assert server.wait(60) == -signal.SIGINT and server.stdout.read() == ""
+        finally:
+            server.kill()
 
 
 def test_an_index_that_is_not_there_is_one_sentence_on_stderr() -> None:

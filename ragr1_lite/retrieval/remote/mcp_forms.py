@@ -58,8 +58,9 @@ class Form:
             ValueError: It takes no query, or wants more than queries; the message says what.
         """
         found, needed = schema.get("properties"), schema.get("required")
-        properties = {name: one for name, one in (found or {}).items() if isinstance(one, dict)}
-        required = [name for name in needed or () if name in properties]
+        found = found if isinstance(found, dict) else {}
+        properties = {name: one for name, one in found.items() if isinstance(one, dict)}
+        required = [name for name in properties if name in needed] if isinstance(needed, list) else []
         lists = [name for name, one in properties.items() if "array" in _types(one) and _is_of_texts(one)]
         texts = [name for name, one in properties.items() if "string" in _types(one)]
         by_name = [*(name for name in _LISTS if name in lists), *(name for name in _TEXTS if name in texts)]
@@ -155,16 +156,20 @@ def _json(text: str) -> Any:
 
 def _types(schema: Mapping[str, Any]) -> set[str]:
     """The types that a schema allows, also as one of several."""
-    own = schema.get("type")
-    found = {own} if isinstance(own, str) else {one for one in own or () if isinstance(one, str)}
-    for one in schema.get("anyOf") or ():
-        found |= _types(one) if isinstance(one, dict) else set()
-    return found
+    kinds: list[Any] = []
+    for one in _choices(schema):
+        kind = one.get("type")
+        kinds += kind if isinstance(kind, list) else [kind]
+    return {kind for kind in kinds if isinstance(kind, str)}
+
+
+def _choices(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    several = schema.get("anyOf")
+    return [schema, *(one for one in several if isinstance(one, dict))] if isinstance(several, list) else [schema]
 
 
 def _is_of_texts(schema: Mapping[str, Any]) -> bool:
-    choices = [schema, *(one for one in schema.get("anyOf") or () if isinstance(one, dict))]
-    items = [one["items"] for one in choices if isinstance(one.get("items"), dict)]
+    items = [one["items"] for one in _choices(schema) if isinstance(one.get("items"), dict)]
     return not items or any("string" in _types(one) for one in items)
 
 
