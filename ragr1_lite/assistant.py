@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite.config import SHIPPED, WORLD, Recipe, index_names, load_recipe, shipped_recipes
+from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
+from ragr1_lite.core.urls import COMMAND, without_secrets
+from ragr1_lite.files.answer_log import AnswerLog
 from ragr1_lite.models.adapter_folder import adapter_of, base_key, find_adapter, trained_models
 
 BARE = "none"
 """As an adapter: the base model alone."""
+_CITED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,34 @@ class Answer:
     @property
     def sources(self) -> tuple[Passage, ...]:
         """What the model had read when it answered, each passage once; those that hold the answer come first."""
-        if self.trajectory.answer is None:
-            return ()
-        holds = Evidence.of(replace(self.trajectory.example, answers=(self.trajectory.answer,))).held_by
-        once = {(passage.key, passage.title): passage for passage in self.trajectory.shown}
-        return tuple(sorted(once.values(), key=holds, reverse=True))
+        holding, others = self._read()
+        return (*holding, *others)
+
+    @property
+    def held(self) -> bool:
+        """Whether something that the model had read holds the answer."""
+        return bool(self._read()[0])
+
+    @property
+    def cited(self) -> list[dict[str, str]]:
+        """The few sources to name under an answer: those that hold it where there are some, three at most."""
+        holding, others = self._read()
+        sources = [source_of(passage) for passage in holding or others]
+        named = {(one.get("file", one["id"]), one.get("place"), one["title"]): one for one in sources}
+        return list(named.values())[:_CITED]
+
+    def _read(self) -> tuple[list[Passage], list[Passage]]:
+        """What the model had read when it answered, each passage once: those that hold the answer, and the others."""
+        answer, shown = self.trajectory.answer, self.trajectory.shown
+        if answer is None:
+            return [], []
+        holds = Evidence.of(replace(self.trajectory.example, answers=(answer,))).held_by
+        holding = {(one.key, one.title) for one in shown if holds(one)}  # once cut, once whole: it was read whole
+        once = {(one.key, one.title): one for one in shown}
+        return (
+            [passage for key, passage in once.items() if key in holding],
+            [passage for key, passage in once.items() if key not in holding],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What `ask --json` prints; only turns that searched are listed."""
@@ -84,7 +112,7 @@ def source_of(passage: Passage) -> dict[str, str]:
         source["index"] = passage.index
     if re.match("https?://", passage.id):
         source["url"] = passage.id
-    elif document := re.fullmatch(r"(.+)#\d+", passage.id, re.DOTALL):
+    elif document := re.fullmatch(r"(.+\.\w+)#\d+", passage.id, re.DOTALL):
         source["file"] = document[1]
     return source
 
@@ -122,7 +150,7 @@ class Setup:
         """The recipe with everything filled in; its ``model.adapter`` is the one to load.
 
         Raises:
-            ConfigError: The run's recipe or a value is invalid.
+            ConfigError: The run's recipe or a value is invalid, or its index is a command that was not named here.
             ModelError: There is no such adapter, or its model is not known.
         """
         model = self.model
@@ -148,12 +176,22 @@ class Setup:
         shipped = f"sft-{base_key(str(model))}"
         shipped = shipped if shipped in shipped_recipes() else "sft-qwen2.5-1.5b"
         folder = str(adapter.folder) if adapter else self.adapter or _adapter_for(str(model), report)
-        return with_adapter(load_recipe(str(trained or shipped), overrides), folder)
+        recipe = load_recipe(str(trained or shipped), overrides)
+        commands = [name for name in recipe.retrieval.indexes if name.startswith(COMMAND)]
+        if commands and not self.index:
+            raise ConfigError(
+                f"The run of {folder} searched by a command, which is not started unless you name it",
+                f"If you trust it: --index {shlex.quote(commands[0])}",
+            )
+        return with_adapter(recipe, folder)
 
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """A model with an index, ready to answer; ``model`` and ``index`` say which, where that is known."""
+    """A model with an index, ready to answer; ``model`` and ``index`` say which, where that is known.
+
+    What it answers is kept in its ``log``, where it has one.
+    """
 
     sampler: Sampler
     searcher: Searcher
@@ -161,6 +199,7 @@ class Assistant:
     limits: Limits
     model: str = ""
     index: str = ""
+    log: AnswerLog | None = None
 
     @classmethod
     def open(cls, setup: Setup = Setup(), *, report: Report = ignore) -> Assistant:
@@ -168,14 +207,15 @@ class Assistant:
         return cls.open_recipe(setup.recipe(report), report=report)
 
     @classmethod
-    def open_recipe(cls, recipe: Recipe, *, report: Report = ignore) -> Assistant:
-        """Loads the model, the adapter and the index that a recipe names."""
+    def open_recipe(cls, recipe: Recipe, *, searcher: Searcher | None = None, report: Report = ignore) -> Assistant:
+        """Loads the model and the adapter that a recipe names, and its index unless a ``searcher`` is given."""
         from ragr1_lite.models.loading import load_policy, model_spec
         from ragr1_lite.models.lora import merge_adapter
         from ragr1_lite.models.sampler import TransformersSampler
         from ragr1_lite.retrieval import open_searcher
 
-        searcher = open_searcher(recipe.retrieval.index, report)
+        if searcher is None:
+            searcher = open_searcher(recipe.retrieval.index, report)
         policy = load_policy(model_spec(recipe), report=report)
         merge_adapter(policy)
         return cls(
@@ -184,7 +224,7 @@ class Assistant:
             recipe.rollout.protocol(),
             recipe.rollout.limits(recipe.retrieval.k),
             recipe.model.name,
-            ", ".join(index_names(recipe.retrieval.index)),
+            ", ".join(recipe.retrieval.indexes),
         )
 
     def with_index(self, index: str | Sequence[str], report: Report = ignore) -> Assistant:
@@ -205,7 +245,11 @@ class Assistant:
         (trajectory,) = run_rollouts(
             examples, self.sampler, searcher, protocol=protocol, limits=self.limits, report=report
         )
-        return Answer(trajectory, time.perf_counter() - began, searcher.seconds, protocol.mode, self.model)
+        answer = Answer(trajectory, time.perf_counter() - began, searcher.seconds, protocol.mode, self.model)
+        if self.log is not None:
+            index = ", ".join(map(without_secrets, self.index.split(", ")))
+            self.log.add(answer.to_json() | {"index": index}, report)
+        return answer
 
 
 class _Timed:

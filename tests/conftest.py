@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 for name in ("OPENBLAS_CORETYPE", "PYTHONUNBUFFERED"):  # results and streams are tested as on a machine without them
     os.environ.pop(name, None)
+os.environ["RAGR1_LITE_LOG"] = "off"  # what tests ask is no business of the user's
 
 settings.register_profile("ours", deadline=None, derandomize=True, database=None)
 settings.load_profile("ours")  # property tests find the same cases on every machine and have no clock to lose against

@@ -11,13 +11,13 @@ from ragr1_lite.config import (
     WORLD,
     Recipe,
     extends,
-    index_names,
     load_recipe,
     recipe_fields,
     shipped_recipes,
     to_yaml,
 )
 from ragr1_lite.core.errors import ModelError, RagR1Error
+from ragr1_lite.core.urls import is_address
 from ragr1_lite.data.sets import load_examples, require_titles
 from ragr1_lite.models.adapter_folder import require_adapter
 
@@ -83,7 +83,7 @@ def standalone(path: Path, name: str) -> str:
 def missing(recipe: Recipe) -> list[str]:
     """The files that a recipe names and that do not exist, a sentence each."""
     named = [("data.train", recipe.data.train)]
-    named += [("retrieval.index", name) for name in index_names(recipe.retrieval.index)]
+    named += [("retrieval.index", name) for name in recipe.retrieval.indexes]
     if recipe.eval.questions or recipe.eval.every:
         named.append(("eval.data", recipe.eval.data))
     if recipe.grpo.expert:
@@ -92,7 +92,7 @@ def missing(recipe: Recipe) -> list[str]:
         named.append(("rollout.template", str(recipe.rollout.template)))
     if recipe.model.name.startswith((".", "/", "~")):
         named.append(("model.name", recipe.model.name))
-    files = [(key, name) for key, name in named if name != WORLD and "://" not in name and name[:4] != "hub:"]
+    files = [(key, name) for key, name in named if name != WORLD and not is_address(name) and name[:4] != "hub:"]
     problems = [f"{key}: there is no {name}" for key, name in files if not Path(name).expanduser().exists()]
     try:
         require_adapter(recipe)
@@ -132,7 +132,7 @@ def summary(recipe: Recipe, gpu_gb: float | None = None) -> dict[str, Any]:
         "model": recipe.model.name,
         "adapter": recipe.model.adapter,
         "data": recipe.data.train,
-        "index": ", ".join(index_names(recipe.retrieval.index)),
+        "index": ", ".join(recipe.retrieval.indexes),
         "mode": recipe.rollout.mode,
         "steps": recipe.train.steps,
         "batch_size": recipe.train.batch_size,

@@ -23,6 +23,7 @@ __all__ = ["app", "main"]
 
 COMMANDS = {
     "ask": ("ask", "Answer a question, showing thoughts, searches and documents."),
+    "log": ("log", "List, search and empty the log of what was answered."),
     "sft": ("train", "Train an adapter on gold trajectories (stage 1)."),
     "grpo": ("train", "Train an adapter by reinforcement on its own searches (stage 2)."),
     "quickstart": (
@@ -39,6 +40,7 @@ COMMANDS = {
     "plan": ("train", "Predict a training's memory, measure its time with --probe, and propose what fits."),
     "doctor": ("train", "Check what training needs: packages, card, memory, disk, model caches."),
     "export": ("export", "Write a trained model for other programs: a folder, a GGUF file, an Ollama model."),
+    "mcp": ("mcp", "Give other programs the tools `search`, `read` and `answer`, by the Model Context Protocol (MCP)."),
     "index": ("", "Build, search and check BM25 indexes of your own passages."),
     "data": ("", "Make training data."),
     "recipes": ("", "The training recipes that come with ragr1-lite."),

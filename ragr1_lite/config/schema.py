@@ -16,7 +16,7 @@ from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Mode
-from ragr1_lite.core.urls import refuse_password
+from ragr1_lite.core.urls import COMMAND, is_address, refuse_password
 
 WORLD = "world"
 """The name of the embedded world, as a data set and as an index."""
@@ -118,7 +118,7 @@ def _checked_index(index: Any) -> Any:
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError("input should be a valid string, or a list of such")
     for name in names:
-        if "://" in name:
+        if is_address(name) and not name.startswith(COMMAND):
             try:
                 refuse_password(name)
             except ConfigError as error:
@@ -130,8 +130,8 @@ class RetrievalConfig(Section):
     """The index that answers searches."""
 
     index: Annotated[str | tuple[str, ...], BeforeValidator(_checked_index)] = WORLD
-    """``world``, an index folder, or the URL of a search server; a recipe may name it ``url`` as well. A list of
-    several is searched together."""
+    """``world``, an index folder, a search server's URL or ``mcp+stdio:COMMAND``; a recipe may name it ``url``, too. A
+    list of several is searched together."""
     k: int = Field(3, ge=1)
     """Passages per query."""
 
@@ -141,9 +141,14 @@ class RetrievalConfig(Section):
         return name_index(fields)
 
     @property
+    def indexes(self) -> tuple[str, ...]:
+        """The index's name, or those of all that are searched together."""
+        return index_names(self.index)
+
+    @property
     def url(self) -> str | None:
-        """The index's name where it is one URL."""
-        return self.index if isinstance(self.index, str) and "://" in self.index else None
+        """The index's name where it is one URL or command."""
+        return self.index if isinstance(self.index, str) and is_address(self.index) else None
 
 
 def _caps(value: Any) -> Any:

@@ -1,14 +1,25 @@
-"""URLs that may carry a password: refused where they are given, redacted where they are shown."""
+"""URLs that may carry a password: refused where they are given, redacted where they are shown.
+
+An index may also be a command of this machine, ``mcp+stdio:COMMAND``, whose arguments may be as secret.
+"""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from ragr1_lite.core.errors import ConfigError
 
-__all__ = ["redacted", "refuse_password"]
+__all__ = ["COMMAND", "is_address", "redacted", "refuse_password", "without_secrets"]
 
+COMMAND = "mcp+stdio:"
+"""How an index's name begins that is a command to be run."""
 _CREDENTIALS = re.compile(r"^([\w+.-]*://)?.*@", re.DOTALL)
+
+
+def is_address(name: str) -> bool:
+    """Whether an index's name is a URL or a command, and no path."""
+    return "://" in name or name.startswith(COMMAND)
 
 
 def redacted(url: str) -> str:
@@ -21,6 +32,23 @@ def redacted(url: str) -> str:
         'https://***@search.example.org/retrieve'
     """
     return _CREDENTIALS.sub(r"\1***@", url)
+
+
+def without_secrets(name: str) -> str:
+    """An index's name as a log may keep it: of a URL the host, of a command the program, a path as it is.
+
+    >>> without_secrets("https://search.example.org/mcp?key=abc"), without_secrets("mcp+stdio:server --token abc")
+    ('https://search.example.org', 'mcp+stdio:server')
+    """
+    if name.startswith(COMMAND):
+        return COMMAND + (name.removeprefix(COMMAND).split() or [""])[0]
+    if not is_address(name):
+        return name
+    try:
+        parts = urlsplit(name)
+    except ValueError:
+        return name.partition("://")[0] + "://"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def refuse_password(url: str) -> None:

@@ -95,7 +95,7 @@ def generate(
     if rejected is not None and rejected.exists() and not (resume or overwrite):
         raise DataError(f"{rejected} exists", "Add --overwrite, or choose another --rejected.")
     recipe = setup.recipe(report)
-    read = [*([questions] if isinstance(questions, str | Path) else questions), recipe.retrieval.index]
+    read = [*([questions] if isinstance(questions, str | Path) else questions), *recipe.retrieval.indexes]
     refuse_input(out, read)
     if rejected is not None:
         refuse_input(rejected, read, "--rejected")

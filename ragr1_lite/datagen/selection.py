@@ -184,7 +184,7 @@ def run(
     """
     recipe = setup.recipe(report)
     for file in (out, validation_of(out)):
-        refuse_input(file, (*sources, recipe.retrieval.index))
+        refuse_input(file, (*sources, *recipe.retrieval.indexes))
     questions = _read(sources, split, limit, rule.seed, report)
     return select(
         questions,

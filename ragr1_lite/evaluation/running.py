@@ -94,7 +94,7 @@ def run(
     modes, batch_size = tuple(modes) or (recipe.rollout.mode,), setup.batch_size
     paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
     for path in paths:
-        refuse_input(path, (data, shots_from, recipe.retrieval.index, recipe.rollout.template))
+        refuse_input(path, (data, shots_from, *recipe.retrieval.indexes, recipe.rollout.template))
     examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
     drawn = _shots(shots, modes, data, shots_from, examples, seed, report)
     if out and finished(out, *paths, resume=resume, overwrite=overwrite, report=report):

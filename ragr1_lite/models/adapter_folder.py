@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import ALL_LINEAR, SHIPPED, WORLD, LoraConfig, Recipe, index_names, load_recipe, shipped_recipes
+from ragr1_lite.config import ALL_LINEAR, SHIPPED, WORLD, LoraConfig, Recipe, load_recipe, shipped_recipes
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.models.builtin import BUILT_IN, BY_HUB_ID
@@ -147,7 +147,7 @@ class AdapterFolder:
         found: dict[str, str | list[str]] = {
             key: path for key, name in named.items() if name and (path := there(str(name)))
         }
-        names = index_names(recipe.retrieval.index)
+        names = recipe.retrieval.indexes
         indexes = [(name != WORLD and there(name)) or name for name in names]
         if tuple(indexes) != names:
             found["retrieval.index"] = indexes if len(indexes) > 1 else indexes[0]

@@ -10,7 +10,7 @@ from ragr1_lite.config import WORLD, index_names
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Searcher
-from ragr1_lite.core.urls import refuse_password
+from ragr1_lite.core.urls import COMMAND, refuse_password
 from ragr1_lite.retrieval.several import SeveralSearcher
 
 
@@ -23,6 +23,8 @@ def open_searcher(index: str | Sequence[str], report: Report = ignore) -> Search
     ``http://…``, ``https://…``     a server of the ``/retrieve`` or the ``/batch_search`` form
     ``opensearch://HOST/INDEX``     an OpenSearch cluster; ``opensearch+https://`` with TLS
     ``web+PROVIDER://``             a web search: ``brave``, ``serper``, ``searxng://HOST``
+    ``mcp+https://HOST/PATH``       a tool of an MCP server; ``mcp+http://`` on this machine
+    ``mcp+stdio:COMMAND``           the same of a command, which is started
     ==============================  ================================================================
 
     Raises:
@@ -41,6 +43,8 @@ def open_searcher(index: str | Sequence[str], report: Report = ignore) -> Search
 def _open(index: str, report: Report) -> Searcher:
     if index == WORLD:
         return _world()
+    if index.startswith(COMMAND):
+        return _mcp(index, report)
     scheme, marked, _ = index.lower().partition("://")
     if not marked:
         from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
@@ -55,13 +59,22 @@ def _open(index: str, report: Report) -> Searcher:
         from ragr1_lite.retrieval.remote.opensearch import OpenSearchSearcher
 
         return OpenSearchSearcher.open(index, report)
+    if scheme in ("mcp+http", "mcp+https"):
+        return _mcp(index, report)
     if scheme.startswith("web+"):
         from ragr1_lite.retrieval.remote.web import WebSearcher
 
         return WebSearcher.open(index, report)
     raise ConfigError(
-        f"No index is reached by {scheme}://", "Name a folder, or a URL with http, https, opensearch or web+brave."
+        f"No index is reached by {scheme}://",
+        "Name a folder, or a URL with http, https, opensearch, web+brave or mcp+https.",
     )
+
+
+def _mcp(index: str, report: Report) -> Searcher:
+    from ragr1_lite.retrieval.remote.mcp import McpSearcher
+
+    return McpSearcher.open(index, report)
 
 
 @cache

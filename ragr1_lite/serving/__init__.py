@@ -1,1 +1,1 @@
-"""The assistant for others: a web page on this machine, or a trained model for other programs."""
+"""The assistant for others: a web page on this machine, tools by MCP, or a trained model for other programs."""

@@ -182,7 +182,7 @@ def step_of(checkpoint: Path) -> int:
 
 def _names_relative_paths(recipe: Recipe) -> bool:
     """Whether it matters to those who ask the adapter in which folder it was trained."""
-    names = (recipe.retrieval.index, recipe.model.name, recipe.rollout.template)
+    names = (*recipe.retrieval.indexes, recipe.model.name, recipe.rollout.template)
     paths = [Path(name) for name in names if name and name != WORLD]
     return any(path.exists() and not path.is_absolute() for path in paths)
 

@@ -19,7 +19,7 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.ui.display import Display, live, redraws
 from ragr1_lite.ui.tables import title_grid
 from ragr1_lite.ui.text import clean, one_line, title_of
-from ragr1_lite.ui.turns import NO_ANSWER, costs, last_thought, read_partial
+from ragr1_lite.ui.turns import NO_ANSWER, cited, costs, last_thought, read_partial
 
 if TYPE_CHECKING:
     from ragr1_lite.assistant import Answer
@@ -85,6 +85,8 @@ class Conversation:
             self._result("No answer", NO_ANSWER[trajectory.stop_reason], costs(answer))
         else:
             self._result("Answer", clean(trajectory.answer), costs(answer))
+            if sources := " · ".join(source["text"] for source in cited(answer)):
+                self._cite(f"{'Sources' if answer.held else 'Read'}: {sources}")
 
     def stop(self) -> None:
         """Stops drawing, as after Ctrl-C."""
@@ -118,6 +120,9 @@ class Conversation:
     def _result(self, title: str, text: str, costs: Sequence[str]) -> None:
         self._line(f"{title}: {one_line(text)}")
         self._line(f"({', '.join(costs)})")
+
+    def _cite(self, text: str) -> None:
+        self._line(text)
 
     def _line(self, text: str) -> None:
         self.display.out.print(Text(text), soft_wrap=True)
@@ -180,6 +185,11 @@ class PrettyConversation(Conversation):
                 padding=(0, 2),
             )
         )
+
+    def _cite(self, text: str) -> None:
+        width = self.display.out.width - 4
+        lines = Text(one_line(text, 2 * width), "dim").wrap(self.display.out, width)
+        self.display.out.print(_indented(Text("\n").join(lines[:2])))
 
 
 def _query_columns(queries: Sequence[str], passages: Found, width: int) -> RenderableType:

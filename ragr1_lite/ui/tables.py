@@ -1,4 +1,4 @@
-"""Results as tables: search results, an index, counts, records, findings, and columns of figures for evaluations."""
+"""Results as tables: search results, an index, counts, records, an answer, findings, and figures of evaluations."""
 
 from __future__ import annotations
 
@@ -128,6 +128,24 @@ def pairs_table(rows: Mapping[str, str]) -> Table:
     for name, value in rows.items():
         table.add_row(Text(clean(name)), Text(clean(value)))
     return table
+
+
+def answer_table(row: Mapping[str, Any]) -> Table:
+    """An answer of the log in full."""
+    searches = [", ".join(map(str, turn.get("queries", []))) for turn in row["turns"]]
+    shown = ("title", "file", "url", "place")
+    sources = [", ".join(str(one[key]) for key in shown if one.get(key)) for one in row["sources"]]
+    values = {
+        "Question": row["question"],
+        "Answer": row["answer"] or "(none)",
+        "Time": row["time"],
+        "Model": row.get("model"),
+        "Index": row.get("index"),
+        "Mode": row.get("mode"),
+        "Searches": "\n".join(searches),
+        "Sources": "\n".join(sources),
+    }
+    return pairs_table({name: str(value) for name, value in values.items() if value})
 
 
 def title_grid() -> Table:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ragr1_lite.core.types import StopReason, Trajectory
-from ragr1_lite.ui.text import clean, count
+from ragr1_lite.ui.text import clean, count, one_line
 
 if TYPE_CHECKING:
     from ragr1_lite.assistant import Answer
@@ -23,6 +23,8 @@ NO_ANSWER: dict[StopReason, str] = {
 _TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "answer") for slash in ("", "/"))
 _TAG = re.compile("|".join(_TAGS))
 _ACTION = re.compile(r"<(search|answer)>")
+_LONGEST = 80
+"""Characters of a source's title or place that are shown at most."""
 
 
 class PartialTurn(NamedTuple):
@@ -64,6 +66,18 @@ def costs(answer: Answer) -> list[str]:
     if trajectory.rounds:
         time += f": thinking {_short(answer.phases['generate'])}, searching {_short(answer.phases['search'])}"
     return [count(trajectory.rounds, "round"), count(trajectory.queries, "query"), time]
+
+
+def cited(answer: Answer) -> list[dict[str, str]]:
+    """The sources to name under an answer, each as a line of ``text``, with its ``url`` where it has one."""
+    return [_named(source) for source in answer.cited]
+
+
+def _named(source: dict[str, str]) -> dict[str, str]:
+    where = ", ".join(one_line(source[key], _LONGEST) for key in ("file", "url", "place") if key in source)
+    title = one_line(source["title"] or source["id"], _LONGEST)
+    named = {"text": f"{title} ({where})" if where else title}
+    return named | {"url": source["url"]} if "url" in source else named
 
 
 def _short(seconds: float) -> str:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ragr1_lite.assistant import BARE, Answer, Assistant, Setup
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import Recipe, load_recipe
-from ragr1_lite.core.errors import ModelError
+from ragr1_lite.core.errors import ConfigError, ModelError
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example, Passage, Segment, Trajectory, Turn
@@ -167,6 +167,16 @@ def test_every_name_of_the_built_in_model_gets_its_adapter(
     assert [text for _, text in notices(Setup(model=name))] == [
         f"Using the adapter that ships for {name}; --adapter none leaves it out."
     ]
+
+
+def test_a_command_that_an_adapter_brings_is_not_started(tmp_path: Path) -> None:
+    fields = {"task": "sft", "model": {"name": "org/mine"}, "retrieval": {"index": "mcp+stdio:rm -rf /"}}
+    (tmp_path / "recipe.yaml").write_text(Recipe.model_validate(fields).dump(), encoding="utf-8")
+    adapter = str(save_adapter_files(tmp_path / "adapter"))
+    with pytest.raises(ConfigError, match="not started unless you name it. If you trust it: --index .mcp.stdio:rm -rf"):
+        Setup(adapter=adapter).recipe()
+    named = Setup(adapter=adapter, index="mcp+stdio:server").recipe()
+    assert named.retrieval.index == "mcp+stdio:server"
 
 
 def test_an_untrained_model_is_said_to_be_one() -> None:

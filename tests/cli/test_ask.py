@@ -17,6 +17,7 @@ from ragr1_lite.cli.main import app
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Passage
+from ragr1_lite.files.answer_log import AnswerLog
 from ragr1_lite.retrieval import build_index
 from tests.support import tiny
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
@@ -100,7 +101,7 @@ def test_a_command_that_fails_is_one_sentence_and_the_prompt_goes_on(line: str, 
 @pytest.mark.usefixtures("opened")
 def test_help_names_every_command_and_what_is_set() -> None:
     shown = run(given="/mode single\n/help\n").stderr
-    assert all(f"\n/{name} " in shown for name in ("index", "mode", "again", "help"))
+    assert all(f"\n/{name} " in shown for name in ("index", "mode", "again", "new", "help"))
     assert "Now: mode single, index books." in shown
     assert "|direct  how" in shown, "columns stay apart"
 
@@ -189,3 +190,66 @@ def test_a_model_without_a_template_is_asked_with_a_notice(tmp_path: Path) -> No
     result = ask_bare(tmp_path, tiny.byte_tokenizer(None, special=(), eos="</s>"))
     assert result.exit_code == 0, result.stderr
     assert "no chat template: questions are put to it in plain text" in " ".join(result.stderr.split())
+
+
+# --- follow-ups and the log ---------------------------------------------------------------------------------------
+
+
+def test_a_follow_up_is_asked_whole_until_new_forgets(opened: list[Assistant]) -> None:
+    result = run("--json", given=f"{NIAMEY}\nWhat is its area?\n/again\n/new\nWhat is its area?\n")
+    assert [answer["question"] for answer in answers(result)] == [
+        NIAMEY,
+        *["What is the area of Niger?"] * 2,
+        "What is its area?",
+    ]
+    assert "The next question stands alone." in result.stderr
+
+
+def test_a_typed_follow_up_is_shown_as_it_was_understood(
+    opened: list[Assistant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragr1_lite.cli.commands import ask
+    from ragr1_lite.ui import Display
+
+    lines = iter([NIAMEY, "What is its area?", ""])
+    monkeypatch.setattr(Display, "ask_question", lambda self: next(lines))
+    monkeypatch.setattr(ask, "on_terminal", lambda: True)
+    shown = run("--plain").stdout
+    assert NIAMEY not in shown and "Question: What is the area of Niger?\n" in shown
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnswerLog:
+    monkeypatch.setenv("RAGR1_LITE_LOG", str(tmp_path / "answers.jsonl"))
+    return AnswerLog(tmp_path / "answers.jsonl")
+
+
+@pytest.mark.usefixtures("opened")
+def test_every_answer_is_logged_unless_told_otherwise(log: AnswerLog) -> None:
+    (answer,) = answers(run(NIAMEY, "--json"))
+    run(given=f"{NIAMEY}\n/mode rag\n/again\n")
+    run(NIAMEY, "--no-log")
+    rows = log.read()
+    assert [(row["model"], row["index"], row["mode"]) for row in rows] == [
+        ("script", "books", "multi"),
+        ("script", "books", "multi"),
+        ("script", "books", "rag"),
+    ]
+    assert {key: rows[0][key] for key in answer} == answer
+
+
+@pytest.mark.usefixtures("opened")
+def test_an_answer_comes_where_the_log_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    monkeypatch.setenv("RAGR1_LITE_LOG", str(tmp_path / "file" / "answers.jsonl"))
+    result = run("--json", given=f"{NIAMEY}\n/again\n")
+    assert result.exit_code == 0 and len(answers(result)) == 2
+    assert result.stderr.count("Warning: This answer is not in the log") == 1
+
+
+def test_the_log_holds_no_key(log: AnswerLog) -> None:
+    for index in ("https://me@search.example/mcp/k-3cret?key=k-3cret", "mcp+stdio:server --token k-3cret"):
+        assistant = Assistant(ScriptedSampler([ANSWER]), ScriptedSearcher(), Protocol(), Limits(), "m", index, log)
+        assistant.ask(NIAMEY)
+    assert [row["index"] for row in log.read()] == ["https://search.example", "mcp+stdio:server"]
+    assert "3cret" not in log.path.read_text("utf-8")

@@ -23,7 +23,10 @@ pytest.importorskip("uvicorn")
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><b>Chad</b> is larger than Mali."
 FOUND = {
-    "area of Chad": [Passage("1", "<i>Chad</i>", HOSTILE, 12.34), Passage("2", "Lake Chad", "A lake.", 3.0)],
+    "area of Chad": [
+        Passage("1", "<i>Chad</i>", HOSTILE, 12.34),
+        Passage("https://example.org/lake", "Lake Chad", "A lake.", 3.0),
+    ],
     "area of Mali": [Passage("3", "Mali", "Mali is a country.", 11.0)],
 }
 SEARCH = "<think>I need <b>two</b> areas.</think><search>area of Chad, area of Mali</search>"
@@ -96,6 +99,10 @@ def test_a_question_is_answered_under_its_columns(page: Any) -> None:
     assert page.locator(".thought").all_inner_texts() == ["I need <b>two</b> areas.", "Chad is larger."]
     assert page.inner_text(".answer .said") == "Chad"
     assert re.fullmatch(r"1 round · 2 queries · \d\.\d s: thinking .+ m?s, searching .+ m?s", page.inner_text(".cost"))
+    sources = page.locator(".sources li")
+    assert sources.all_inner_texts() == ["Sources:", "<i>Chad</i>", "Lake Chad (https://example.org/lake)"]
+    link = sources.locator("a")
+    assert (link.get_attribute("href"), link.get_attribute("rel")) == ("https://example.org/lake", "noreferrer")
     left, right = page.locator(".query").all()
     assert [one.locator("h3").inner_text() for one in (left, right)] == ["area of Chad", "area of Mali"]
     assert (

@@ -189,6 +189,7 @@ def test_pretty_view_at_80_columns() -> None:
         "╭─ Answer ─────────────────────────────────────────────────────────────────────╮",
         "│  Chad                                                                        │",
         "╰─────────────── 1 round · 2 queries · 3.4 s: thinking 3.4 s, searching 12 ms ─╯",
+        "  Sources: Chad · Emi Koussi",
         "",
     ]
     assert written(display.err) == ""
@@ -216,7 +217,7 @@ def test_frames_never_show_a_tag_and_a_long_thought_shows_its_end() -> None:
     play(view, SEARCH, ANSWER, chunk=1)
     view.finish(answered(SEARCH, ANSWER))
     assert "<" not in written(display.out).replace("\x1b[", "")
-    assert written(display.out).endswith("╯\x1b[0m\n")
+    assert lines(display.out)[-2:] == ["  Sources: Chad · Emi Koussi", ""]
 
 
 @pytest.mark.usefixtures("still")
@@ -230,7 +231,7 @@ def test_hostile_text_is_shown_and_not_obeyed(plain: bool) -> None:
     view.finish(answered(turn, Turn("answer", HOSTILE, answer=HOSTILE)))
     shown = ANSI.sub("", written(display.out))
     assert not set(shown) & set("\x1b\x07\x9b\x00\u202e")
-    assert shown.count("[red]x[/red]") == 7
+    assert shown.count("[red]x[/red]") == 8
     assert "\x1b[31m" not in written(display.out)
 
 
@@ -291,7 +292,30 @@ def test_plain_view(terminal: bool) -> None:
         "Thought: 3,415 m is more than 2,022 m.\n"
         "Answer: Chad\n"
         "(1 round, 2 queries, 3.4 s: thinking 3.4 s, searching 12 ms)\n"
+        "Sources: Chad · Emi Koussi\n"
     )
+
+
+def test_what_was_read_is_no_source_where_it_does_not_hold_the_answer() -> None:
+    display = Display(out=recorder(terminal=False), err=recorder())
+    Conversation(display).finish(answered(SEARCH, Turn("answer", "Guessed.", answer="Oman")))
+    assert lines(display.out)[-2] == "Read: Chad · Emi Koussi · Niger"
+
+
+def test_sources_have_their_file_and_place_and_take_two_lines_at_most() -> None:
+    found = tuple(
+        Passage(f"{'long-' * 12}{number}.pdf#1", f"Chad {number}", "Chad.", place="page 3") for number in range(3)
+    )
+    turn = Turn("search", "t", ("q",), passages=(found,))
+    wide, narrow = (Display(out=recorder(width), err=recorder()) for width in (400, 60))
+    for display in (wide, narrow):
+        view = PrettyConversation(display)
+        view._stream = lambda: None  # type: ignore[method-assign]
+        view.finish(answered(turn, ANSWER))
+    (line,) = (line for line in lines(wide.out) if "Sources" in line)
+    assert line.startswith(f"  Sources: Chad 0 ({'long-' * 12}0.pdf, page 3) · Chad 1 (")
+    before, *after = lines(narrow.out)[-4:]
+    assert before.startswith("╰") and after[0].startswith("  Sources: Chad 0") and after[2] == ""
 
 
 def test_a_search_that_found_nothing_is_shown_as_such() -> None:

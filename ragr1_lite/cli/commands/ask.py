@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 from typer import Argument, Context, Option
 
 from ragr1_lite.cli.commands import options as opt
+from ragr1_lite.cli.commands.options import on_terminal
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.errors import ConfigError, RagR1Error
+from ragr1_lite.core.follow_up import whole_question
 from ragr1_lite.core.types import Mode
 
 if TYPE_CHECKING:
-    from ragr1_lite.assistant import Assistant
+    from ragr1_lite.assistant import Answer, Assistant
     from ragr1_lite.ui import Conversation, Display
 
 app = opt.Group()
@@ -39,6 +40,7 @@ def ask(
     max_queries: opt.MaxQueries = None,
     as_json: opt.AsJson = False,
     plain: opt.Plain = False,
+    no_log: opt.NoLog = False,
     web: Annotated[bool, Option("--web", help="Ask on a web page that only this machine sees.")] = False,
     port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Port of the page; 0 takes a free one.")] = 8123,
 ) -> None:
@@ -55,12 +57,15 @@ def ask(
             raise ConfigError(f"--web and {given} do not go together", "Leave one of them out.")
         if question is not None and not (question := opt.whole(question)).strip():
             raise ConfigError("The question is empty", "Write it in quotation marks.")
+        from dataclasses import replace
+
         from ragr1_lite.assistant import Assistant, Setup
+        from ragr1_lite.files.answer_log import AnswerLog
 
         setup = Setup(model=model, adapter=adapter, index=index, mode=mode, k=k, max_queries=max_queries)
 
         def opened() -> Assistant:
-            return Assistant.open(setup, report=display)
+            return replace(Assistant.open(setup, report=display), log=None if no_log else AnswerLog.of_user())
 
         if web:
             from ragr1_lite.serving.page import serve
@@ -78,14 +83,17 @@ def ask(
 
 def show_answer(
     assistant: Assistant, question: str, display: Display, view: Conversation | None, *, echo: bool = True
-) -> None:
+) -> Answer:
     """Answers one question on the view; without one, as JSON."""
     if view is None:
-        display.show_json(assistant.ask(question, report=display).to_json())
-        return
+        answer = assistant.ask(question, report=display)
+        display.show_json(answer.to_json())
+        return answer
     try:
         view.begin(question, echo=echo)
-        view.finish(assistant.ask(question, report=view))
+        answer = assistant.ask(question, report=view)
+        view.finish(answer)
+        return answer
     finally:
         view.stop()
 
@@ -96,10 +104,11 @@ class _Prompt:
     def __init__(self, assistant: Assistant, display: Display, view: Conversation | None) -> None:
         self._assistant, self._display, self._view = assistant, display, view
         self._last = ""
+        self._messages: list[dict[str, str]] = []
 
     def run(self) -> None:
         """Takes line after line; Ctrl-C stops an answer, not the conversation."""
-        typed = sys.stdin.isatty()
+        typed = on_terminal()
         if typed:
             self._display.note("Ask a question; /help lists commands; an empty line, exit or Ctrl-D ends.", "dim")
         while line := self._display.ask_question():
@@ -107,12 +116,20 @@ class _Prompt:
                 if line.startswith("/"):
                     self._command(*line.split(maxsplit=1))
                 else:
-                    self._last = line
-                    show_answer(self._assistant, line, self._display, self._view, echo=not typed)
+                    self._last = whole_question([*self._messages, {"role": "user", "content": line}])
+                    self._answer(echo=not typed or self._last != line)
             except KeyboardInterrupt:
                 self._display.note("Stopped.", "yellow")
             except RagR1Error as error:
                 self._display.error(str(error))
+
+    def _answer(self, *, echo: bool = True) -> None:
+        """Answers the last question, and remembers both; ``echo`` shows it, as where it was made whole."""
+        answer = show_answer(self._assistant, self._last, self._display, self._view, echo=echo)
+        self._messages += [
+            {"role": "user", "content": self._last},
+            {"role": "assistant", "content": answer.trajectory.answer or ""},
+        ]
 
     def _command(self, name: str, value: str = "") -> None:
         modes = get_args(Mode)
@@ -125,7 +142,10 @@ class _Prompt:
                 self._assistant = self._assistant.with_mode(cast(Mode, value))
                 self._display.note(f"Mode {value} from here on.", "dim")
             case "/again" if self._last:
-                show_answer(self._assistant, self._last, self._display, self._view)
+                self._answer()
+            case "/new":
+                self._messages.clear()
+                self._display.note("The next question stands alone.", "dim")
             case "/help":
                 for command, purpose in _COMMANDS.items():
                     self._display.note(f"{command:<39}{purpose}")
@@ -145,5 +165,6 @@ _COMMANDS = {
     "/index FOLDER|world …": "search another index, or several, with the same model",
     f"/mode {'|'.join(get_args(Mode))}": "how the model may search",
     "/again ": "ask the last question once more",
+    "/new ": "forget the questions so far",
     "/help ": "this list",
 }

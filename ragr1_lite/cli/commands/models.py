@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from typer import Argument, BadParameter, Context, Option, confirm
 
 from ragr1_lite.cli.commands import options as opt
+from ragr1_lite.cli.commands.options import on_terminal
 from ragr1_lite.cli.session import session
 from ragr1_lite.models.builtin import BUILT_IN
 
@@ -18,11 +18,6 @@ def _known(name: str) -> str:
     if name not in BUILT_IN:
         raise BadParameter(f"{name!r} is not one of {', '.join(BUILT_IN)}.")
     return name
-
-
-def on_terminal() -> bool:
-    """Whether somebody can be asked."""
-    return sys.stdin.isatty()
 
 
 Name = Annotated[str, Argument(metavar="NAME", callback=_known, help="A name from `models list`.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
@@ -43,6 +44,11 @@ def whole(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:  # bytes of another encoding
         return text
+
+
+def on_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
 
 
 def all_whole(texts: list[str] | None) -> list[str] | None:
@@ -89,5 +95,6 @@ Overrides = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", hel
 # Results
 AsJson = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 Plain = Annotated[bool, Option("--plain", "--no-color", help="No colours and boxes.")]
+NoLog = Annotated[bool, Option("--no-log", help="Keep no log of what is answered; see `log`.")]
 Resume = Annotated[bool, Option("--resume", help="Continue an interrupted run.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace what is there.")]

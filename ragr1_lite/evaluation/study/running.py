@@ -116,8 +116,9 @@ def run_study(
     if not examples:
         raise DataError("There is no question of these kinds", "Ask for others, or for all.")
     files = {label: out / f"{label}.jsonl" for label in recipes} if out else {}
+    indexes = [name for one in recipes.values() for name in one.retrieval.indexes]
     for path in files.values():
-        refuse_input(path, (section.data, str(find_recipe(recipe)), *(one.retrieval.index for one in recipes.values())))
+        refuse_input(path, (section.data, str(find_recipe(recipe)), *indexes))
     problems = {spec.label: spec.missing for spec in design.variants if spec.missing}
     goes_on, known = resume and any(map(interrupted, files.values())), problems | _not_run(out)
     done = all(path.exists() or label in known for label, path in files.items())

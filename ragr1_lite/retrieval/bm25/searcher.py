@@ -128,6 +128,24 @@ class Bm25Searcher:
         """The passage at a position in the corpus, from 0; read from disk on demand."""
         return self._passages[position]
 
+    def around(self, identifier: str, before: int, after: int) -> Found:
+        """A passage and so many of its neighbours in the same document, in their order; empty where there is none."""
+        place = _place_of(identifier, self._passages)
+        if place is None:
+            return ()
+        document = identifier.rpartition("#")[0]
+
+        def is_near(other: int) -> bool:
+            inside = bool(document) and 0 <= other < len(self)
+            return inside and self._passages[other].id.rpartition("#")[0] == document
+
+        first = last = place
+        while place - first < before and is_near(first - 1):
+            first -= 1
+        while last - place < after and is_near(last + 1):
+            last += 1
+        return tuple(self._passages[position] for position in range(first, last + 1))
+
     def search(self, queries: Sequence[str], k: int) -> list[Found]:
         """Answers all queries in one call; equal ones are searched once, and recent ones not again.
 
@@ -237,6 +255,12 @@ class _Memory:
         while len(self._results) * k > 2 * REMEMBERED:
             with suppress(KeyError):
                 self._results.popitem(last=False)
+
+
+def _place_of(identifier: str, passages: tuple[Passage, ...] | PassageFile) -> int | None:
+    if isinstance(passages, PassageFile):
+        return passages.find(identifier)
+    return next((place for place, passage in enumerate(passages) if passage.id == identifier), None)
 
 
 def _best_for(postings: Postings, report: Report) -> Best:

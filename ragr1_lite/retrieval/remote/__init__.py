@@ -1,1 +1,1 @@
-"""Searching over the network: a client and a server of the ``/retrieve`` form, OpenSearch, web search."""
+"""Searching over the network: a client and a server of the ``/retrieve`` form, OpenSearch, web search, MCP."""

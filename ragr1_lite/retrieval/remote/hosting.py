@@ -1,4 +1,4 @@
-"""Runs a server: FastAPI and uvicorn, the extra ``serve``, on a listening socket."""
+"""Runs a server: FastAPI or another application, and uvicorn, on a listening socket; the extra ``serve``."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _server(app: Any, grace: int) -> Any:
         log_config=None,
         log_level="critical",
         access_log=False,
-        lifespan="off",
+        lifespan="auto",  # MCP starts its tasks in it
         ws="none",
         server_header=False,
         limit_concurrency=_CONNECTIONS,

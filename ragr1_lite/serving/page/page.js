@@ -39,13 +39,14 @@ class Article {
     this.body.append(columns, this.thought);
   }
 
-  answer({ think, answer, reason, figures }) {
+  answer({ think, answer, reason, figures, cited, held }) {
     this.settle(think);
     if (answer === null) {
       this.end("note", reason, figures);
       return;
     }
     this.end("answer", answer, figures);
+    if (cited.length) this.body.append(sources(cited, held));
     markEvery(this.body, answer);
   }
 
@@ -70,6 +71,19 @@ class Article {
     this.over = true;
     status.textContent = said;
   }
+}
+
+/** What holds the answer, else what was read; a page of the web is linked. */
+function sources(cited, held) {
+  const made = make("ul", "sources");
+  made.append(make("li", "", held ? "Sources:" : "Read:"));
+  for (const { text, url } of cited) {
+    const one = make(url ? "a" : "span", "", text), item = make("li");
+    if (url) Object.assign(one, { href: url, target: "_blank", rel: "noreferrer" });
+    item.append(one);
+    made.append(item);
+  }
+  return made;
 }
 
 function column(query, found) {

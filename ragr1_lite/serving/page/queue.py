@@ -12,7 +12,7 @@ from ragr1_lite.core.errors import RagR1Error
 from ragr1_lite.core.events import Notice, Report, RolloutFinished, Searched, TextSampled
 from ragr1_lite.core.types import Mode, Passage
 from ragr1_lite.ui.text import clean, one_line, title_of, to_json
-from ragr1_lite.ui.turns import NO_ANSWER, costs, last_thought, read_partial
+from ragr1_lite.ui.turns import NO_ANSWER, cited, costs, last_thought, read_partial
 
 LONGEST = 8
 """Questions that may wait, the one that is being answered included."""
@@ -46,7 +46,8 @@ class AnswerQueue:
             Server-sent events, their data as JSON: ``waiting`` where another question comes first; ``text`` with
             ``{"think", "action", "content"}``, the whole turn so far; ``search`` with ``{"think", "queries",
             "passages": [[{"title", "score", "text"}]]}``; at the end ``answer``, :meth:`Answer.to_json` with the last
-            ``think``, the ``reason`` where there is no answer, and ``figures``; or ``error`` with ``{"detail"}``.
+            ``think``, the ``reason`` where there is no answer, ``figures``, ``cited``, ``[{"text", "url"}]``, and
+            ``held``, whether these hold the answer; or ``error`` with ``{"detail"}``.
         """
         events: asyncio.Queue[bytes] = asyncio.Queue()
         loop, stopped = asyncio.get_running_loop(), threading.Event()
@@ -120,4 +121,6 @@ def _shown(answer: Answer) -> dict[str, Any]:
         "think": last_thought(answer.trajectory),
         "reason": NO_ANSWER[answer.trajectory.stop_reason],
         "figures": costs(answer),
+        "cited": cited(answer),
+        "held": answer.held,
     }
