@@ -65,7 +65,7 @@ class Answer:
 
 
 def source_of(passage: Passage) -> dict[str, str]:
-    """Where a passage is from: its ``title`` and ``id``, and what is known of its ``file``, ``place`` in it, and ``url``.
+    """Where a passage is from: its ``title`` and ``id``; as far as known its ``file``, ``place`` in it, and ``url``.
 
     >>> source_of(Passage("manual.pdf#12", "Manual", "Oil it weekly.", place="page 3"))
     {'title': 'Manual', 'id': 'manual.pdf#12', 'place': 'page 3', 'file': 'manual.pdf'}
@@ -190,7 +190,7 @@ class Assistant:
 
     def ask(self, question: str, report: Report = ignore) -> Answer:
         """Answers one question; ``report`` receives the text as it is sampled, and the searches."""
-        began, searcher = time.perf_counter(), _Timed(self.searcher)
+        began, searcher = time.perf_counter(), TimedSearcher(self.searcher)
         examples = [Example("question", question, ())]
         protocol = replace(self.protocol, free_text=True)
         (trajectory,) = run_rollouts(
@@ -199,7 +199,7 @@ class Assistant:
         return Answer(trajectory, time.perf_counter() - began, searcher.seconds)
 
 
-class _Timed:
+class TimedSearcher:
     """A searcher that counts the seconds it takes."""
 
     def __init__(self, searcher: Searcher) -> None:
@@ -207,6 +207,7 @@ class _Timed:
         self.seconds = 0.0
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """What the searcher inside finds."""
         began = time.perf_counter()
         try:
             return self._searcher.search(queries, k)
