@@ -199,6 +199,27 @@ def bench_eval(
         display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
 
 
+@app.add("serving", "python -m benchmarks serving --questions 8 --json")
+def bench_serving(
+    context: typer.Context,
+    model: Model = None,
+    questions: Annotated[int, typer.Option(min=1, metavar="N", help="Of the embedded world, each by a client.")] = 8,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Questions side by side at a server of `ragr1-lite serve` against one after the other.
+
+    JSON: {"machine", "model", "questions", "ratio", "questions_per_minute": {"side_by_side", "one_by_one"},
+    "equal_answers"}.
+    """
+    with session(context, as_json=as_json) as display:
+        from benchmarks.serving import serving
+        from ragr1_lite.ui.tables import counts_table
+
+        result = serving(model, questions=questions, rounds=rounds, report=display)
+        display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
+
+
 @app.add("segments", "python -m benchmarks segments gold.jsonl --limit 8")
 def bench_segments(
     context: typer.Context,

@@ -239,20 +239,24 @@ class Assistant:
 
     def ask(self, question: str, report: Report = ignore) -> Answer:
         """Answers one question; ``report`` receives the text as it is sampled, and the searches."""
-        began, searcher = time.perf_counter(), _Timed(self.searcher)
+        began, searcher = time.perf_counter(), TimedSearcher(self.searcher)
         examples = [Example("question", question, ())]
         protocol = replace(self.protocol, free_text=True)
         (trajectory,) = run_rollouts(
             examples, self.sampler, searcher, protocol=protocol, limits=self.limits, report=report
         )
-        answer = Answer(trajectory, time.perf_counter() - began, searcher.seconds, protocol.mode, self.model)
+        return self.answered(trajectory, time.perf_counter() - began, searcher.seconds, report)
+
+    def answered(self, trajectory: Trajectory, seconds: float, searching: float, report: Report = ignore) -> Answer:
+        """The answer that a rollout of this assistant's gave, which its log keeps."""
+        answer = Answer(trajectory, seconds, searching, self.protocol.mode, self.model)
         if self.log is not None:
             index = ", ".join(map(without_secrets, self.index.split(", ")))
             self.log.add(answer.to_json() | {"index": index}, report)
         return answer
 
 
-class _Timed:
+class TimedSearcher:
     """A searcher that counts the seconds it takes."""
 
     def __init__(self, searcher: Searcher) -> None:
@@ -260,6 +264,7 @@ class _Timed:
         self.seconds = 0.0
 
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """What the searcher inside finds."""
         began = time.perf_counter()
         try:
             return self._searcher.search(queries, k)

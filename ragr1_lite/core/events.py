@@ -79,7 +79,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, slots=True)
 class TextSampled:
-    """New text of a row while it is being sampled; sent only where one row is sampled alone."""
+    """New text of a row while it is sampled: alone, or with rows that are read (``SampleRequest.wanted``)."""
 
     row: int
     text: str

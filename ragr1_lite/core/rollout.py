@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -51,12 +51,21 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Row:
-    """A rollout under way; ``opening`` is what its prompt has already written of its first turn."""
+class Row:
+    """A rollout under way.
+
+    Attributes:
+        index: What samplers and events know it by, its own among those under way.
+        example: The question.
+        document_tokens_left: Of :attr:`Limits.total_document_tokens`.
+        wanted: See :class:`~ragr1_lite.core.types.SampleRequest`.
+        opening: What its prompt has already written of its first turn.
+    """
 
     index: int
     example: Example
     document_tokens_left: int
+    wanted: Callable[[], bool] | None = None
     opening: str = ""
     segments: list[Segment] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
@@ -64,10 +73,12 @@ class _Row:
     stop_reason: StopReason | None = None
 
     def append(self, source: Source, token_ids: Sequence[int], logprobs: tuple[float, ...] = ()) -> None:
+        """Adds ids of one source."""
         self.segments.append(Segment(source, tuple(token_ids), logprobs))
         self.token_ids.extend(token_ids)
 
     def finish(self) -> Trajectory:
+        """What became of the question."""
         assert self.stop_reason is not None
         return Trajectory(self.example, tuple(self.segments), tuple(self.turns), self.stop_reason)
 
@@ -98,10 +109,9 @@ def run_rollouts(
             <information>{"query": […], "documents": […]}         env      mask 0
             <think>…</think><answer>Chad</answer>                 model    mask 1
     """
-    rows = [_Row(i, example, limits.total_document_tokens) for i, example in enumerate(examples)]
-    run = _Run(sampler.tokenizer, searcher, protocol, limits, report)
-    run.open(rows)
-    return run.to_the_end(rows, sampler)
+    rows = [Row(i, example, limits.total_document_tokens) for i, example in enumerate(examples)]
+    rollouts = Rollouts(sampler, searcher, protocol, limits, report)
+    return rollouts.to_the_end(rows, rollouts.open(rows))
 
 
 def continue_rollouts(
@@ -117,11 +127,11 @@ def continue_rollouts(
 
     All that they hold is the prompt of what follows, so none of it is trained; queries and rounds count on.
     """
-    rows = [_Row(i, one.example, limits.total_document_tokens) for i, one in enumerate(begun)]
-    run = _Run(sampler.tokenizer, searcher, protocol, limits, report)
+    rows = [Row(i, one.example, limits.total_document_tokens) for i, one in enumerate(begun)]
+    rollouts = Rollouts(sampler, searcher, protocol, limits, report)
     for row, one in zip(rows, begun, strict=True):
-        run.reopen(row, one)
-    return run.to_the_end(rows, sampler)
+        rollouts.reopen(row, one)
+    return rollouts.to_the_end(rows, rows)
 
 
 def session_of(sampler: Sampler) -> AbstractContextManager[None]:
@@ -137,27 +147,45 @@ class _Block(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """What every step of a run of rollouts needs."""
+class Rollouts:
+    """Takes rollouts turn by turn, all that are under way side by side; between turns rows may join and leave.
 
-    tokenizer: Tokenizer
+    ::
+
+        with session_of(sampler):
+            live = rollouts.open([Row(0, example, limits.total_document_tokens)])
+            while live:
+                live = rollouts.turn(live)  # RolloutFinished is reported of those that are missing now
+    """
+
+    sampler: Sampler
     searcher: Searcher
     protocol: Protocol
     limits: Limits
     report: Report
 
-    def open(self, rows: Sequence[_Row]) -> None:
-        """Writes the prompts; where the mode reads first, with what the questions themselves retrieve, in one call."""
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The sampler's."""
+        return self.sampler.tokenizer
+
+    def open(self, rows: Sequence[Row]) -> list[Row]:
+        """Writes the prompts; where the mode reads first, with what the questions themselves retrieve, in one call.
+
+        Returns:
+            The rows whose prompt leaves room for a turn.
+        """
         protocol, limits, chat = self.protocol, self.limits, self.tokenizer.render_chat
         questions = [row.example.question for row in rows]
         prompts = [chat(protocol.render_prompt(question)) for question in questions]
         if protocol.reads_first and rows:
-            for row, passages in zip(rows, self.searcher.search(questions, limits.k), strict=True):
+            found = self.searcher.search(questions, limits.k)
+            for at, (row, passages) in enumerate(zip(rows, found, strict=True)):
                 question = row.example.question
-                room = limits.max_length - limits.max_new_tokens - len(prompts[row.index]) - _SEAM
+                room = limits.max_length - limits.max_new_tokens - len(prompts[at]) - _SEAM
                 share = min(limits.document_tokens, limits.total_document_tokens, room)
                 documents = self.shorten(render_documents(passages, "\n"), share)
-                prompts[row.index] = chat(protocol.render_prompt(question, documents))
+                prompts[at] = chat(protocol.render_prompt(question, documents))
                 row.turns.append(_searched(Turn("search", queries=(question,)), (passages,), [documents]))
                 self.report(Searched(row.index, (question,), (passages,)))
         for row, prompt in zip(rows, prompts, strict=True):
@@ -165,8 +193,9 @@ class _Run:
             row.append("prompt", prompt)
             if len(prompt) + limits.max_new_tokens > limits.max_length:
                 row.stop_reason = "context"
+        return self.unfinished(rows)
 
-    def reopen(self, row: _Row, begun: Trajectory) -> None:
+    def reopen(self, row: Row, begun: Trajectory) -> None:
         """Puts a row where a trajectory ends, and counts the documents that it has read."""
         row.append("prompt", begun.token_ids)
         row.turns.extend(begun.turns)
@@ -175,28 +204,31 @@ class _Run:
             documents = self.share(row, len(turn.queries)) * len(turn.queries)
             row.document_tokens_left -= min(len(block.token_ids), documents)
 
-    def to_the_end(self, rows: Sequence[_Row], sampler: Sampler) -> list[Trajectory]:
-        """Turn by turn, until no row is left."""
-        live = self.unfinished(rows)
-        with session_of(sampler):
+    def to_the_end(self, rows: Sequence[Row], live: list[Row]) -> list[Trajectory]:
+        """What becomes of rows, of which some are still live."""
+        with session_of(self.sampler):
             while live:
-                requests = [SampleRequest(row.index, row.token_ids) for row in live]
-                stop, most = self.protocol.stop, self.limits.max_new_tokens
-                completions = sampler.sample(requests, stop=stop, max_new_tokens=most, report=self.report)
-                for row, completion in zip(live, completions, strict=True):
-                    self.take(row, completion)
-                self.search([row for row in live if row.stop_reason is None])
-                live = self.unfinished(live)
+                live = self.turn(live)
         return [row.finish() for row in rows]
 
-    def unfinished(self, rows: Sequence[_Row]) -> list[_Row]:
+    def turn(self, live: Sequence[Row]) -> list[Row]:
+        """Samples every row, then answers all their queries; returns the rows that go on."""
+        requests = [SampleRequest(row.index, row.token_ids, row.wanted) for row in live]
+        stop, most = self.protocol.stop, self.limits.max_new_tokens
+        completions = self.sampler.sample(requests, stop=stop, max_new_tokens=most, report=self.report)
+        for row, completion in zip(live, completions, strict=True):
+            self.take(row, completion)
+        self.search([row for row in live if row.stop_reason is None])
+        return self.unfinished(live)
+
+    def unfinished(self, rows: Sequence[Row]) -> list[Row]:
         """The rows that go on; the others leave and are reported."""
         for row in rows:
             if row.stop_reason is not None:
                 self.report(RolloutFinished(row.index, row.finish()))
         return [row for row in rows if row.stop_reason is None]
 
-    def take(self, row: _Row, completion: Completion) -> None:
+    def take(self, row: Row, completion: Completion) -> None:
         """Appends a completion and decides whether the row goes on."""
         text = completion.text
         if len(row.segments) == 1 and not text.lstrip().startswith(OPENED):
@@ -212,7 +244,7 @@ class _Run:
         elif searches >= self.limits.max_rounds:
             row.stop_reason = "budget"
 
-    def search(self, rows: Sequence[_Row]) -> None:
+    def search(self, rows: Sequence[Row]) -> None:
         """Answers the last turn of every row with one call to the searcher."""
         queries = [query for row in rows for query in row.turns[-1].queries]
         results = iter(self.searcher.search(queries, self.limits.k)) if queries else iter(())
@@ -227,7 +259,7 @@ class _Run:
             row.append("env", block.token_ids)
             self.report(Searched(row.index, turn.queries, passages))
 
-    def information(self, row: _Row, queries: Sequence[str], documents: Sequence[str]) -> _Block | None:
+    def information(self, row: Row, queries: Sequence[str], documents: Sequence[str]) -> _Block | None:
         """The information block within every budget; ``None`` when not even an empty one fits."""
 
         def block_of(share: int) -> _Block:
@@ -245,7 +277,7 @@ class _Run:
         row.document_tokens_left -= min(len(block.token_ids), share * len(queries))
         return block
 
-    def share(self, row: _Row, queries: int) -> int:
+    def share(self, row: Row, queries: int) -> int:
         """Tokens of documents that each of so many queries may have now."""
         return min(self.limits.document_tokens, row.document_tokens_left // queries)
 

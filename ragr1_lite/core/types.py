@@ -236,12 +236,16 @@ class Reward:
 class SampleRequest:
     """One row to continue.
 
-    ``row`` is the rollout's index, the same in every turn: a sampler may keep state under it. ``token_ids`` is the
-    whole sequence so far; each turn's begin with the last turn's.
+    Attributes:
+        row: The rollout's index, the same in every turn: a sampler may keep state under it.
+        token_ids: The whole sequence so far; each turn's begin with the last turn's.
+        wanted: Given where somebody reads the row while it grows: its text is reported beside other rows, too, and it
+            may end at the next token when this says no.
     """
 
     row: int
     token_ids: Sequence[int]
+    wanted: Callable[[], bool] | None = None
 
 
 class Tokenizer(Protocol):

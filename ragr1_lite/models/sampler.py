@@ -98,13 +98,14 @@ class TransformersSampler:
     ) -> list[Completion]:
         """Continues each row until a stop string is in its new text, an end token, or the limit.
 
-        Rows are sorted before they are split into batches: those that begin alike compute their beginning once.
+        Rows are sorted before they are split into batches: those that begin alike compute their beginning once. A row
+        that is no longer wanted ends with ``length``.
         Where memory runs out, the rows go on in smaller batches, and a notice says so.
         """
         rows = [_Row(request, tuple(stop), self.tokenizer, max_new_tokens) for request in requests]
         kept = self._session.names if self._session else ()
         waiting = sorted(rows, key=lambda row: (row.name not in kept, row.ids))
-        report_text = report if len(rows) == 1 else ignore
+        report_text = report if len(rows) == 1 or any(request.wanted for request in requests) else ignore
         before = self._batch_size
         with self._inference():
             while waiting:
@@ -286,7 +287,7 @@ class _Row:
             self.finish = "eos"
         elif self._stopped():
             self.finish = "stop"
-        elif not self.left:
+        elif not self.left or (self.request.wanted and not self.request.wanted()):
             self.finish = "length"
         if report is not ignore:
             self._report(report)

@@ -9,7 +9,8 @@ from benchmarks.__main__ import app
 
 
 @pytest.mark.parametrize(
-    "name", ["eval", "phases", "retrieval", "rollout", "sampling", "segments", "startup", "training", "update"]
+    "name",
+    ["eval", "phases", "retrieval", "rollout", "sampling", "segments", "serving", "startup", "training", "update"],
 )
 def test_help(name: str) -> None:
     result = CliRunner().invoke(app, [name, "--help"])

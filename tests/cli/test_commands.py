@@ -45,6 +45,7 @@ COMMANDS = [
     ["report"],
     ["study"],
     ["quickstart"],
+    ["serve"],
     ["index"],
     ["index", "build"],
     ["index", "search"],
