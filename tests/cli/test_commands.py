@@ -440,7 +440,7 @@ def test_ask_without_a_terminal_is_plain_lines(scripted: Callable[..., dict[str,
     assert result.exit_code == 0 and result.stderr == ""
     shown = result.stdout.splitlines()
     assert shown[:3] == [f"Question: {QUESTION}", "Thought: Two facts.", "Search: highest point of Chad"]
-    assert shown[-3:-1] == ["Thought: 3,415 m is more.", "Answer: Chad"] and "\x1b" not in result.stdout
+    assert shown[-4:-2] == ["Thought: 3,415 m is more.", "Answer: Chad"] and "\x1b" not in result.stdout
 
 
 def test_ask_without_an_answer_still_succeeds(scripted: Callable[..., dict[str, Any]]) -> None:
