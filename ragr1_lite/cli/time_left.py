@@ -1,4 +1,4 @@
-"""How long a quickstart will take: guessed before anything is measured, then by its own steps and answers."""
+"""How long a quickstart, or `learn`, will take: guessed before anything is measured, then by its own steps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ragr1_lite.models import cpu_speed
 
 SAMPLED, TRAINED = 85, 330
 """Tokens of a trajectory about the embedded world that the model writes, and all of them."""
+GIVE_UP_AFTER = 10
+"""Questions of which a model that is not trained yet may answer none before it is asked no more."""
 COSTS = {"sampled": 0.4e9, "trained": 0.33e9}
 """Multiplications a token of SmolLM2 costs, at the speed of large products: a guess that the first steps replace."""
 
@@ -34,12 +36,22 @@ class TimeLeft:
     It passes on what a training reports.
 
     Args:
-        work: By stage, in their order, the tokens of each of :data:`COSTS`.
+        work: By stage, in their order, the tokens of each of :data:`COSTS`, and other work that ``guess`` knows.
         report: Receives what a training reports, and notices of the time.
+        size: How many times SmolLM2's weights the model has; None where that is not known.
+        guess: Seconds per unit of other kinds of work.
     """
 
-    def __init__(self, work: Mapping[str, Mapping[str, float]], report: Report) -> None:
-        self._stages = Stages(work, token_seconds())
+    def __init__(
+        self,
+        work: Mapping[str, Mapping[str, float]],
+        report: Report,
+        *,
+        size: float | None = 1.0,
+        guess: Mapping[str, float] = {},
+    ) -> None:
+        tokens = (size and token_seconds()) or {}
+        self._stages = Stages(work, {kind: seconds * (size or 0) for kind, seconds in tokens.items()} | dict(guess))
         self._report, self._known = report, False
 
     def __call__(self, event: object) -> None:
@@ -58,6 +70,14 @@ class TimeLeft:
         if evaluation.resources:
             tokens = sum(one.sampled_tokens for one in evaluation.trajectories)
             self._stages.learn("sampled", tokens, evaluation.resources.seconds)
+
+    def learn(self, kind: str, work: float, seconds: float) -> None:
+        """Takes in how long some work of a kind took here."""
+        self._stages.learn(kind, work, seconds)
+
+    def expect(self, stage: str, **work: float) -> None:
+        """How much work a stage that is still to come has, where that is known better now; without any it is not."""
+        self._stages.expect(stage, work)
 
     @contextmanager
     def stage(self, name: str, seconds: dict[str, float]) -> Iterator[None]:
