@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.assistant import Setup
-from ragr1_lite.cli.learn_folder import LearnFolder
+from ragr1_lite.assistant import BARE, Setup, with_adapter
+from ragr1_lite.cli.learn_folder import Learned, LearnFolder
 from ragr1_lite.cli.learn_plan import MODEL, TRAINED, affordable, recipes, size_of, training_work, with_steps
 from ragr1_lite.cli.time_left import GIVE_UP_AFTER, SAMPLED, TimeLeft
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.data.questions import read_questions, to_row
+from ragr1_lite.data.questions import Question, read_questions, to_row
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.generate import generate
 from ragr1_lite.datagen.questions import NothingKept, hold_out, make_questions
 from ragr1_lite.evaluation import Evaluation
 from ragr1_lite.evaluation import run as evaluate
 from ragr1_lite.evaluation.report import write_report
+from ragr1_lite.models.adapter_folder import adapter_of
 from ragr1_lite.retrieval import build_index, read_corpus, update_index
 
 LEAST = 60
@@ -35,52 +35,9 @@ BYTE = 3e-6
 
 BEFORE, SFT, GRPO = "before", "SFT", "SFT + GRPO"
 """The evaluations."""
-STAGES = ("questions", "trajectories", f"eval {BEFORE}", "SFT", f"eval {SFT}", "GRPO", f"eval {GRPO}")
+READING = ("index", "questions", "trajectories")
+STAGES = (*READING[1:], f"eval {BEFORE}", "SFT", f"eval {SFT}", "GRPO", f"eval {GRPO}")
 """Those after the index, by the names under which they are timed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What came of it.
-
-    Attributes:
-        folder: Where everything is.
-        setup: Who answers: what answered the held-out questions best, or without a training the shipped adapter.
-        evaluations: Of the same questions before, after SFT and after GRPO; none where nothing was trained.
-        stale: The stages that are of other documents than the index.
-        too_few: Why nothing was trained, and what would help; empty where something was.
-    """
-
-    folder: LearnFolder
-    setup: Setup
-    evaluations: tuple[Evaluation, ...] = ()
-    stale: tuple[str, ...] = ()
-    too_few: str = ""
-
-    @property
-    def command(self) -> str:
-        """What opens the prompt."""
-        given = {"model": self.setup.model, "adapter": self.setup.adapter, "index": self.setup.index, "k": self.setup.k}
-        if self.setup.adapter:  # whose run knows the others
-            given |= {"model": None, "k": None}
-        return shlex.join(
-            ["ragr1-lite", "ask", *(word for name in given if given[name] for word in (f"--{name}", str(given[name])))]
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """``{"run", "index", "counts", "rows": {label: figures as of eval}, "adapter", …}``."""
-        return {
-            "run": str(self.folder.path),
-            "index": str(self.folder.index),
-            "counts": self.folder.known["counts"],
-            "enough": not self.too_few,
-            "rows": {one.label: one.to_json() for one in self.evaluations},
-            "model": self.setup.model,
-            "adapter": self.setup.adapter,
-            "ask": self.command,
-            "stale": list(self.stale),
-            "seconds": {stage: round(seconds, 1) for stage, seconds in self.folder.known["seconds"].items()},
-        }
 
 
 def run(
@@ -126,29 +83,20 @@ class _Way:
         self._documents, self._folder, self._model, self._teacher = documents, folder, model, teacher
         self._deadline, self._report = deadline, report
         self._first, self._second = recipes(folder, model, overrides)
-        self._counts = folder.known.setdefault("counts", {})
         self._left = TimeLeft({}, report, size=None)
 
     def go(self) -> Learned:
-        bare = Setup(model=self._model, index=str(self._folder.index), k=self._first.retrieval.k)
-        new = not self._folder.index.exists()
-        corpus = read_corpus([self._documents], self._report) if new else None
-        self._announce(corpus.bytes_total or 0 if corpus else 0)
-        if corpus:
-            self._stage("index", lambda: build_index(corpus, self._folder.index, report=self._report))
-            stale = self._folder.stale(STAGES)
-        else:
-            stale = self._update()
+        setup = Setup(model=self._model, index=str(self._folder.index), k=self._first.retrieval.k)
+        stale = self._indexed()
         if too_few := self._material():
-            return Learned(self._folder, bare, too_few=too_few)
-        rows = [self._evaluate(BEFORE, bare, give_up_after=GIVE_UP_AFTER)]
-        setups = [bare]
+            return Learned(self._folder, setup, too_few=too_few)
+        setups, rows = [setup], [self._evaluate(BEFORE, adapter_of(self._model), give_up_after=GIVE_UP_AFTER)]
         for label, recipe in zip((SFT, GRPO), self._decide(), strict=True):
             if recipe is None:
                 break
             self._train(recipe)
-            setups.append(Setup(model=self._model, adapter=str(recipe.output), index=bare.index))
-            rows.append(self._evaluate(label, setups[-1]))
+            setups.append(replace(setup, adapter=str(recipe.output)))
+            rows.append(self._evaluate(label, recipe.output / "adapter"))
         self._write_report()
         best = max(range(len(rows)), key=lambda at: (rows[at].figures()["em"], rows[at].figures()["f1"], at))
         if not best:
@@ -158,7 +106,7 @@ class _Way:
     def _stage(self, name: str, work: Callable[[], Any]) -> Any:
         """Does a stage, and keeps how long it took: from then on it counts as finished."""
         seconds: dict[str, float] = dict(self._folder.known.get("seconds", {}))
-        with self._left.stage(name, seconds):
+        with self._left.stage(name, seconds, quick=name in READING):
             done = work()
         self._folder.keep(seconds=seconds)
         return done
@@ -169,7 +117,7 @@ class _Way:
     def _announce(self, size: int) -> None:
         """What is going to be done, and how long that will take here."""
         first, second = self._planned()
-        reading = {stage: {"read": float(size)} for stage in ("index", "questions", "trajectories")}
+        reading = {stage: {"read": float(size)} for stage in READING}
         work = reading | {f"eval {BEFORE}": {"sampled": float(MOST * SAMPLED)}} | training_work(first, second, MOST)
         if self._teacher:
             del work["questions"]
@@ -188,66 +136,73 @@ class _Way:
             )
         )
         self._left = TimeLeft(to_do, self._report, size=size_of(self._model), guess={"read": BYTE})
+        self._left.say()
 
-    def _update(self) -> tuple[str, ...]:
-        """Brings the index up to date, and says what that makes stale."""
+    def _indexed(self) -> tuple[str, ...]:
+        """Builds the index or brings it up to date, and says what that makes stale."""
+        if not self._folder.index.exists():
+            corpus = read_corpus([self._documents], self._report)
+            self._announce(corpus.bytes_total or 0)
+            self._stage("index", lambda: build_index(corpus, self._folder.index, report=self._report))
+            return self._folder.stale(STAGES)
         update = update_index(self._folder.index, self._documents, self._report)
         stale = self._folder.stale(STAGES)
-        self._counts = self._folder.known.setdefault("counts", {})
         if update.added or update.changed or update.removed:
             changes = f"{update.added} files added, {update.changed} changed, {update.removed} removed"
             self._report(Notice(f"The index was updated: {changes}."))
         if stale:
             made = f"{', '.join(stale)} were made of the documents as they were before"
             self._report(Notice(f"Stale: {made}. To make them anew: --overwrite.", "warning"))
+        self._announce(update.info.bytes)
         return stale
 
     def _material(self) -> str:
         """Makes questions and trajectories; returns why they are too few, or nothing."""
-        questions, train, held = (self._folder.file(name) for name in ("questions", "train", "held-out"))
-        index, k = str(self._folder.index), self._first.retrieval.k
-
-        def ask() -> None:
-            try:
-                made = make_questions(
-                    index, out=questions, teacher=self._teacher, k=k, resume=True, report=self._report
-                )
-            except NothingKept as nothing:
-                self._counts["questions"] = nothing.counts
-                return
-            self._counts["questions"] = made
-            parts = hold_out(read_questions(questions, report=self._report), share=SHARE, most=MOST)
-            for path, part in zip((train, held), parts, strict=True):
-                write_rows(path, map(to_row, part))
-            self._counts["train"], self._counts["held-out"] = map(len, parts)
-
-        def replay() -> None:
-            gold = Setup(model="gold", index=index, k=k, mode=self._first.rollout.mode)
-            out = self._folder.file("trajectories")
-            self._counts["trajectories"] = generate([train], gold, out=out, resume=True, report=self._report)
-
         if not self._is_done("questions"):
-            self._stage("questions", ask)
-        if self._counts.get("train", 0) < LEAST:
-            return self._too_few("train", "questions")
+            self._stage("questions", self._make_questions)
+        if self._counts["train"] < LEAST:
+            return self._too_few(self._counts["train"], self._counts["questions"])
         if not self._is_done("trajectories"):
-            self._stage("trajectories", replay)
+            self._stage("trajectories", self._make_trajectories)
         kept = self._counts["trajectories"]["kept"]
-        return self._too_few("trajectories", "trajectories") if kept < LEAST else ""
+        return self._too_few(kept, self._counts["trajectories"]) if kept < LEAST else ""
 
-    def _too_few(self, what: str, of: str) -> str:
-        counts = self._counts.get(of, {})
-        left = counts.get("kept", 0) if what == of else self._counts.get(what, 0)
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.get("rejected", {}).items())
-        made = f"{counts.get('questions', 0):,} made, {counts.get('kept', 0):,} kept"
-        helps = "More documents or facts in lines `Key: value` and tables"
-        helps += (
-            " would help."
-            if self._teacher
-            else " would help, or a teacher, who makes questions of prose: --teacher MODEL or URL."
+    def _make_questions(self) -> None:
+        folder = self._folder
+        parts: tuple[list[Question], list[Question]] = [], []
+        out, index, k = folder.file("questions"), str(folder.index), self._first.retrieval.k
+        try:
+            made = make_questions(index, out=out, teacher=self._teacher, k=k, resume=True, report=self._report)
+            parts = hold_out(read_questions(out), share=SHARE, most=MOST)
+        except NothingKept as nothing:
+            made = nothing.counts
+        for name, part in zip(("train", "held-out"), parts, strict=True):
+            write_rows(folder.file(name), map(to_row, part))
+            self._counts[name] = len(part)
+        self._counts["questions"] = made
+
+    def _make_trajectories(self) -> None:
+        folder = self._folder
+        gold = Setup(model="gold", index=str(folder.index), k=self._first.retrieval.k, mode=self._first.rollout.mode)
+        asked, out = folder.file("train"), folder.file("trajectories")
+        self._counts["trajectories"] = generate(asked, gold, out=out, resume=True, report=self._report)
+
+    def _too_few(self, left: int, counts: Mapping[str, Any]) -> str:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected"].items())
+        helps = "More documents would help, or facts as `Key: value` lines and tables"
+        if not self._teacher:
+            helps += ", or a teacher, who makes questions of prose: --teacher MODEL or URL"
+        return (
+            f"Nothing was trained: {left} questions are left to train on, and {LEAST} are the least. Of "
+            f"{counts['questions']:,} questions {counts['kept']:,} were kept"
+            + (f"; rejected: {reasons}. " if reasons else ". ")
+            + f"{helps}. The index is built, and the model as it is answers from it."
         )
-        why = f" ({reasons})" if reasons else ""
-        return f"{left} {of} are left to train on, and fewer than {LEAST} teach too little: {made}{why}. {helps}"
+
+    @property
+    def _counts(self) -> dict[str, Any]:
+        counts: dict[str, Any] = self._folder.known.setdefault("counts", {})
+        return counts
 
     def _planned(self) -> tuple[Recipe, Recipe | None]:
         """The recipes with the steps that were decided, else with their own; no second one where it is left out."""
@@ -257,26 +212,33 @@ class _Way:
         return first, with_steps(self._second, more) if more else None
 
     def _decide(self) -> tuple[Recipe, Recipe | None]:
-        """The same, once it was decided by two steps that are taken for it, where there is a time to keep to."""
-        if self._deadline and "steps" not in self._folder.known:
-            from ragr1_lite.training.planning import probe
-
-            measured = probe(self._first, TRAINED, self._report)
-            self._left.learn("trained", measured.trained * TRAINED, measured.train_seconds)
-            steps = affordable(
-                self._first,
-                self._second,
-                self._deadline - time.monotonic(),
-                row=measured.train_seconds / measured.trained,
-                token=self._folder.known.get("seconds_per_token", 0.0),
-                questions=self._counts["held-out"],
-                report=self._report,
-            )
-            self._folder.keep(steps=steps)
+        """The same, once their steps are decided."""
+        if "steps" not in self._folder.known:
+            own = {"SFT": self._first.train.steps, "GRPO": self._second.train.steps}
+            self._folder.keep(steps=self._affordable(self._deadline) if self._deadline else own)
         first, second = self._planned()
         for stage, work in training_work(first, second, self._counts["held-out"]).items():
             self._left.expect(stage, **work)
         return first, second
+
+    def _affordable(self, deadline: float) -> dict[str, int]:
+        """Steps for the time there is, by two that are taken for it."""
+        if "seconds_per_trajectory" not in self._folder.known:
+            from ragr1_lite.training.planning import probe
+
+            measured = probe(self._first, TRAINED, self._report)
+            self._folder.keep(seconds_per_trajectory=measured.train_seconds / measured.trained)
+        row = float(self._folder.known["seconds_per_trajectory"])
+        self._left.learn("trained", TRAINED, row)
+        return affordable(
+            self._first,
+            self._second,
+            deadline - time.monotonic(),
+            row=row,
+            token=self._folder.known.get("seconds_per_token", 0.0),
+            questions=self._counts["held-out"],
+            report=self._report,
+        )
 
     def _train(self, recipe: Recipe) -> None:
         """Trains, or goes on, or does nothing where the adapter is there."""
@@ -287,13 +249,14 @@ class _Way:
         begun = (recipe.output / "recipe.yaml").exists()
         self._stage(name, lambda: trainer.train(recipe, resume=begun, report=self._left))
 
-    def _evaluate(self, label: str, setup: Setup, give_up_after: int | None = None) -> Evaluation:
-        """Answers the held-out questions, or reads what was answered."""
+    def _evaluate(self, label: str, adapter: Path | None, give_up_after: int | None = None) -> Evaluation:
+        """Answers the held-out questions as SFT's recipe has it, or reads what was answered."""
+        recipe = with_adapter(self._first, str(adapter or BARE))
 
         def ask() -> Evaluation:
             out = self._folder.file({BEFORE: "before", SFT: "sft", GRPO: "grpo"}[label])
             held = str(self._folder.file("held-out"))
-            (one,) = evaluate(setup, data=held, give_up_after=give_up_after, out=out, resume=True, report=self._report)
+            (one,) = evaluate(recipe, data=held, give_up_after=give_up_after, out=out, resume=True, report=self._report)
             return replace(one, label=label)
 
         stage = f"eval {label}"

@@ -15,12 +15,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import DataError, RunError
+from ragr1_lite.evaluation import Evaluation
 from ragr1_lite.files.writing import json_text, refuse_input, write_atomic, writing
 from ragr1_lite.retrieval.bm25.store import MANIFEST, PASSAGES
 
@@ -123,3 +127,44 @@ class LearnFolder:
 
 def _said(given: Mapping[str, Any], names: Iterable[str]) -> str:
     return " and ".join(f"--{name} {given.get(name)}" if given.get(name) else f"no --{name}" for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What came of it.
+
+    Attributes:
+        folder: Where everything is.
+        setup: Who answers: what answered the held-out questions best, or without a training the shipped adapter.
+        evaluations: Of the same questions before, after SFT and after GRPO; none where nothing was trained.
+        stale: The stages that are of other documents than the index.
+        too_few: Why nothing was trained, and what would help; empty where something was.
+    """
+
+    folder: LearnFolder
+    setup: Setup
+    evaluations: tuple[Evaluation, ...] = ()
+    stale: tuple[str, ...] = ()
+    too_few: str = ""
+
+    @property
+    def command(self) -> str:
+        """What opens the prompt."""
+        names = ("adapter", "index") if self.setup.adapter else ("model", "index", "k")  # a run knows the others
+        given = (word for name in names for word in (f"--{name}", str(getattr(self.setup, name))))
+        return shlex.join(["ragr1-lite", "ask", *given])
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"run", "index", "counts", "rows": {label: figures as of eval}, "adapter", …}``."""
+        return {
+            "run": str(self.folder.path),
+            "index": str(self.folder.index),
+            "counts": self.folder.known["counts"],
+            "enough": not self.too_few,
+            "rows": {one.label: one.to_json() for one in self.evaluations},
+            "model": self.setup.model,
+            "adapter": self.setup.adapter,
+            "ask": self.command,
+            "stale": list(self.stale),
+            "seconds": {stage: round(seconds, 1) for stage, seconds in self.folder.known["seconds"].items()},
+        }

@@ -87,9 +87,9 @@ def affordable(
     steps = min(first.train.steps, int((seconds - evaluation) / step))
     if steps < least:
         raise RunError(
-            f"The time that is left is not enough: {least} steps of SFT and an evaluation take "
-            f"{about(evaluation + least * step)} here",
-            "Give the same command more --minutes; what is finished is kept.",
+            f"The minutes are not enough: {least} steps of SFT and an evaluation take "
+            f"{about(evaluation + least * step)} here, and what came before took its time, too",
+            "Give the same command more --minutes; what is finished is kept, and not counted again.",
         )
     left = seconds - steps * step - 2 * evaluation
     more = int(left / (second.train.batch_size * (SAMPLED * token + row / 2))) if token else 0

@@ -52,7 +52,7 @@ class TimeLeft:
     ) -> None:
         tokens = (size and token_seconds()) or {}
         self._stages = Stages(work, {kind: seconds * (size or 0) for kind, seconds in tokens.items()} | dict(guess))
-        self._report, self._known = report, False
+        self._report, self._known, self._said = report, False, ""
 
     def __call__(self, event: object) -> None:
         """Learns from an SFT step, and says once what a training's own estimate means for the whole."""
@@ -63,7 +63,7 @@ class TimeLeft:
             self._stages.learn("trained", speed * event.metrics["seconds"], event.metrics["seconds"])
         if event.left and not self._known:
             self._known = True
-            self._say(event.left)
+            self.say(event.left)
 
     def learn_from(self, evaluation: Evaluation) -> None:
         """Learns how fast the model writes."""
@@ -80,15 +80,19 @@ class TimeLeft:
         self._stages.expect(stage, work)
 
     @contextmanager
-    def stage(self, name: str, seconds: dict[str, float]) -> Iterator[None]:
-        """A stage, whose wall time goes into ``seconds``."""
-        self._say()
+    def stage(self, name: str, seconds: dict[str, float], *, quick: bool = False) -> Iterator[None]:
+        """A stage, whose wall time goes into ``seconds``; before a quick one nothing is said."""
+        if not quick:
+            self.say()
         self._known = False
         began = time.perf_counter()
         yield
         seconds[name] = time.perf_counter() - began
         self._stages.end(name)
 
-    def _say(self, now: float | None = None) -> None:
-        if text := self._stages.left(now):
+    def say(self, now: float | None = None) -> None:
+        """Says what is left, if that is known and was not just said; ``now`` is left of the stage at work."""
+        text = self._stages.left(now)
+        if text and text != self._said:
+            self._said = text
             self._report(Notice(f"{text[0].upper()}{text[1:]}."))

@@ -1,4 +1,4 @@
-"""Questions to train on, and others to measure by that ask about nothing the first ones ask about."""
+"""Questions to train on, and others to measure by."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def hold_out(
 ) -> tuple[list[Question], list[Question]]:
     """Divides questions into those to train on and those held out, each in their order.
 
-    Whole subjects are held out, with every question that touches one of them, so that no fact of a held-out question
-    is trained. Where a few subjects are in all questions, questions are drawn one by one.
+    Whole subjects are held out, with every question that touches one of them, so that each held-out question is about
+    something that no trained one is about. Where a few subjects are in all questions, they are drawn one by one.
 
     Args:
         questions: With the triples they are made of or, as a teacher writes them, the titles of their passages.
