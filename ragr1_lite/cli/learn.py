@@ -193,8 +193,8 @@ class _Way:
         if not self._teacher:
             helps += ", or a teacher, who makes questions of prose: --teacher MODEL or URL"
         return (
-            f"Nothing was trained: {left} questions are left to train on, and {LEAST} are the least. Of "
-            f"{counts['questions']:,} questions {counts['kept']:,} were kept"
+            f"Nothing was trained: {left} questions are left to train on, next to {self._counts['held-out']} held out, "
+            f"and {LEAST} are the least. Of {counts['questions']:,} questions {counts['kept']:,} were kept"
             + (f"; rejected: {reasons}. " if reasons else ". ")
             + f"{helps}. The index is built, and the model as it is answers from it."
         )

@@ -307,6 +307,6 @@ def test_the_command_ends_well_where_nothing_is_trained(tmp_path: Path) -> None:
     words = ["learn", str(documents), "--out", str(out)]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0 and shown.stdout.startswith("Nothing was trained: ")
-    assert f"ragr1-lite ask --model smollm2-135m --index {out / 'index'} --k 2" in " ".join(shown.stderr.split())
+    assert f"ragr1-lite ask --model smollm2-135m --index {out / 'index'} --k 2" in " ".join(shown.stdout.split())
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert (found["enough"], found["adapter"], found["rows"]) == (False, None, {})

@@ -66,7 +66,9 @@ def learn(
         )
         shown = done.too_few or evaluation_table(done.evaluations, display.out)
         display.show(shown, json=done.to_json())
-        if done.evaluations and not as_json:
+        if as_json:
+            return
+        if done.evaluations:
             question = read_questions(done.folder.file("held-out"))[0].example.question
             show_answer(Assistant.open(done.setup, report=display), question, display, Conversation.on(display))
-        display.note(f"Ask your own: {done.command}")
+        display.show(f"Ask your own: {done.command}")
