@@ -136,7 +136,8 @@ class _Way:
             )
         )
         self._left = TimeLeft(to_do, self._report, size=size_of(self._model), guess={"read": BYTE})
-        self._left.say()
+        if not self._left.say():
+            self._report(Notice("How long that takes is said as soon as it is measured here."))
 
     def _indexed(self) -> tuple[str, ...]:
         """Builds the index or brings it up to date, and says what that makes stale."""

@@ -90,9 +90,10 @@ class TimeLeft:
         seconds[name] = time.perf_counter() - began
         self._stages.end(name)
 
-    def say(self, now: float | None = None) -> None:
-        """Says what is left, if that is known and was not just said; ``now`` is left of the stage at work."""
+    def say(self, now: float | None = None) -> bool:
+        """Says what is left, unless it was just said; ``now`` is left of the stage at work. False: it is not known."""
         text = self._stages.left(now)
         if text and text != self._said:
             self._said = text
             self._report(Notice(f"{text[0].upper()}{text[1:]}."))
+        return bool(text)

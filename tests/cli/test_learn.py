@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ragr1_lite.cli import learn
+from ragr1_lite.cli import learn, time_left
 from ragr1_lite.cli.learn_folder import Learned
 from ragr1_lite.cli.main import app
 from ragr1_lite.core.errors import DataError, RunError
@@ -202,7 +202,10 @@ def test_too_small_a_folder_says_what_would_help_and_grows(learned: Learn, tmp_p
     out, documents = tmp_path / "out", write_notes(tmp_path / "documents", towns=3)
     small = learned(documents, out=out)
     counts = small.to_json()["counts"]
-    assert small.too_few.startswith(f"Nothing was trained: {counts['train']} questions are left to train on, and 60")
+    left = (
+        f"{counts['train']} questions are left to train on, next to {counts['held-out']} held out, and 60 are the least"
+    )
+    assert small.too_few.startswith(f"Nothing was trained: {left}. ")
     assert "--teacher MODEL or URL" in small.too_few and f"{counts['questions']['kept']} were kept" in small.too_few
     assert small.evaluations == () and small.command.startswith("ragr1-lite ask --model ")
     assert (out / "index").is_dir() and not (out / "sft").exists()
@@ -310,3 +313,12 @@ def test_the_command_ends_well_where_nothing_is_trained(tmp_path: Path) -> None:
     assert f"ragr1-lite ask --model smollm2-135m --index {out / 'index'} --k 2" in " ".join(shown.stdout.split())
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert (found["enough"], found["adapter"], found["rows"]) == (False, None, {})
+
+
+def test_where_the_time_cannot_be_guessed_that_is_said(
+    learned: Learn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(time_left, "token_seconds", lambda: None)  # as on a card
+    events: list[object] = []
+    learned(write_notes(tmp_path / "notes", towns=2), out=tmp_path / "out", report=events.append)
+    assert texts(events)[1] == "How long that takes is said as soon as it is measured here."

@@ -86,7 +86,7 @@ def test_before_a_quick_stage_and_twice_the_same_nothing_is_said(monkeypatch: py
 
 def test_a_model_of_unknown_size_is_not_guessed_at() -> None:
     events: list[object] = []
-    TimeLeft({"sft": {"trained": 1.0}}, events.append, size=None).say()
+    assert not TimeLeft({"sft": {"trained": 1.0}}, events.append, size=None).say()
     assert events == []
 
 
