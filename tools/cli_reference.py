@@ -55,7 +55,7 @@ def _summary(command: Any) -> str:
 def _section(name: str, command: Any) -> str:
     """A command: what it does, its usage, a table of parameters, its JSON form, its examples."""
     _context, *given = inspect.signature(command.callback, eval_str=True).parameters.values()
-    parameters = [_Parameter(one) for one in given]
+    parameters = [one for one in map(_Parameter, given) if not one.hidden]
     usage = " ".join([name, "[OPTIONS]", *(one.usage for one in parameters if one.is_argument)])
     paragraphs = command.help.split("\n\n")
     parts = [f"## {name}", *(one for one in paragraphs if not one.startswith("JSON")), f"```text\n{usage}\n```"]
@@ -71,7 +71,7 @@ class _Parameter:
 
     def __init__(self, parameter: inspect.Parameter) -> None:
         kind, self._info = get_args(parameter.annotation)
-        self.is_argument = isinstance(self._info, ArgumentInfo)
+        self.is_argument, self.hidden = isinstance(self._info, ArgumentInfo), self._info.hidden
         self._is_flag = kind is bool
         self._several = get_origin(kind) is list
         choices = [one for part in (kind, *get_args(kind)) if get_origin(part) is Literal for one in get_args(part)]

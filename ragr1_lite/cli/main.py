@@ -30,6 +30,10 @@ COMMANDS = {
         "train",
         "Answer a question, then train a model that searches, from nothing: SFT, GRPO, and what each of them gains.",
     ),
+    "learn": (
+        "learn",
+        "Learn a folder: index, questions, trajectories, SFT, GRPO, and the same questions before and after.",
+    ),
     "eval": ("evaluate", "Measure a model on questions with known answers."),
     "compare": ("evaluate", "Test whether one evaluation is better than another, question by question."),
     "report": (

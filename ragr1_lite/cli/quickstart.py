@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite.assistant import BARE, Assistant, with_adapter
-from ragr1_lite.cli.time_left import SAMPLED, TRAINED, TimeLeft
+from ragr1_lite.cli.time_left import GIVE_UP_AFTER, SAMPLED, TRAINED, TimeLeft
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.evaluation import Evaluation, Variant, evaluate_variants, held_out
@@ -18,9 +18,6 @@ from ragr1_lite.versions import versions
 
 QUESTION = "What are the capitals of Chad, Niger and Mali, in that order?"
 """Asked live, of the shipped adapter at the beginning and of the new one at the end."""
-
-GIVE_UP_AFTER = 10
-"""Questions of which the base model may answer none before it is asked no more."""
 
 
 @dataclass(frozen=True, slots=True)

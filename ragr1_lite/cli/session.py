@@ -66,17 +66,19 @@ def session(context: typer.Context, *, plain: bool = False, as_json: bool = Fals
             import traceback
 
             traceback.print_exc()
-        raise typer.Exit(_explain(error, display, resumable=context.info_name in ("sft", "grpo"))) from None
+        raise typer.Exit(_explain(error, display, context.info_name or "")) from None
     finally:
         display.close()
 
 
-def _explain(error: BaseException, display: Display, *, resumable: bool) -> int:
-    """Prints an error in one line and returns the exit code."""
+def _explain(error: BaseException, display: Display, command: str) -> int:
+    """Prints an error of a command in one line and returns the exit code."""
     match error:
         case KeyboardInterrupt():
-            saved = display.checkpoint if resumable else None
+            saved = display.checkpoint if command in ("sft", "grpo") else None
             kept = f"The checkpoint of step {saved.step} is kept: go on with --resume." if saved else ""
+            if command == "learn":
+                kept = "What is finished is kept: the same command goes on."
             display.error(kept, "Stopped.")
             return 130
         case BrokenPipeError():

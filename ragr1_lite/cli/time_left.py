@@ -1,4 +1,4 @@
-"""How long a quickstart will take: guessed before anything is measured, then by its own steps and answers."""
+"""How long a quickstart, or `learn`, will take: guessed before anything is measured, then by its own steps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ragr1_lite.models import cpu_speed
 
 SAMPLED, TRAINED = 85, 330
 """Tokens of a trajectory about the embedded world that the model writes, and all of them."""
+GIVE_UP_AFTER = 10
+"""Questions of which a model that is not trained yet may answer none before it is asked no more."""
 COSTS = {"sampled": 0.4e9, "trained": 0.33e9}
 """Multiplications a token of SmolLM2 costs, at the speed of large products: a guess that the first steps replace."""
 
@@ -34,13 +36,23 @@ class TimeLeft:
     It passes on what a training reports.
 
     Args:
-        work: By stage, in their order, the tokens of each of :data:`COSTS`.
+        work: By stage, in their order, the tokens of each of :data:`COSTS`, and other work that ``guess`` knows.
         report: Receives what a training reports, and notices of the time.
+        size: How many times SmolLM2's weights the model has; None where that is not known.
+        guess: Seconds per unit of other kinds of work.
     """
 
-    def __init__(self, work: Mapping[str, Mapping[str, float]], report: Report) -> None:
-        self._stages = Stages(work, token_seconds())
-        self._report, self._known = report, False
+    def __init__(
+        self,
+        work: Mapping[str, Mapping[str, float]],
+        report: Report,
+        *,
+        size: float | None = 1.0,
+        guess: Mapping[str, float] = {},
+    ) -> None:
+        tokens = (size and token_seconds()) or {}
+        self._stages = Stages(work, {kind: seconds * (size or 0) for kind, seconds in tokens.items()} | dict(guess))
+        self._report, self._known, self._said = report, False, ""
 
     def __call__(self, event: object) -> None:
         """Learns from an SFT step, and says once what a training's own estimate means for the whole."""
@@ -51,7 +63,7 @@ class TimeLeft:
             self._stages.learn("trained", speed * event.metrics["seconds"], event.metrics["seconds"])
         if event.left and not self._known:
             self._known = True
-            self._say(event.left)
+            self.say(event.left)
 
     def learn_from(self, evaluation: Evaluation) -> None:
         """Learns how fast the model writes."""
@@ -59,16 +71,29 @@ class TimeLeft:
             tokens = sum(one.sampled_tokens for one in evaluation.trajectories)
             self._stages.learn("sampled", tokens, evaluation.resources.seconds)
 
+    def learn(self, kind: str, work: float, seconds: float) -> None:
+        """Takes in how long some work of a kind took here."""
+        self._stages.learn(kind, work, seconds)
+
+    def expect(self, stage: str, **work: float) -> None:
+        """How much work a stage that is still to come has, where that is known better now; without any it is not."""
+        self._stages.expect(stage, work)
+
     @contextmanager
-    def stage(self, name: str, seconds: dict[str, float]) -> Iterator[None]:
-        """A stage, whose wall time goes into ``seconds``."""
-        self._say()
+    def stage(self, name: str, seconds: dict[str, float], *, quick: bool = False) -> Iterator[None]:
+        """A stage, whose wall time goes into ``seconds``; before a quick one nothing is said."""
+        if not quick:
+            self.say()
         self._known = False
         began = time.perf_counter()
         yield
         seconds[name] = time.perf_counter() - began
         self._stages.end(name)
 
-    def _say(self, now: float | None = None) -> None:
-        if text := self._stages.left(now):
+    def say(self, now: float | None = None) -> bool:
+        """Says what is left, unless it was just said; ``now`` is left of the stage at work. False: it is not known."""
+        text = self._stages.left(now)
+        if text and text != self._said:
+            self._said = text
             self._report(Notice(f"{text[0].upper()}{text[1:]}."))
+        return bool(text)

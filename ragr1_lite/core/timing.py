@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 _SMALL = 1 / 64  # share of the work below which a part is joined with the next
@@ -84,7 +85,7 @@ class Stages:
 
     def __init__(self, work: Mapping[str, Mapping[str, float]], guess: Mapping[str, float] | None = None) -> None:
         self._work = dict(work)
-        self._paces = {kind: Pace() for kinds in work.values() for kind in kinds}
+        self._paces: dict[str, Pace] = defaultdict(Pace)
         for kind, seconds in (guess or {}).items():
             self._paces[kind].add(1, seconds)
 
@@ -92,9 +93,16 @@ class Stages:
         """Takes in how long some work of a kind took here."""
         self._paces[kind].add(work, seconds)
 
+    def expect(self, stage: str, work: Mapping[str, float]) -> None:
+        """How much work a stage that is still to come has, where that is known better now; without any it is not."""
+        if stage in self._work and work:
+            self._work[stage] = work
+        elif stage in self._work:
+            self.end(stage)
+
     def end(self, stage: str) -> None:
         """A stage is over."""
-        del self._work[stage]
+        self._work.pop(stage, None)
 
     def left(self, now: float | None = None) -> str:
         """What is left in words, whole and by stage; ``now`` is left of the first one, where that is known.

@@ -52,7 +52,7 @@ def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
 
 
 def run(
-    setup: Setup = Setup(),
+    setup: Setup | Recipe = Setup(),
     *,
     data: str = WORLD,
     split: str = "test",
@@ -73,6 +73,7 @@ def run(
 ) -> list[Evaluation]:
     """Evaluates one model in one or more modes on the same questions, the modes by turns.
 
+    A recipe instead of a setup is taken as it is, with the adapter that it names or none.
     ``data`` is ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``. Each mode is one evaluation. The
     ``seed`` draws ``questions`` of them, and answers where there are several ``samples``; the ``temperature`` is then 1
     by default, else 0 (greedy). A mode that answers none of the first ``give_up_after`` questions is asked no more.
@@ -90,8 +91,8 @@ def run(
     draws = _draws(samples, temperature, seed)
     if out is None and resume:
         raise ConfigError("--resume needs --out", "Name the file of the evaluation that was interrupted.")
-    recipe = setup.recipe(report)
-    modes, batch_size = tuple(modes) or (recipe.rollout.mode,), setup.batch_size
+    recipe = setup if isinstance(setup, Recipe) else setup.recipe(report)
+    modes, batch_size = tuple(modes) or (recipe.rollout.mode,), recipe.rollout.batch_size
     paths = [out.with_stem(f"{out.stem}-{mode}") if len(modes) > 1 else out for mode in modes] if out else []
     for path in paths:
         refuse_input(path, (data, shots_from, *recipe.retrieval.indexes, recipe.rollout.template))

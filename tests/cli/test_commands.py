@@ -46,6 +46,7 @@ COMMANDS = [
     ["study"],
     ["quickstart"],
     ["serve"],
+    ["learn"],
     ["index"],
     ["index", "build"],
     ["index", "search"],
@@ -544,6 +545,8 @@ def test_ctrl_c_in_training_names_the_checkpoint(monkeypatch: pytest.MonkeyPatch
     assert "--resume" not in run("sft", recipe).stderr
     library(monkeypatch, "cli.quickstart", run=train)
     assert "--resume" not in run("quickstart").stderr
+    library(monkeypatch, "cli.learn", run=train)
+    assert run("learn", tmp_path).stderr.endswith("Stopped. What is finished is kept: the same command goes on.\n")
 
 
 class OutOfMemoryError(RuntimeError):

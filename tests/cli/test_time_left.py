@@ -67,6 +67,29 @@ def test_where_nothing_can_be_guessed_nothing_is_said(monkeypatch: pytest.Monkey
     assert first.startswith("About 10 minutes to go on this machine: sft 5 minutes")
 
 
+def test_before_a_quick_stage_and_twice_the_same_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_left, "token_seconds", lambda: {"sampled": 0.01, "trained": 0.01})
+    events: list[object] = []
+    work = {"index": {"read": 4.0}, "sft": {"trained": 6_000.0}}
+    left = TimeLeft(work, events.append, size=2.0, guess={"read": 15.0})
+    left.say()
+    with left.stage("index", {}, quick=True):
+        left.say()
+    with left.stage("sft", {}):
+        left.say()
+    of = "to go on this machine"
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        f"About 3 minutes {of}: index 1 minute, sft 2 minutes.",
+        f"About 2 minutes {of}: sft 2 minutes.",
+    ]
+
+
+def test_a_model_of_unknown_size_is_not_guessed_at() -> None:
+    events: list[object] = []
+    assert not TimeLeft({"sft": {"trained": 1.0}}, events.append, size=None).say()
+    assert events == []
+
+
 def test_stages_without_work_left() -> None:
     stages = Stages({"only": {"sampled": 1.0}}, {"sampled": 60.0})
     assert stages.left() == "about 1 minute to go on this machine: only 1 minute"

@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from ragr1_lite.core import timing
-from ragr1_lite.core.timing import Pace
+from ragr1_lite.core.timing import Pace, Stages
 
 
 def test_examples_in_docstrings() -> None:
@@ -50,3 +50,11 @@ def test_what_took_no_work_says_nothing() -> None:
     pace = Pace()
     pace.add(0, 5)
     assert pace.seconds(1) is None
+
+
+def test_stages_change_and_fall_away() -> None:
+    stages = Stages({"first": {"read": 1.0}, "second": {"read": 2.0}, "third": {"read": 3.0}}, {"read": 60.0})
+    stages.expect("second", {"read": 5.0})
+    stages.expect("third", {})
+    stages.expect("fourth", {"read": 1.0})
+    assert stages.left() == "about 6 minutes to go on this machine: first 1 minute, second 5 minutes"

@@ -1,11 +1,7 @@
-"""From a folder of notes to questions, trajectories, training and an answer; and questions by models."""
+"""From a folder of notes to questions and trajectories; and questions by models."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,9 +19,7 @@ from ragr1_lite.datagen.questions import make_questions
 from ragr1_lite.datagen.teachers import open_teacher
 from ragr1_lite.retrieval import build_index, read_corpus
 from tests.support.recorded import Asked, Reply, recorded
-from tests.support.tiny import save_byte_model
 
-ROOT = Path(__file__).parents[2]
 NOTES = {
     "oakvale": "A market town on the river Lenn.\n\n- Mayor: Ada Quill\n- Population: 3,210\n"
     "- Founded: 1612\n- Twins: Marn, Orr",
@@ -142,36 +136,3 @@ def test_the_built_in_model_is_asked_and_what_it_cannot_write_is_rejected(smollm
         except DataError as error:
             results.append(({}, error.message))
     assert results[0] == results[1]
-
-
-def test_the_whole_way_from_a_folder_to_an_answer(notes: Path, tmp_path: Path) -> None:
-    model = save_byte_model(tmp_path / "model")
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    (commands / "ragr1-lite").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ragr1_lite "$@"\n', encoding="utf-8")
-    (commands / "ragr1-lite").chmod(0o755)
-    settings = {
-        "model.name": model,
-        "model.dtype": "fp32",
-        "train.steps": 1,
-        "train.batch_size": 6,
-        "train.micro_batch": 1,
-        "rollout.max_length": 8192,
-        "rollout.max_new_tokens": 16,
-    }
-    changes = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    path = os.pathsep.join([str(commands), os.environ["PATH"]])
-    done = subprocess.run(
-        [ROOT / "examples" / "my_folder.sh", notes, tmp_path / "out", "Who is the mayor of Oakvale?", *changes],
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "Question: Who is the mayor of Oakvale?" in done.stdout
-    assert (tmp_path / "out" / "grpo" / "adapter" / "adapter_config.json").is_file()
-    first = json.loads((tmp_path / "out" / "questions.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert first["evidences"]

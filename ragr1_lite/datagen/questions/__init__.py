@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ragr1_lite.datagen.questions.make import KINDS, make_questions
+from ragr1_lite.datagen.questions.hold_out import hold_out
+from ragr1_lite.datagen.questions.make import KINDS, NothingKept, make_questions
 
-__all__ = ["KINDS", "make_questions"]
+__all__ = ["KINDS", "NothingKept", "hold_out", "make_questions"]

@@ -71,7 +71,8 @@ def make_questions(
 
     Raises:
         ConfigError: A kind is unknown, or the index's passages cannot be listed.
-        DataError: The facts are unusable, no question could be kept, or ``out`` is what is read.
+        NothingKept: No question could be kept.
+        DataError: The facts are unusable, or ``out`` is what is read.
         RunError: An interrupted run is there, and neither ``resume`` nor ``overwrite`` is set.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
@@ -116,6 +117,14 @@ def _digest(facts: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return str(facts)
+
+
+class NothingKept(DataError):
+    """No question could be kept; ``counts`` are those of :func:`make_questions`."""
+
+    def __init__(self, message: str, hint: str, counts: dict[str, Any]) -> None:
+        super().__init__(message, hint)
+        self.counts = counts
 
 
 class _Listed(Searcher, Protocol):
@@ -289,9 +298,10 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _nothing_kept(index: str, tally: Tally, facts: Path | None, teacher: Teacher | None) -> DataError:
+def _nothing_kept(index: str, tally: Tally, facts: Path | None, teacher: Teacher | None) -> NothingKept:
     reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejected.most_common(5))
     hint = "Raise -k, or take another teacher." if teacher else "Give facts with --facts, or a --teacher."
     if facts:
         hint = "Check that the facts are about the index's documents, or raise -k."
-    return DataError(f"No question about {index} could be kept ({reasons or 'no fact was found'})", hint)
+    message = f"No question about {index} could be kept ({reasons or 'no fact was found'})"
+    return NothingKept(message, hint, tally.to_json())
