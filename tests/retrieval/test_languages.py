@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
+from ragr1_lite.core.scripts import JOINED
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25 import build, store
 from ragr1_lite.retrieval.bm25.build import build_in_memory, build_index
-from ragr1_lite.core.scripts import JOINED
 from ragr1_lite.retrieval.bm25.cutting import cut, fold
 from ragr1_lite.retrieval.bm25.postings import best_by_numpy
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
