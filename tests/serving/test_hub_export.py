@@ -149,7 +149,9 @@ def test_what_is_not_known_is_left_out(setup: Setup, tmp_path: Path) -> None:
     matter, text = parts(tmp_path / "out" / "README.md")
     assert sorted(matter) == ["library_name", "pipeline_tag", "tags"]
     assert [line for line in text.splitlines() if line.startswith("#")] == ["# out", "## Ask it", "## Limits"]
-    assert "No evaluation of it is known here." in text
+    assert (
+        "No evaluation of it is known here." in text and "exported by ragr1-lite." in text and "trained by" not in text
+    )
     assert not (tmp_path / "out" / "recipe.yaml").exists()
 
 

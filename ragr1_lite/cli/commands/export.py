@@ -14,7 +14,7 @@ app = opt.Group()
 
 _ADAPTER = "A run's folder, an adapter's, a checkpoint or a hub id."
 _RESULTS = "hub: figures for the card, from `eval --out`; name each file after what was asked. May be repeated."
-_LICENSE = "hub: a licence by the hub's name, such as mit. [default: that of a built-in model]"
+_LICENSE = "hub: a licence by the hub's name, such as mit. [default: a built-in model's, for a run]"
 _DATA = "Where the questions come from: as for `eval`."
 
 

@@ -42,7 +42,7 @@ def _front_matter(wanted: Wanted, facts: Facts) -> str:
     data = ModelCardData(
         base_model=facts.hub_id or None,
         library_name="transformers" if wanted.merged else "peft",
-        license=wanted.license or (_LICENCES[facts.built_in.licence] if facts.built_in else None),
+        license=wanted.license or (_LICENCES[facts.built_in.licence] if facts.trained and facts.built_in else None),
         datasets=facts.datasets or None,
         tags=["ragr1-lite", "rag", "retrieval", "lora", *([facts.trained.task] if facts.trained else [])],
         pipeline_tag="text-generation",
@@ -77,7 +77,8 @@ def _head(wanted: Wanted, facts: Facts) -> str:
     base = f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.hub_id else facts.base
     what = f"{base} with a LoRA adapter merged into it" if wanted.merged else f"A LoRA adapter for {base}"
     does = "think, search documents and answer" if facts.asked.rollout.protocol().searches else "answer questions"
-    return f"# {_title(wanted)}\n\n{what}, made by ragr1-lite to {does}, after {_PAPER}."
+    made = f"trained by ragr1-lite to {does}, after {_PAPER}" if facts.trained else "exported by ragr1-lite"
+    return f"# {_title(wanted)}\n\n{what}, {made}."
 
 
 def _training(recipe: Recipe, run: Training, step: int | None) -> str:
@@ -134,7 +135,7 @@ def _limits(facts: Facts) -> str:
     lines = []
     if facts.built_in:
         lines.append(
-            f"It was made for weights of {facts.base} that went through about 4 bits, ragr1-lite's built-in "
+            f"Here it was used with weights of {facts.base} that went through about 4 bits, ragr1-lite's built-in "
             f"`{facts.built_in.name}`; the hub's own weights differ from them a little."
         )
     if facts.trained:

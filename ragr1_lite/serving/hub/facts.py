@@ -26,7 +26,7 @@ class Wanted:
     Attributes:
         name: OWNER/NAME, or its folder's name.
         merged: Whether it holds a whole model; else an adapter.
-        license: The hub's name of a licence; None: that of a built-in base model, else none is named.
+        license: The hub's name of a licence; None: that of the built-in model of a run, else none is named.
         results: Evaluation files, each named after what was asked.
     """
 
