@@ -199,13 +199,13 @@ FILES: dict[str, str | bytes] = {
 }
 
 
-def main(folder: Path) -> None:
-    """Writes the files."""
-    for name, content in FILES.items():
+def write(files: Mapping[str, str | bytes], folder: Path) -> None:
+    """Writes files by their names."""
+    for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "harbour"))
+    write(FILES, Path(sys.argv[1] if len(sys.argv) > 1 else "harbour"))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragr1_lite.core.rewards import covers, haystack, needle, normalize, title_recall
+from ragr1_lite.core.scripts import spread
 from ragr1_lite.core.types import Example, Passage, Trajectory
 
 _CLOSED = frozenset({"yes", "no"})
@@ -81,9 +82,9 @@ class _Text:
 
     @classmethod
     def of(cls, passage: Passage) -> _Text:
-        return cls(f"{passage.title} | {passage.text}", haystack(passage.title) + haystack(passage.text))
+        return cls(spread(f"{passage.title} | {passage.text}"), haystack(passage.title) + haystack(passage.text))
 
     def holds(self, part: str) -> bool:
         if len(normal := normalize(part)) > _SHORT:
             return needle(normal) in self.normal
-        return re.search(rf"(?<!\w)(?<!\d[.,]){re.escape(part.strip())}(?!\w|[.,]\d)", self.written) is not None
+        return re.search(rf"(?<!\w)(?<!\d[.,]){re.escape(spread(part.strip()))}(?!\w|[.,]\d)", self.written) is not None

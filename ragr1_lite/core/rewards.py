@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ragr1_lite.core.scripts import spread
 from ragr1_lite.core.types import Passage, Reward, Trajectory
 
 NormalizerName = Literal["ours", "squad", "hotpotqa"]
@@ -52,17 +53,19 @@ def normalize(text: str) -> str:
 
 def haystack(text: str) -> str:
     """What :func:`needle` is looked for in: a text with its articles, and without."""
-    whole = _with_articles(text)
+    whole = spread(_with_articles(text))
     return f"| {whole} | {_LEADING_ARTICLES.sub('', whole)} |"
 
 
 def needle(normal: str) -> str:
     """What is looked for in a :func:`haystack`: whole words; articles alone are found where nothing else stands.
 
+    Where a script has no spaces, any characters that follow each other may be a word.
+
     >>> [needle(normalize(answer)) in haystack("Plan A of the Chad") for answer in ("the Chad", "Plan A", "A")]
     [True, True, False]
     """
-    return f" {normal} " if _ARTICLES.sub("", normal).strip() else f"| {normal} |"
+    return f" {spread(normal)} " if _ARTICLES.sub("", normal).strip() else f"| {normal} |"
 
 
 def _with_articles(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import sys
 import time
 from collections.abc import Mapping
@@ -199,6 +200,17 @@ def most_held(device: Literal["cpu", "cuda"]) -> int:
 def energy_meters() -> dict[str, str]:
     """Why the energy of each part cannot be measured here; empty for one that can."""
     return {"gpu": _card_energy()[1], "cpu": _NO_PROCESSOR}
+
+
+def hardware() -> str:
+    """The card in use by its name, else the processor and its cores."""
+    if (cuda := _cuda()) is not None:
+        return str(cuda.get_device_name())
+    name = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def _card_energy() -> tuple[float | None, str]:

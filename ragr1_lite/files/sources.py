@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,8 +66,8 @@ class File:
 
     @property
     def title(self) -> str:
-        """Its name without suffixes."""
-        name = self.path.name
+        """Its name without suffixes, in the form in which text is written: macOS takes letters apart in names."""
+        name = unicodedata.normalize("NFC", self.path.name)
         return Path(Path(name).stem if name.lower().endswith(COMPRESSED) else name).stem
 
     def place(self, number: int) -> str:

@@ -1,6 +1,6 @@
 """Converts a GGUF file into an ordinary model folder: bf16 safetensors, config, fast tokenizer.
 
-For the architectures of the built-in models, whose embedding is their output layer too. transformers' ``gguf_file`` is
+For the architectures of the built-in models, and Qwen3. transformers' ``gguf_file`` is
 slow, loses SmolLM2's digit rule and swaps its end and start tokens, and takes Gemma's ranks for log-probabilities.
 """
 
@@ -58,6 +58,8 @@ _ENDS = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>"}
 QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_COMPARED = 512
+"""Rows of two matrices that show whether they are one."""
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
 """Kinds of tokens in GGUF."""
 
@@ -130,11 +132,25 @@ def _config(reader: GGUFReader) -> dict[str, Any]:
         "rms_norm_eps": float(f"{own('attention.layer_norm_rms_epsilon'):.6g}"),  # of 32 bits there
         "rope_parameters": rope,
         **particular,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": _is_tied(reader),
         "bos_token_id": _field(reader, "tokenizer.ggml.bos_token_id"),
         "eos_token_id": eos,
         "pad_token_id": tokens.index("<|endoftext|>") if pad == eos else pad,  # else an end would not be trained
     }
+
+
+def _is_tied(reader: GGUFReader) -> bool:
+    """Whether the output layer is the embedding: it is not there, or there as the same matrix in other precision."""
+    import numpy as np
+    from gguf import dequantize
+
+    found = {tensor.name: tensor for tensor in reader.tensors}
+    if "output.weight" not in found:
+        return True
+    both = [found[name] for name in ("token_embd.weight", "output.weight")]
+    few = max(len(both[0].data) // _COMPARED, 1)
+    one, other = (dequantize(tensor.data[::few], tensor.tensor_type) for tensor in both)
+    return bool(np.linalg.norm(one - other) < 0.5 * np.linalg.norm(one))
 
 
 def _weights(reader: GGUFReader, config: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -146,9 +162,11 @@ def _weights(reader: GGUFReader, config: dict[str, Any]) -> dict[str, torch.Tens
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     parts = _GEMMA_LAYER if gemma else _LAYER
     found = {tensor.name: tensor for tensor in reader.tensors}
-    # A file may hold the tied embedding twice. The head's copy is the finer one.
-    embedding = "output.weight" if "output.weight" in found else "token_embd.weight"
-    outer = {embedding: "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    outer = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    if not config["tie_word_embeddings"]:
+        outer["output.weight"] = "lm_head.weight"
+    elif "output.weight" in found:  # the tied embedding twice: the head's copy is the finer one
+        outer["output.weight"] = outer.pop("token_embd.weight")
     weights = {}
     for name, tensor in found.items():
         if matched := re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name):

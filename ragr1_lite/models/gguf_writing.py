@@ -29,7 +29,7 @@ def write_gguf(folder: Path, path: Path, precision: Precision = "f16") -> None:
         precision: Of the matrices: 16 bits, or 8 bits in blocks of 32 with a scale each.
 
     Raises:
-        ModelError: Its architecture, output layer, rotary embedding or tokenizer cannot be written.
+        ModelError: Its architecture, rotary embedding or tokenizer cannot be written.
     """
     from gguf import GGUFWriter
     from transformers import AutoTokenizer
@@ -38,11 +38,6 @@ def write_gguf(folder: Path, path: Path, precision: Precision = "f16") -> None:
     kind = config["model_type"]
     if kind not in ARCHITECTURES:
         raise ModelError(f"A {kind} model cannot be written as GGUF", f"Written: {', '.join(ARCHITECTURES)}.")
-    if not config.get("tie_word_embeddings"):
-        raise ModelError(
-            "A model whose output layer is not its embedding cannot be written as GGUF",
-            "Export the merged folder, and convert it with llama.cpp's own converter.",
-        )
     writer = GGUFWriter(path, ARCHITECTURES[kind])
     writer.add_name(folder.name)
     _add_sizes(writer, config)
@@ -88,6 +83,8 @@ def _add_weights(writer: GGUFWriter, folder: Path, config: dict[str, Any], preci
     names = get_tensor_name_map(MODEL_ARCH[ARCHITECTURES[kind].upper()], config["num_hidden_layers"])
     writer.add_file_type(1 if precision == "f16" else 7)  # llama.cpp's numbers for mostly f16, mostly q8_0
     for name, values in _weights(folder):
+        if name == "lm_head.weight" and config.get("tie_word_embeddings"):
+            continue  # some folders hold it a second time
         target = names.get_name(name, (".weight", ".bias"))
         if target is None:
             raise ModelError(f"GGUF has no name for the weight {name}", "Export the merged folder instead.")
@@ -106,7 +103,7 @@ def _add_weights(writer: GGUFWriter, folder: Path, config: dict[str, Any], preci
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """All tensors in fp32, one after the other; a tied output layer once."""
+    """All tensors in fp32, one after the other."""
     from safetensors import safe_open
 
     for path in sorted(folder.glob("*.safetensors")):

@@ -147,8 +147,8 @@ def _ask_hub(name: str, patterns: Sequence[str]) -> int:
     from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-    if not any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        _require_route(name, ENDPOINT)
+    if not has_route(ENDPOINT):
+        raise _unreachable(name, f"no connection to {urlsplit(ENDPOINT).hostname}")
     try:
         files = HfApi().model_info(name, timeout=TIMEOUT, files_metadata=True).siblings or []
     except GatedRepoError as error:
@@ -166,8 +166,10 @@ def _ask_hub(name: str, patterns: Sequence[str]) -> int:
     return sum(file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in patterns))
 
 
-def _require_route(name: str, endpoint: str) -> None:
+def has_route(endpoint: str) -> bool:
     """Opens one connection, in a thread: looking up a name without a network has no time limit of its own."""
+    if any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
     url = urlsplit(endpoint)
     address = (url.hostname or "huggingface.co", url.port or (80 if url.scheme == "http" else 443))
     reached = threading.Event()
@@ -180,8 +182,7 @@ def _require_route(name: str, endpoint: str) -> None:
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(TIMEOUT)
-    if not reached.is_set():
-        raise _unreachable(name, f"no connection to {address[0]}")
+    return reached.is_set()
 
 
 def _unreachable(name: str, detail: str) -> ModelError:

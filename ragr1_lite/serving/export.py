@@ -1,11 +1,13 @@
-"""A trained adapter as something that other programs use: a merged model folder, a GGUF file, an Ollama model.
+"""A trained adapter for other programs: a merged model folder, a GGUF file, an Ollama model, a repository of the hub.
 
-What was written is asked the same questions as what was trained, through the same loop, before it is kept.
+A model that was written is asked the same questions as what was trained, through the same loop, before it is kept.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,8 @@ from ragr1_lite.core.types import Example, Trajectory
 from ragr1_lite.files.writing import writing
 from ragr1_lite.models.gguf import convert
 from ragr1_lite.models.gguf_writing import Precision, write_gguf
+from ragr1_lite.serving.hub.facts import Wanted, gather
+from ragr1_lite.serving.hub.folder import copy_adapter, describe
 from ragr1_lite.serving.modelfile import modelfile
 
 Form = Literal["merged", "gguf", "ollama"]
@@ -48,6 +52,7 @@ def export(
     examples: list[Example],
     *,
     precision: Precision = "f16",
+    hub: Wanted | None = None,
     report: Report = ignore,
 ) -> Agreement | None:
     """Writes a model with its adapter merged, whole or not at all.
@@ -59,6 +64,7 @@ def export(
         out: The folder to make.
         examples: What both are asked; none to keep what is written unasked.
         precision: Of GGUF's matrices.
+        hub: What its card says where the merged folder is to be a repository of the hub.
         report: Receives notices and phases.
 
     Returns:
@@ -69,39 +75,72 @@ def export(
         ModelError: The model cannot be written in that form, or answers too differently afterwards.
         StorageError: The folder cannot be written.
     """
-    if out.exists():
-        raise ConfigError(f"{out} exists", "Name a folder that does not, or remove it.")
+    _require_new(out)
     recipe = setup.recipe(report)
+    facts = gather(recipe, hub, report) if hub else None
     before = _answers(recipe, examples, report)
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    with writing(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
-        folder = Path(made) / "merged"
+    with _making(out) as result:
+        folder = result if form == "merged" else result.with_name("merged")
         _merge(recipe, folder, report)
-        result = folder
         if form != "merged":
-            result = Path(made) / "result"
             result.mkdir()
             write_gguf(folder, result / "model.gguf", precision)
         if form == "ollama":
             (result / "Modelfile").write_text(modelfile(recipe, folder), encoding="utf-8")
-        agreement = None
-        if examples:
-            again = folder
-            if form != "merged":
-                report(Notice("GGUF written: it is asked by the weights that it holds, through our own loop."))
-                again = Path(made) / "again"
-                convert(result / "model.gguf", again)
-            model = recipe.model.model_copy(update={"name": str(again)})
-            after = _answers(with_adapter(recipe.model_copy(update={"model": model}), "none"), examples, report)
-            agreement = _compare(before, after)
-            if agreement.same < ENOUGH:
-                raise ModelError(
-                    f"Only {agreement.same:.0%} of {len(examples)} answers are the same as before",
-                    "Nothing was kept: take another form or --precision f16, or report it.",
-                )
-        result.chmod(0o755)
-        result.rename(out)
+        if hub and facts:
+            describe(hub, facts, result)
+        return _asked_again(recipe, before, result, report) if examples else None
+
+
+def export_adapter(setup: Setup, out: Path, hub: Wanted, *, report: Report = ignore) -> None:
+    """Writes an adapter as a repository of the hub, whole or not at all; it is a copy, and so it is not asked.
+
+    Raises:
+        ConfigError: The folder exists.
+        ModelError: There is no adapter, or its base model is not here and cannot be fetched.
+        RunError: The summary of its run is broken.
+        DataError: An evaluation file cannot be read.
+        StorageError: The folder cannot be written.
+    """
+    _require_new(out)
+    recipe = setup.recipe(report)
+    facts = gather(recipe, hub, report)
+    with _making(out) as result:
+        copy_adapter(recipe, facts, result, report)
+        describe(hub, facts, result)
+
+
+def _require_new(out: Path) -> None:
+    if out.exists():
+        raise ConfigError(f"{out} exists", "Name a folder that does not, or remove it.")
+
+
+@contextmanager
+def _making(out: Path) -> Iterator[Path]:
+    """The name of a folder to make, with room next to it; it becomes ``out`` where nothing fails."""
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
+            result = Path(made) / "result"
+            yield result
+            result.chmod(0o755)
+            result.rename(out)
+
+
+def _asked_again(recipe: Recipe, before: list[Trajectory], result: Path, report: Report) -> Agreement:
+    """Asks what was written; raises ModelError where it answers too differently."""
+    if (file := result / "model.gguf").exists():
+        report(Notice("GGUF written: it is asked by the weights that it holds, through our own loop."))
+        result = result.with_name("again")
+        convert(file, result)
+    model = recipe.model.model_copy(update={"name": str(result)})
+    written = with_adapter(recipe.model_copy(update={"model": model}), "none")
+    agreement = _compare(before, _answers(written, [one.example for one in before], report))
+    if agreement.same < ENOUGH:
+        raise ModelError(
+            f"Only {agreement.same:.0%} of {len(before)} answers are the same as before",
+            "Nothing was kept: take another form or --precision f16, or report it.",
+        )
     return agreement
 
 

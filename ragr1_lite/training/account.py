@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ragr1_lite.evaluation.resources import Meter, Resources
+from ragr1_lite.evaluation.resources import Meter, Resources, hardware
 from ragr1_lite.files.writing import write_atomic
 from ragr1_lite.models.processes import is_main, processes
 from ragr1_lite.training.run_folder import Run
@@ -67,6 +67,7 @@ class Account:
                     "steps": result.steps,
                     "tokens_per_second": None if tokens is None else round(tokens / max(spent.seconds, 1e-3), 1),
                     "resources": spent.to_json(),
+                    "hardware": hardware(),
                     "versions": versions(),
                 }
             )

@@ -23,14 +23,11 @@ from ragr1_lite.models.lora import merged_for_sampling, save_adapter
 from ragr1_lite.models.processes import is_main
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.retrieval import open_searcher
-from ragr1_lite.training.run_folder import Run
+from ragr1_lite.training.run_folder import HELD_OUT, Run
 from ragr1_lite.training.trainer import as_callback
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
-
-FIGURES = "held_out.json"
-"""In the folder of the best adapter: ``{"step", "em", "f1", "questions"}``."""
 
 
 def questions(recipe: Recipe, report: Report = ignore) -> list[Example]:
@@ -114,12 +111,12 @@ class Validation:
         if best is None or (em, f1) > (best["em"], best["f1"]):
             best = {"step": step, "em": em, "f1": f1, "questions": len(self._examples)}
             save_adapter(self._policy, self._run.best, dtype=self._recipe.lora.saved_as)
-            write_atomic(self._run.best / FIGURES, json.dumps(best, indent=2) + "\n")
+            write_atomic(self._run.best / HELD_OUT, json.dumps(best, indent=2) + "\n")
         now = f"Step {step}: EM {em:.2f} on {len(self._examples)} held-out questions"
         self._report(Notice(f"{now}, the best so far {best['em']:.2f} (step {best['step']})."))
 
     def _best(self) -> dict[str, Any] | None:
         """The figures of the adapter that is kept; none where it was cut off before it had any."""
-        path = self._run.best / FIGURES
+        path = self._run.best / HELD_OUT
         found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
         return found

@@ -10,7 +10,7 @@
       best/              the adapter that did best at the held-out questions, and what it did
       state.json         what else a resumed run needs: precision, threads and their changes by step, its micro-batch;
                          where its recipe has relative paths, the folder it began in
-      summary.json       what the whole run took, its speed, versions
+      summary.json       what the whole run took, its speed, hardware, versions
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from ragr1_lite.models.processes import is_main, wait
 _COMPLETE = "complete"
 _FILES = ("metrics.jsonl", "state.json", "summary.json", "recipe.yaml")
 """The recipe last, since by it a folder is known as a run's."""
+HELD_OUT = "held_out.json"
+"""In the folder of the best adapter: ``{"step", "em", "f1", "questions"}``."""
 TENSORBOARD = "tensorboard"
 """The folder in which it writes; wandb's is its own choice."""
 

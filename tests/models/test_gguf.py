@@ -20,6 +20,7 @@ PIECES = ["▁t", "he", "▁the", "in", "ing", "th", "▁▁", "▁", *"abcdeghi
 VOCABULARIES: dict[str, dict[str, Any]] = {
     "llama": gguf_files.byte_level("smollm", MERGES, ENDS, [], start="<|im_start|>", padding="<|im_end|>"),
     "qwen2": gguf_files.byte_level("qwen2", MERGES, ENDS, ["<tool_call>"], start=ENDS[0], padding=ENDS[0]),
+    "qwen3": gguf_files.byte_level("qwen2", MERGES, ENDS, ["<think>"], start=ENDS[0], padding=ENDS[0]),
     "gemma3": gguf_files.sentencepiece(PIECES, ["   ", "\n\n", "<b>"]),
 }
 
@@ -67,7 +68,9 @@ def test_what_ends_a_turn_and_fills_a_batch(made: tuple[str, Any, Path]) -> None
     assert generation["pad_token_id"] == tokenizer.pad_token_id
     assert tokenizer.pad_token == ("<pad>" if architecture == "gemma3" else "<|endoftext|>")
     assert tokenizer.eos_token == ("<eos>" if architecture == "gemma3" else "<|im_end|>")
-    assert tokenizer.bos_token == {"llama": "<|im_start|>", "qwen2": None, "gemma3": "<bos>"}[architecture]
+    assert (
+        tokenizer.bos_token == {"llama": "<|im_start|>", "qwen2": None, "qwen3": None, "gemma3": "<bos>"}[architecture]
+    )
     assert bool(tokenizer.chat_template) == (architecture != "gemma3")
 
 

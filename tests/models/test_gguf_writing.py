@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.models.gguf import convert
 from ragr1_lite.models.gguf_writing import write_gguf
-from tests.models.test_gguf import made
+from tests.models.test_gguf import VOCABULARIES, made
+from tests.support import gguf_files
 
 __all__ = ["made"]
 
@@ -48,6 +49,22 @@ def test_it_is_the_same_tokenizer(made: tuple[str, Any, Path], tmp_path: Path) -
     assert one.chat_template == other.chat_template
 
 
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_an_output_layer_of_its_own(architecture: str, tmp_path: Path) -> None:
+    """Comes back as one, next to the embedding."""
+    vocabulary = VOCABULARIES[architecture]
+    model = gguf_files.model(architecture, len(vocabulary["tokens"]), tied=False)
+    convert(gguf_files.write(tmp_path / "x.gguf", architecture, model, vocabulary), tmp_path / "model")
+    ids = torch.arange(30)[None] * 7 % model.config.vocab_size
+    with torch.no_grad():
+        torch.testing.assert_close(logits(tmp_path / "model"), model(ids).logits)
+    write_gguf(tmp_path / "model", tmp_path / "again.gguf")
+    assert {"output.weight", "token_embd.weight"} <= {one.name for one in GGUFReader(tmp_path / "again.gguf").tensors}
+    convert(tmp_path / "again.gguf", tmp_path / "again")
+    torch.testing.assert_close(logits(tmp_path / "again"), logits(tmp_path / "model"))
+    assert not json.loads((tmp_path / "again" / "config.json").read_text("utf-8"))["tie_word_embeddings"]
+
+
 def test_eight_bits(made: tuple[str, Any, Path], tmp_path: Path) -> None:
     """Matrices are rounded by a 254th of their blocks' largest, vectors not at all."""
     _, _, folder = made
@@ -63,7 +80,6 @@ def test_eight_bits(made: tuple[str, Any, Path], tmp_path: Path) -> None:
     ("changed", "problem"),
     [
         ({"model_type": "mamba"}, "A mamba model cannot be written as GGUF. Written: "),
-        ({"tie_word_embeddings": False}, "whose output layer is not its embedding"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}, "A scaled rotary embedding"),
     ],
 )

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
+from ragr1_lite.core.scripts import JOINED
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25 import build, store
 from ragr1_lite.retrieval.bm25.build import build_in_memory, build_index
-from ragr1_lite.retrieval.bm25.cutting import _JOINED, cut, fold
+from ragr1_lite.retrieval.bm25.cutting import cut, fold
 from ragr1_lite.retrieval.bm25.postings import best_by_numpy
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 from ragr1_lite.retrieval.bm25.store import verify_index
@@ -161,7 +162,7 @@ def test_punctuation_and_digits_are_in_no_run() -> None:
 
 
 def _ranges() -> list[str]:
-    parts, rest = [], _JOINED
+    parts, rest = [], JOINED
     while rest:
         size = 3 if rest[1:2] == "-" else 1
         parts.append(rest[:size])

@@ -79,7 +79,7 @@ FACTS = {
 
 
 def test_a_fact_of_each_of_fifteen_files_is_found(tmp_path: Path) -> None:
-    make.main(tmp_path / "harbour")
+    make.write(make.FILES, tmp_path / "harbour")
     corpus = read_corpus([tmp_path / "harbour"])
     build_index(corpus, tmp_path / "idx")
     assert corpus.bytes_read == corpus.bytes_total

@@ -24,7 +24,7 @@ SIZES: dict[str, Any] = {
 CONTROL, USER_DEFINED = int(TokenType.CONTROL), int(TokenType.USER_DEFINED)
 
 
-def model(architecture: str, vocabulary: int) -> Any:
+def model(architecture: str, vocabulary: int, *, tied: bool = True) -> Any:
     """A tiny random model of transformers' class for a GGUF architecture, in weights that bf16 holds exactly."""
     from transformers import (
         Gemma3ForCausalLM,
@@ -33,14 +33,18 @@ def model(architecture: str, vocabulary: int) -> Any:
         LlamaForCausalLM,
         Qwen2Config,
         Qwen2ForCausalLM,
+        Qwen3Config,
+        Qwen3ForCausalLM,
     )  # fmt: skip
 
-    sizes = SIZES | {"vocab_size": vocabulary, "pad_token_id": 0}
+    sizes = SIZES | {"vocab_size": vocabulary, "pad_token_id": 0, "tie_word_embeddings": tied}
     rope = {"rope_type": "default", "rope_theta": 50_000.0}
     if architecture == "llama":
         made: Any = LlamaForCausalLM(LlamaConfig(**sizes, rope_parameters=rope))
     elif architecture == "qwen2":
         made = Qwen2ForCausalLM(Qwen2Config(**sizes, rope_parameters=rope))
+    elif architecture == "qwen3":
+        made = Qwen3ForCausalLM(Qwen3Config(**sizes, rope_parameters=rope))
     else:
         local = {"rope_type": "default", "rope_theta": 10_000.0}
         ropes = {"full_attention": rope, "sliding_attention": local}
@@ -66,8 +70,9 @@ def write(path: Path, architecture: str, of: Any, vocabulary: dict[str, Any], *,
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
-    if architecture == "gemma3":
+    if architecture in ("qwen3", "gemma3"):
         writer.add_key_length(config.head_dim)
+    if architecture == "gemma3":
         writer.add_sliding_window(config.sliding_window)
     for name, value in vocabulary.items():
         add = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string, list: writer.add_array}

@@ -132,12 +132,12 @@ def test_the_best_adapter_is_kept(task: str, folder: Path, tmp_path: Path, by_we
     assert [line["eval_em"] for line in tiny.metrics_of(recipe.output)] == by_weights
     best = recipe.output / "best"
     top = max(by_weights)
-    kept = json.loads((best / held_out.FIGURES).read_text())
+    kept = json.loads((best / held_out.HELD_OUT).read_text())
     assert kept == {"step": by_weights.index(top) + 1, "em": top, "f1": 1.0, "questions": 3}
     assert {path.name for path in best.iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
-        held_out.FIGURES,
+        held_out.HELD_OUT,
     }
     weight = sum(float(one.double().sum()) for one in tiny.adapter_of(best).values())
     assert round(abs(weight) * 1000 % 1, 4) == pytest.approx(top, abs=2e-3)
@@ -160,7 +160,7 @@ def test_equals_do_not_replace_the_best(
     save = held_out.save_adapter
     monkeypatch.setattr(held_out, "save_adapter", lambda *args, **options: (steps.append(1), save(*args, **options)))
     recipe = train(task, folder, tmp_path / "run", eval={"every": 1, "questions": 3})
-    assert json.loads((recipe.output / "best" / held_out.FIGURES).read_text())["step"] == 4
+    assert json.loads((recipe.output / "best" / held_out.HELD_OUT).read_text())["step"] == 4
     assert len(steps) == 3
 
 
@@ -191,7 +191,7 @@ def test_a_resumed_run_keeps_the_same(
     by_weights.clear()
     run = train(task, folder, tmp_path / "run", eval=EVAL, resume=True)
     assert by_weights == expected[-len(by_weights) :]
-    kept = [json.loads((one.output / "best" / held_out.FIGURES).read_text()) for one in (run, whole)]
+    kept = [json.loads((one.output / "best" / held_out.HELD_OUT).read_text()) for one in (run, whole)]
     assert kept[0] == kept[1]
     assert tiny.same_adapter(run.output / "best", whole.output / "best")
     assert tiny.same_adapter(run.output / "adapter", whole.output / "adapter")

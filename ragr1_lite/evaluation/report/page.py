@@ -15,7 +15,7 @@ from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.evaluation.report.curves import plots
 from ragr1_lite.evaluation.report.packing import pack
 from ragr1_lite.evaluation.report.reading import FILES, Sources, read_sources
-from ragr1_lite.evaluation.report.tables import INTERVALS, causes, courses, evaluation_rows, kinds, resources
+from ragr1_lite.evaluation.report.tables import INTERVALS, causes, cell, courses, evaluation_rows, kinds, resources
 from ragr1_lite.files.writing import json_text, refuse_input, write_atomic
 from ragr1_lite.versions import install_hint
 
@@ -85,7 +85,7 @@ def _rendered(sources: Sources, format: Format, title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"cell": _cell}
+    templates.filters |= {"cell": cell}
     known: dict[str, Any] = {
         "title": title,
         "version": __version__,
@@ -118,9 +118,3 @@ def _parts(sources: Sources, loader: Any) -> dict[str, Any]:
 def _packed(value: Mapping[str, Any]) -> str:
     """JSON, compressed, in letters that mean nothing to HTML."""
     return base64.b64encode(gzip.compress(json_text(value).encode(), mtime=0)).decode()
-
-
-def _cell(text: object) -> str:
-    """A text for a cell of a Markdown table: no line, column or tag of its own."""
-    line = " ".join(str(text).split())
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -136,3 +136,9 @@ def _time(seconds: float) -> str:
 
 def _share(value: float) -> str:
     return f"{value:.2f}".removeprefix("0")
+
+
+def cell(text: object) -> str:
+    """A text for a cell of a Markdown table: no line, column or tag of its own."""
+    line = " ".join(str(text).split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

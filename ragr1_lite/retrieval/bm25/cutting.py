@@ -15,17 +15,7 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-_JOINED = (
-    "\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"  # Han
-    "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\U0001b000-\U0001b16f"  # Hiragana, Katakana
-    "\u3105-\u312f\u31a0-\u31bf"  # Bopomofo
-    "\uac00-\ud7a3"  # Hangul
-    "\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai
-    "\u0e81-\u0ece\u0edc-\u0edf"  # Lao
-    "\u1780-\u17d3\u17d7\u17dc\u17dd"  # Khmer
-    "\u1000-\u103f\u1050-\u108f\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa76\uaa7a-\uaa7f"  # Burmese
-)
-"""Letters and marks of these scripts, for a regular expression; their digits and punctuation are not among them."""
+from ragr1_lite.core.scripts import JOINED
 
 _IGNORED = "\u00ad\u02b9-\u02bf\u0640\u200d\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
 """What a writer may leave out inside a word: soft hyphens, joiners, variants, Arabic stretching, ʻokina and ʿayn."""
@@ -71,11 +61,11 @@ def _patterns() -> _Patterns:
     """Patterns that know the marks of all living scripts but a few; gathering them takes some 20 ms."""
     marks = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.category(c) in {"Mn", "Mc"})
     return _Patterns(
-        run=re.compile(f"[{_JOINED}][{_JOINED}{marks}]*"),
-        character=re.compile(f"[{_JOINED}][{marks}]*"),
+        run=re.compile(f"[{JOINED}][{JOINED}{marks}]*"),
+        character=re.compile(f"[{JOINED}][{marks}]*"),
         word=re.compile(rf"\w+(?:[{marks}]+\w*)*"),
         # A space of no width in a run, and what keeps two Indic letters apart; in Persian that ends a word.
-        joiner=re.compile(f"[{_IGNORED}]|\u200b(?<=[{_JOINED}{marks}]\u200b)|\u200c(?<=[{marks}]\u200c)"),
+        joiner=re.compile(f"[{_IGNORED}]|\u200b(?<=[{JOINED}{marks}]\u200b)|\u200c(?<=[{marks}]\u200c)"),
     )
 
 

@@ -20,6 +20,11 @@ _MOST_NESTED = 5
 _QUOTED = re.compile(r"^(?:> ?)+", re.MULTILINE)
 _ESCAPED = re.compile(rb">+From ")
 
+_MEANT = {
+    "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949", "iso-8859-1": "cp1252", "us-ascii": "utf-8",
+}  # fmt: skip
+"""What mail programs write under a narrower name, and all others read so."""
 _ENDS = (("From", "From"), ("to", "To"), ("on", "Date"))
 
 Attached = Callable[[str, bytes], Document | None]
@@ -86,7 +91,8 @@ def _parts(message: EmailMessage, attached: Attached, unread: list[str], depth: 
         if one.get_content_type() == "message/rfc822" and depth < _MOST_NESTED:
             yield from _parts(one.get_content(), attached, unread, depth + 1)
         else:
-            yield from _attached_parts(name, _payload(one), attached, unread)
+            data = _text(one).encode(errors="replace") if _is_text(one) else _payload(one)
+            yield from _attached_parts(name, data, attached, unread)
 
 
 def _attached_parts(name: str, data: bytes, attached: Attached, unread: list[str]) -> Iterator[Part]:
@@ -112,11 +118,19 @@ def _payload(part: Message) -> bytes:
     return data if isinstance(data, bytes) else b""
 
 
+def _is_text(part: Message) -> bool:
+    """Whether a part says in which letters it is written."""
+    return part.get_content_maintype() == "text" and part.get_content_charset() is not None
+
+
 def _text(body: Message) -> str:
     """A part's text, with a line feed at the ends of its lines."""
-    data = _payload(body)
-    try:
-        text = data.decode(body.get_content_charset() or "utf-8", errors="replace")
-    except LookupError:
-        text = data.decode(errors="replace")
+    data, named = _payload(body), body.get_content_charset() or "utf-8"
+    text = ""
+    for charset, errors in ((_MEANT.get(named, named), "strict"), ("utf-8", "strict"), ("cp1252", "replace")):
+        try:
+            text = data.decode(charset, errors)
+            break
+        except (LookupError, UnicodeDecodeError):
+            continue
     return text.replace("\r\n", "\n").replace("\0", " ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,7 +16,9 @@ from ragr1_lite.retrieval.corpora.documents.text import BLANK_LINES
 from ragr1_lite.versions import pip_line
 
 MAX_PAGES = 10_000
-_HYPHENATED = re.compile(r"(?<=[^\W\d_])-\n(?=[a-z])")
+_HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010]\n(?=([^\W\d_]))")
+_SHAPES = re.compile("[\ufb00-\ufb06\ufb50-\ufdff\ufe70-\ufefc]+")
+"""Letters as they are drawn, joined in Latin or by their place in Arabic words, which some text layers hold."""
 _ENDS, _AFTER_ENDS = tuple(".!?…:。！？"), " \n\"')]”’»"
 _SENTENCE = re.compile(r".{0,2000}?[.!?…](?=\s|$)", re.DOTALL)
 _OCR = "`ocrmypdf IN.pdf OUT.pdf` adds it"
@@ -93,4 +96,6 @@ def _whole_sentences(texts: Iterable[tuple[int, str]]) -> Iterator[Part]:
 
 
 def _page(number: int, text: str) -> Part:
-    return Part(BLANK_LINES.split(_HYPHENATED.sub("", text)), f"page {number}")
+    text = _SHAPES.sub(lambda drawn: unicodedata.normalize("NFKC", drawn[0]), text)
+    text = _HYPHENATED.sub(lambda end: "" if end[1].islower() else end[0], text)
+    return Part(BLANK_LINES.split(text), f"page {number}")

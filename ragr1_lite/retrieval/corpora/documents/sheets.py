@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -13,9 +14,13 @@ from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Document, Par
 _BOOK = "xl/workbook.xml"
 _DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
 """The numbers of Excel's own formats for dates and times."""
-_PERCENT = {9, 10}
+_PERCENT, _DURATIONS = {9, 10}, {46}
+_ELAPSED = re.compile(r"\[(h+|m+|s+)\]", re.IGNORECASE)
+"""In a format: hours, minutes or seconds that may be more than a day has."""
 _NOT_IN_FORMATS = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')
 """Of a format: quoted text, escaped characters, colours and conditions."""
+_NO_LEAP_DAY = 60
+"""Excel's number of 29 February 1900, which there was not: the days before it count one less."""
 _LAST_COLUMN, _MOST_REPEATED, _LONGEST_CELL = 2000, 64, 2**15
 _WIDE = WORDS // 4
 
@@ -46,7 +51,8 @@ def _part(name: str, rows: Iterable[Row]) -> Part | None:
     else:
         return Part([name, *above], f"sheet {name}", name) if above else None
     columns = " | ".join(header.values())
-    if weight_of(columns) > _WIDE:
+    if weight_of(columns) > _WIDE and (first := next(rows, None)):  # a row alone names no columns
+        rows = itertools.chain([first], rows)
         body = (
             "; ".join(f"{header.get(at, '')}: {cell}".removeprefix(": ") for at, cell in _in_order(row)) for row in rows
         )
@@ -124,8 +130,10 @@ def _cell(value: str, cell: dict[str, str], shared: list[str], shown: list[str],
     form = shown[int(style)] if style.isdecimal() and int(style) < len(shown) else ""
     try:
         number = float(value)
-        if form == "date":
+        if form == "date" and number >= 0:
             return _date(number, start)
+        if form == "duration":
+            return _duration(number)
         return f"{100 * number:.10g}%" if form == "percent" else f"{number:.15g}"
     except (ValueError, OverflowError):
         return value
@@ -133,10 +141,23 @@ def _cell(value: str, cell: dict[str, str], shared: list[str], shown: list[str],
 
 def _date(days: float, start: datetime) -> str:
     """A date, a time, or both, of days since ``start``."""
+    if 1 <= days < _NO_LEAP_DAY and start.year < 1900:
+        days += 1
     moment = start + timedelta(seconds=round(days * 86400))
     if days < 1:
         return f"{moment:%H:%M}"
     return f"{moment:%Y-%m-%d}" if days == int(days) else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _duration(days: float) -> str:
+    """Hours and minutes, and seconds where there are some.
+
+    >>> _duration(1.5), _duration(-1 / 48)
+    ('36:00', '-0:30')
+    """
+    minutes, seconds = divmod(round(abs(days) * 86400), 60)
+    shown = f"{'-' if days < 0 else ''}{minutes // 60}:{minutes % 60:02}"
+    return f"{shown}:{seconds:02}" if seconds else shown
 
 
 def _shared(package: Package) -> list[str]:
@@ -159,7 +180,7 @@ def _shared(package: Package) -> list[str]:
 
 
 def _formats(package: Package) -> list[str]:
-    """How the numbers of each style are shown: ``date``, ``percent`` or plainly."""
+    """How the numbers of each style are shown: ``date``, ``duration``, ``percent`` or plainly."""
     name = "xl/styles.xml"
     own: dict[int, str] = {}
     found: list[str] = []
@@ -169,7 +190,8 @@ def _formats(package: Package) -> list[str]:
         if value == "cellXfs":
             inside = kind == "start"
         elif kind == "start" and value == "numFmt" and number.isdecimal():
-            own[int(number)] = _NOT_IN_FORMATS.sub("", attributes.get("formatCode", "")).lower()
+            code = attributes.get("formatCode", "")
+            own[int(number)] = "duration" if _ELAPSED.search(code) else _NOT_IN_FORMATS.sub("", code).lower()
         elif kind == "start" and value == "xf" and inside:
             found.append(_format(int(number) if number.isdecimal() else 0, own))
     return found
@@ -177,6 +199,8 @@ def _formats(package: Package) -> list[str]:
 
 def _format(number: int, own: dict[int, str]) -> str:
     code = own.get(number, "")
+    if number in _DURATIONS or code == "duration":
+        return "duration"
     if number in _DATES or (set(code) & set("ymdhs") and "general" not in code):
         return "date"
     return "percent" if number in _PERCENT or "%" in code else ""
