@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import StopReason, Trajectory
-from ragr1_lite.ui.text import clean, count, one_line
+from ragr1_lite.ui.text import count, one_line
 
 if TYPE_CHECKING:
     from ragr1_lite.assistant import Answer

@@ -11,6 +11,7 @@ from typing import Any
 
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.safe_text import clean, cleaned
 from ragr1_lite.evaluation.resources import Resources
 from ragr1_lite.evaluation.results import read_results
 from ragr1_lite.files.json_arrays import read_rows
@@ -56,7 +57,7 @@ class Sources:
 
 
 def read_sources(paths: Sequence[Path], report: Report = ignore) -> Sources:
-    """Reads run folders and evaluation files.
+    """Reads run folders and evaluation files; their text, which is foreign, is made safe.
 
     Raises:
         RunError: A folder holds no metrics of a run, or a summary that is broken.
@@ -74,10 +75,10 @@ def _training(folder: Path, report: Report) -> Training:
             f"There is no {METRICS} in {folder}", "Name the folder of a training run, or a file of `eval --out`."
         )
     return Training(
-        folder.resolve().name,
+        clean(folder.resolve().name),
         tuple(read_rows(metrics, _step, METRICS_FORM, report)),
         _summary(summary) if summary.exists() else {},
-        recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        clean(recipe.read_text(encoding="utf-8", errors="replace")) if recipe.exists() else "",
     )
 
 
@@ -107,9 +108,9 @@ def _evaluations(path: Path, report: Report) -> Iterator[Evaluated]:
     """The evaluations of a file: one for each mode in it, and for each sample where questions were asked again."""
     parts: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in read_results(path, report):
-        parts.setdefault((row["mode"], row.get("sample", 0)), []).append(row)
+        parts.setdefault((row["mode"], row.get("sample", 0)), []).append(cleaned(row))
     modes, samples = {mode for mode, _ in parts}, {sample for _, sample in parts}
     for (mode, sample), rows in parts.items():
-        names = [path.name.partition(".")[0]]
+        names = [clean(path.name.partition(".")[0])]
         names += [mode] * (len(modes) > 1) + [f"sample {sample + 1}"] * (len(samples) > 1)
         yield Evaluated(" · ".join(names), tuple(rows))
