@@ -78,7 +78,7 @@ def _named(source: dict[str, str]) -> dict[str, str]:
     where = ", ".join(one_line(source[key], _LONGEST) for key in ("file", "url", "place") if key in source)
     title = one_line(source["title"] or source["id"], _LONGEST)
     named = {"text": f"{title} ({where})" if where else title}
-    return named | {"url": source["url"]} if "url" in source else named
+    return named | {"url": clean(source["url"])} if "url" in source else named
 
 
 def _short(seconds: float) -> str:
