@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.models.chat_template import give_template, read_frame
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _ends_in(folder: Path) -> list[int]:
     """The end tokens that a model's configuration names; none where there is none that can be read."""
     for name in ("generation_config.json", "config.json"):
         try:
-            named = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            named = json_of((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
         except (OSError, ValueError, AttributeError):
             continue
         if ids := [i for i in (named if isinstance(named, list) else [named]) if type(i) is int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ragr1_lite.core.safe_text import clean, cleaned
 from ragr1_lite.evaluation.resources import Resources
 from ragr1_lite.evaluation.results import read_results
 from ragr1_lite.files.json_arrays import read_rows
-from ragr1_lite.files.json_lines import BadLine
+from ragr1_lite.files.json_lines import BadLine, json_of, whole_text
 
 METRICS = "metrics.jsonl"
 FILES = (METRICS, "summary.json", "recipe.yaml")
@@ -78,17 +77,17 @@ def _training(folder: Path, report: Report) -> Training:
         clean(folder.resolve().name),
         tuple(read_rows(metrics, _step, METRICS_FORM, report)),
         _summary(summary) if summary.exists() else {},
-        clean(recipe.read_text(encoding="utf-8", errors="replace")) if recipe.exists() else "",
+        clean(recipe.read_bytes().decode(errors="replace")) if recipe.is_file() else "",
     )
 
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        summary = dict(json.loads(path.read_text(encoding="utf-8")))
+        summary = dict(json_of(whole_text(path)))
         if spent := summary.get("resources"):
             summary["resources"] = Resources.from_json(spent)
         return summary
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise RunError(f"{path} cannot be read", "It is not needed: delete it and try again.") from None
 
 
