@@ -140,8 +140,9 @@ def read_shape(path: Path) -> Shape:
         given = {field.name: config.get(field.name) for field in fields(Shape)}
         sizes = derived | {name: value for name, value in given.items() if value is not None}
         for field in fields(Shape):
-            if type(sizes[field.name]).__name__ != field.type or sizes[field.name] == 0:
-                raise ValueError(f"{field.name} is {sizes[field.name]!r:.40}")
+            value = sizes[field.name]
+            if type(value).__name__ != field.type or (type(value) is int and value <= 0):
+                raise ValueError(f"{field.name} is {value!r:.40}")
         return Shape(**sizes)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist, so there is no model in that folder", "Check the path.") from None
