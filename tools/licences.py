@@ -13,7 +13,7 @@ def licence_of(package: Distribution) -> str:
         for line in package.metadata.get_all("Classifier") or ()
         if line.startswith("License ::")
     ]
-    text = (package.metadata.get("License") or "").strip().partition("\n")[0]
+    text = "".join(package.metadata.get_all("License") or ()).strip().partition("\n")[0]
     return " or ".join(named) or text[:60] or "not said"
 
 
