@@ -21,6 +21,7 @@ from ragr1_lite.models.adapter_folder import find_adapter
 from ragr1_lite.retrieval import build_index, open_searcher
 from ragr1_lite.training.planning.shapes import read_shape
 from ragr1_lite.training.run_folder import Run
+from tests.cli.test_fuzz import EVALUATED
 
 DEEP = '{"a":' * 100_000
 SHAPE = {"model_type": "qwen2", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 99}
@@ -110,6 +111,16 @@ def test_an_output_without_a_name(out: str, tmp_path: Path) -> None:
         write_atomic(Path(out), "x")
     (tmp_path / "q.jsonl").write_text('{"question": "Who?", "answer": "Ann"}\n', "utf-8")
     assert "names no file" in failed("data", "generate", tmp_path / "q.jsonl", "--index", "world", "--out", out)
+
+
+def test_numbers_and_devices_in_options(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,title,text\n1,Chad,Dry.\n", "utf-8")
+    assert "--title-weight" in failed(
+        "index", "build", tmp_path / "a.csv", "--out", tmp_path / "i", "--title-weight", 10**30
+    )
+    assert "is a device" in failed("index", "search", "world", "--queries-file", "/dev/zero")
+    (tmp_path / "e.jsonl").write_text(json.dumps(EVALUATED[0]) + "\n", "utf-8")
+    assert CliRunner().invoke(app, ["data", "view", str(tmp_path / "e.jsonl"), "--limit", str(10**30)]).exit_code == 0
 
 
 def test_a_path_that_is_too_long() -> None:
