@@ -65,7 +65,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-unsloth test-vllm test-latest check bench reproduce clean
+.PHONY: help demo test test-slow test-unsloth test-vllm test-latest check audit bench reproduce clean
 
 help:
 	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
@@ -75,6 +75,7 @@ help:
 	@echo "make test-vllm  sampling and GRPO by the real vLLM, on the CPU, in an environment of its own (.venv-vllm)"
 	@echo "make test-latest  all tests with the newest packages that pyproject.toml allows, in a fresh .venv-latest"
 	@echo "make check      formatting, lint, types, import rules"
+	@echo "make audit      licences of the installed packages, and what is known of their faults (asks PyPI)"
 	@echo "make bench      measure retrieval, sampling and the start on this machine"
 	@echo "make reproduce  repeat a table of docs/results.md: TABLE=hotpotqa-smollm2 DATA=FOLDER (OUT=runs/real)"
 	@echo "make clean      remove the environments and caches; runs/ stays"
@@ -109,6 +110,14 @@ check: $(CHECK_READY)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# In an environment of its own, so that what it needs is not audited, nor changes what is.
+audit: $(READY)
+	@$(BIN)/python -m tools.licences
+	@test -x $(VENV)/audit/bin/pip-audit || { $(BIN)/python -m venv $(VENV)/audit && \
+	    $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	@$(VENV)/audit/bin/pip-audit --progress-spinner off --path \
+	    "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks retrieval

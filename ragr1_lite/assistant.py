@@ -17,6 +17,7 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
+from ragr1_lite.core.safe_text import cleaned
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
 from ragr1_lite.core.urls import COMMAND, without_secrets
 from ragr1_lite.files.answer_log import AnswerLog
@@ -78,14 +79,14 @@ class Answer:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What `ask --json` prints; only turns that searched are listed."""
+        """What `ask --json` prints, foreign text made safe; only turns that searched are listed."""
         trajectory = self.trajectory
         turns = []
         for turn in trajectory.turns:
             if turn.passages:
                 found = [[{"title": one.title, "score": round(one.score, 4)} for one in hits] for hits in turn.passages]
                 turns.append({"queries": list(turn.queries), "passages": found})
-        return {
+        known = {
             "question": trajectory.example.question,
             "answer": trajectory.answer,
             "mode": self.mode,
@@ -97,6 +98,8 @@ class Answer:
             "seconds": round(self.seconds, 3),
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
         }
+        safe: dict[str, Any] = cleaned(known)
+        return safe
 
 
 def source_of(passage: Passage) -> dict[str, str]:

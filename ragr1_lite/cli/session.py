@@ -26,6 +26,15 @@ _STORAGE = {
     errno.EROFS: ("The disk cannot be written to", _FOLDER_FIX),
     errno.EACCES: ("Permission is denied", _FOLDER_FIX),
 }
+_NO_FILE = {
+    errno.ENAMETOOLONG: "is too long for a path",
+    errno.ELOOP: "is a link to itself",
+    errno.ENOTDIR: "goes through a file as if it were a folder",
+    errno.EISDIR: "is a folder",
+    errno.EIO: "cannot be read or written: its disk or network share fails",
+    errno.ESTALE: "is gone: its network share was lost",
+    errno.EPERM: "may not be changed",
+}
 _MEMORY_FIX = "Lower train.micro_batch and rollout.batch_size with --set, or --batch-size, or choose a smaller model."
 _QUIET = {
     "BITSANDBYTES_NOWELCOME": "1",
@@ -73,6 +82,8 @@ def session(context: typer.Context, *, plain: bool = False, as_json: bool = Fals
 
 def _explain(error: BaseException, display: Display, command: str) -> int:
     """Prints an error of a command in one line and returns the exit code."""
+    from ragr1_lite.ui.text import one_line
+
     match error:
         case KeyboardInterrupt():
             saved = display.checkpoint if command in ("sft", "grpo") else None
@@ -92,6 +103,9 @@ def _explain(error: BaseException, display: Display, command: str) -> int:
         case OSError(errno=number, filename=name) if number in _STORAGE:
             problem, fix = _STORAGE[number]
             display.error(str(StorageError(f"{problem} ({name})" if name else problem, fix)))
+            return 1
+        case OSError(errno=number, filename=name) if number in _NO_FILE and name:
+            display.error(str(StorageError(f"{one_line(str(name), 200)} {_NO_FILE[number]}", "Check that path.")))
             return 1
         case _ if out_of_memory(error):
             display.error(f"The memory ran out. {_MEMORY_FIX}")

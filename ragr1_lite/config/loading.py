@@ -136,7 +136,7 @@ def _yaml(text: str, source: str) -> Any:
     """The content of a YAML text; ``source`` names it in errors."""
     try:
         return yaml_text.load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark and "\n" in text else ""
         reason = (getattr(error, "problem", None) or str(error)).partition("\n")[0]

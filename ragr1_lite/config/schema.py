@@ -17,6 +17,7 @@ from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Mode
 from ragr1_lite.core.urls import COMMAND, is_address, refuse_password
+from ragr1_lite.files.json_lines import whole_text
 
 WORLD = "world"
 """The name of the embedded world, as a data set and as an index."""
@@ -304,7 +305,7 @@ def read_text(path: Path, what: str) -> str:
         ConfigError: It is missing or no UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return whole_text(path)
     except FileNotFoundError:
         raise ConfigError(f"The {what} {path} does not exist", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:

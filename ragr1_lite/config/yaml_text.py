@@ -47,6 +47,12 @@ class _Loader(yaml.SafeLoader):
             seen.add(name)
         return node
 
+    def construct_scalar(self, node: Any) -> Any:
+        """No path, name or template holds the character 0."""
+        if "\0" in str(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a text holds the character 0", node.start_mark)
+        return super().construct_scalar(node)
+
     def construct_whole(self, node: Any) -> int:
         """A number with zeros before it is a decimal one."""
         return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -68,7 +69,11 @@ def view(
     """
     tokenizer = _tokenizer(model, report)
     lines = read_rows(path, lambda row, number: _line(row, number, tokenizer, mode), RECORD_FORM, report)
-    found = list(islice((one for one in lines if id is None or one.trajectory.example.id == id), limit))
+    found = list(
+        islice(
+            (one for one in lines if id is None or one.trajectory.example.id == id), limit and min(limit, sys.maxsize)
+        )
+    )
     if not found:
         raise DataError(f"No trajectory in {path} has the id {id}", "Leave --id out to see the first ones with theirs.")
     return found

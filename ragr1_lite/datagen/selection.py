@@ -29,7 +29,7 @@ from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
 from ragr1_lite.files.journal import Journal, finished
 from ragr1_lite.files.json_arrays import read_rows
-from ragr1_lite.files.writing import refuse_input, writing
+from ragr1_lite.files.writing import beside, refuse_input, writing
 
 By = Literal["first-right", "pass-rate"]
 
@@ -269,7 +269,7 @@ def select(
 
 def validation_of(out: Path) -> Path:
     """Where the questions go that are set aside."""
-    return out.with_name(f"{out.name.removesuffix('.jsonl')}.validation.jsonl")
+    return beside(out, f"{out.name.removesuffix('.jsonl')}.validation.jsonl")
 
 
 def _read_again(out: Path, questions: Sequence[Question], rule: Rule, report: Report) -> Selection:

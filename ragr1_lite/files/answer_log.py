@@ -79,8 +79,8 @@ class AnswerLog:
 
 
 def _numbered(row: Row, good: int) -> Row:
-    question, answer = row.get("question"), row.get("answer")
-    if not isinstance(row.get("time"), str) or not isinstance(question, str) or not isinstance(answer, str | None):
+    texts = isinstance(row.get("time"), str) and isinstance(row.get("question"), str)
+    if not texts or not isinstance(row.get("answer", 0), str | None):
         raise BadLine("is no answer of ours")
     for name in ("sources", "turns"):
         if not isinstance(row.get(name), list) or not all(isinstance(one, dict) for one in row[name]):

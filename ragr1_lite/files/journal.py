@@ -12,7 +12,8 @@ from typing import Any
 
 from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.files.writing import json_text, writing
+from ragr1_lite.files.json_lines import json_of
+from ragr1_lite.files.writing import beside, json_text, writing
 
 Rows = list[dict[str, Any]]
 
@@ -45,7 +46,7 @@ def finished(out: Path, *results: Path, resume: bool, overwrite: bool, report: R
 
 
 def _path(out: Path) -> Path:
-    return out.with_name(f".{out.name}.journal")
+    return beside(out, f".{out.name}.journal")
 
 
 class Journal:
@@ -92,7 +93,7 @@ class Journal:
             whole = file.read().rpartition(b"\n")[0]
             file.truncate(len(whole) + 1 if whole else 0)
         try:
-            head, *lines = [json.loads(line) for line in whole.splitlines()] or [{"settings": dict(settings)}]
+            head, *lines = [json_of(line) for line in whole.splitlines()] or [{"settings": dict(settings)}]
             theirs, pieces = head["settings"], [line["rows"] for line in lines]
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} is broken ({error})", "Begin anew with --overwrite.") from None

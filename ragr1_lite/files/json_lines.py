@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -134,12 +135,27 @@ def text_of(line: bytes) -> str:
         raise BadLine("is not UTF-8") from None
 
 
+def whole_text(path: Path) -> str:
+    """The text of an ordinary file; raises OSError where it is missing, or a device or pipe, which may be endless."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no ordinary file", str(path))
+    return path.read_text(encoding="utf-8")
+
+
+def json_of(text: str | bytes) -> Any:
+    """The value of a JSON text; raises ValueError where it is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def to_row(line: bytes) -> dict[str, Any]:
     """The JSON object of a line; raises BadLine where it is none."""
     text = text_of(line)
     try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        row = json_of(text)
+    except ValueError as error:
         raise BadLine(f"is not JSON ({str(error).partition(':')[0]})") from None
     if not isinstance(row, dict):
         raise BadLine("is not a JSON object")

@@ -20,7 +20,7 @@ CACHE_HINT = "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) 
 
 def write_atomic(path: Path, text: str) -> None:
     """Writes a text file so that it is the old or the new one, never half of it; raises StorageError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = beside(path, f".{path.name}.{os.getpid()}")
     with writing(path):
         try:
             with temporary.open("w", encoding="utf-8") as file:
@@ -31,6 +31,13 @@ def write_atomic(path: Path, text: str) -> None:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def beside(path: Path, name: str) -> Path:
+    """The path of that name next to a file; raises DataError where ``path`` is no file's: empty, or a dot."""
+    if not path.name:
+        raise DataError(f"{str(path)!r} names no file to write", "Give the file's name.")
+    return path.with_name(name)
 
 
 def refuse_input(out: Path, inputs: Iterable[str | Path | None], option: str = "--out") -> None:

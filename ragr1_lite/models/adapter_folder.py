@@ -6,7 +6,6 @@ An adapter is named by its run, its folder, a checkpoint, a hub id, or as ``ship
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from ragr1_lite.config import ALL_LINEAR, SHIPPED, WORLD, LoraConfig, Recipe, load_recipe, shipped_recipes
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.json_lines import json_of, whole_text
 from ragr1_lite.models.builtin import BUILT_IN, BY_HUB_ID
 from ragr1_lite.models.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS, fetch_adapter, is_hub_id
 
@@ -157,7 +157,7 @@ class AdapterFolder:
 def _began_in(run: Path) -> str:
     """The folder in which a run began; empty where it did not note that."""
     try:
-        return str(json.loads((run / "state.json").read_text(encoding="utf-8")).get("began_in") or "")
+        return str(json_of(whole_text(run / "state.json")).get("began_in") or "")
     except (OSError, ValueError, AttributeError):
         return ""
 
@@ -242,7 +242,7 @@ def _checked(folder: Path) -> AdapterFolder:
     """The adapter in a folder, if it is one that can be loaded."""
     path = folder / ADAPTER_CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json_of(path.read_text(encoding="utf-8"))
         kind = str(config.get("peft_type"))
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read as JSON", "Restore the adapter's folder from its run.") from error

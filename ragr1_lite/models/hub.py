@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import tempfile
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ragr1_lite.core.errors import ModelError, first_line
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.files.writing import CACHE_HINT, require_space, writing
 from ragr1_lite.models.builtin import BUILT_IN, BY_HUB_ID, ensure
 
@@ -102,7 +102,7 @@ def _missing_weights(folder: Path) -> list[str]:
     if not index.is_file():
         return [index.name if any(folder.glob("*-of-*.safetensors")) else _WEIGHTS]
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = set(json_of(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or no weight map
         return [index.name]
     return sorted(name for name in shards if not (folder / name).is_file())

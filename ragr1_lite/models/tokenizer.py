@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.models.chat_template import give_template, read_frame
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _PROBE = "A b\n\nc."
 _THOUGHT = ("<think>", "</think>")
 _CONTROL = re.compile(r"[<\[].+[>\]]")
 """How control tokens are written."""
+_TALK = re.compile(r"<[|｜].+[|｜]>|</?tool_\w+>|</?(?:start|end)_of_\w+>|\[/?[A-Z_]+\]")
+"""Those with which chats, tools and code are told apart, though many tokenizers do not mark them as special."""
 _FILLER = re.compile(r"^(?!.*(image|video|audio)).*(pad|reserved|unused|placeholder)")
 """In the names of control tokens that models do not write."""
 _RARE = "\ue123"
@@ -146,8 +149,8 @@ class ChatTokenizer:
 def _plain_backend(backend: Backend, frame: Collection[int]) -> Backend:
     """A copy that splits control tokens found in a text like any text, and leaves them out when it decodes.
 
-    Those of the ``frame`` are control tokens whether or not they are marked as special; the tags of a thought are not,
-    nor is what a tokenizer adds for white space.
+    Those of the ``frame``, of other turns and of tools are control tokens whether or not they are marked as special;
+    the tags of a thought are not, nor is what a tokenizer adds for white space.
     """
     added = backend.get_added_tokens_decoder()
     if any(token.special and token.content in _THOUGHT for token in added.values()):
@@ -157,8 +160,9 @@ def _plain_backend(backend: Backend, frame: Collection[int]) -> Backend:
         plain = type(backend).from_str(json.dumps(fields))
     else:
         plain = copy.deepcopy(backend)
-    found = [added[i].content for i in frame if i in added]
-    plain.add_special_tokens([token for token in found if _CONTROL.fullmatch(token) and token not in _THOUGHT])
+    found = [added[i].content for i in frame if i in added and _CONTROL.fullmatch(added[i].content)]
+    found += [token.content for token in added.values() if _TALK.fullmatch(token.content)]
+    plain.add_special_tokens([token for token in found if token not in _THOUGHT])
     plain.no_padding()
     plain.no_truncation()
     plain.encode_special_tokens = True  # meaning: they are not looked for
@@ -169,7 +173,7 @@ def _ends_in(folder: Path) -> list[int]:
     """The end tokens that a model's configuration names; none where there is none that can be read."""
     for name in ("generation_config.json", "config.json"):
         try:
-            named = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            named = json_of((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
         except (OSError, ValueError, AttributeError):
             continue
         if ids := [i for i in (named if isinstance(named, list) else [named]) if type(i) is int]:

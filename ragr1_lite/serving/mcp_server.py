@@ -16,10 +16,10 @@ from ragr1_lite import __version__
 from ragr1_lite.assistant import Assistant, source_of
 from ragr1_lite.core.errors import ConfigError, RagR1Error
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.safe_text import cleaned
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 from ragr1_lite.retrieval.remote.hosting import listening, only_for_this_machine, run
-from ragr1_lite.ui.text import clean
 from ragr1_lite.versions import install_hint
 
 Tool = Callable[..., dict[str, Any]]
@@ -156,7 +156,4 @@ def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3,
 
 
 def _shown(passages: Sequence[Passage]) -> list[dict[str, Any]]:
-    return [
-        {**source_of(one), "text": clean(one.text), "title": clean(one.title), "score": round(one.score, 4)}
-        for one in passages
-    ]
+    return [cleaned({**source_of(one), "text": one.text, "score": round(one.score, 4)}) for one in passages]

@@ -24,6 +24,7 @@ from typing import Any
 
 from ragr1_lite.config import WORLD, Recipe, load_recipe
 from ragr1_lite.core.errors import ConfigError, RunError
+from ragr1_lite.files.json_lines import json_of, whole_text
 from ragr1_lite.files.writing import refuse_input, write_atomic, writing
 from ragr1_lite.models.processes import is_main, wait
 
@@ -130,14 +131,11 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """What :meth:`save_summary` wrote; empty where it did not."""
-        path = self.folder / "summary.json"
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return kept
+        return _kept(self.folder / "summary.json")
 
     def recall(self) -> dict[str, Any]:
         """What was kept by :meth:`remember`."""
-        kept: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8")) if self._state.exists() else {}
-        return kept
+        return _kept(self._state)
 
     def mark_complete(self, step: int) -> Path:
         """Declares the checkpoint of a step fit to resume from."""
@@ -175,6 +173,17 @@ class Run:
             lines = [line for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
             write_atomic(self.metrics, "".join(line + "\n" for line in kept))
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is none, RunError where it is broken."""
+    try:
+        kept = json_of(whole_text(path)) if path.exists() else {}
+    except (OSError, ValueError):
+        kept = None
+    if not isinstance(kept, dict):
+        raise RunError(f"{path} is broken", "Restore it, or begin anew with --overwrite.")
+    return kept
 
 
 def step_of(checkpoint: Path) -> int:

@@ -15,10 +15,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ragr1_lite.core.events import RolloutFinished, Searched, TextSampled
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Passage
 from ragr1_lite.ui.display import Display, live, redraws
 from ragr1_lite.ui.tables import title_grid
-from ragr1_lite.ui.text import clean, one_line, title_of
+from ragr1_lite.ui.text import one_line, title_of
 from ragr1_lite.ui.turns import NO_ANSWER, cited, costs, last_thought, read_partial
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from rich.live import Live
 from rich.text import Text
 
 from ragr1_lite.core.events import CheckpointSaved, Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, StepFinished
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.ui.figures import step_line
 from ragr1_lite.ui.progress import SHORT, Task, sentence
-from ragr1_lite.ui.text import clean, duration, to_json
+from ragr1_lite.ui.text import duration, to_json
 from ragr1_lite.ui.training import ROLLOUTS, TRAINING, UPDATE, TrainingView, begins
 
 _LINE_SECONDS = 5.0  # seconds between two lines of a phase where nothing can be redrawn

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.data.benchmarks import PUBLISHED, SETTING, SMALL_COMPARABLE, SMALL_MODELS, SMALL_SETTING
 from ragr1_lite.ui.tables import figures_table, pairs_table
-from ragr1_lite.ui.text import clean, count, one_line, share
+from ragr1_lite.ui.text import count, one_line, share
 
 if TYPE_CHECKING:
     from ragr1_lite.data.benchmarks import Benchmark

@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Passage
-from ragr1_lite.ui.text import clean, count, one_line, size
+from ragr1_lite.ui.text import count, one_line, size
 
 if TYPE_CHECKING:
     from ragr1_lite.retrieval import IndexInfo

@@ -1,4 +1,4 @@
-"""Foreign text made safe for a terminal, and numbers as people read them."""
+"""Foreign text on one line or as JSON, and numbers as people read them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,11 @@ import json
 import re
 from typing import Any
 
+from ragr1_lite.core.safe_text import CONTROL, clean
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.writing import json_text
 
-_ESCAPE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # strings for the terminal: titles, links
-    r"|\x1b.?",
-    re.DOTALL,
-)
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def clean(text: str) -> str:
-    r"""Foreign text without anything a terminal would obey: escapes, control characters, changes of direction.
-
-    >>> clean("a \x1b[31mred\x1b[0m word\x07")
-    'a red word'
-    """
-    return _CONTROL.sub("", _ESCAPE.sub("", text.replace("\r\n", "\n").replace("\t", " ")))
 
 
 def one_line(text: str, limit: int | None = None) -> str:
@@ -48,7 +33,7 @@ def to_json(value: Any, encoding: str = "utf-8") -> str:
 
     So is all that is not ASCII, where something in it cannot be written in ``encoding``.
     """
-    text = _CONTROL.sub(_escaped, json_text(value))
+    text = CONTROL.sub(_escaped, json_text(value))
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

@@ -14,9 +14,10 @@ from rich.segment import Segment as Cells
 from rich.table import Column, Table
 from rich.text import Text
 
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Passage, Source, Turn
 from ragr1_lite.ui.tables import title_grid
-from ragr1_lite.ui.text import clean, count, one_line, title_of
+from ragr1_lite.ui.text import count, one_line, title_of
 
 if TYPE_CHECKING:
     from ragr1_lite.data.viewing import Viewed

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import StopReason, Trajectory
-from ragr1_lite.ui.text import clean, count, one_line
+from ragr1_lite.ui.text import count, one_line
 
 if TYPE_CHECKING:
     from ragr1_lite.assistant import Answer
@@ -77,7 +78,7 @@ def _named(source: dict[str, str]) -> dict[str, str]:
     where = ", ".join(one_line(source[key], _LONGEST) for key in ("file", "url", "place") if key in source)
     title = one_line(source["title"] or source["id"], _LONGEST)
     named = {"text": f"{title} ({where})" if where else title}
-    return named | {"url": source["url"]} if "url" in source else named
+    return named | {"url": clean(source["url"])} if "url" in source else named
 
 
 def _short(seconds: float) -> str:

@@ -16,11 +16,11 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import GoldPlan, Mode, Passage, Step, StopReason, Trajectory, Turn
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.trajectories import no_record, to_record
 from ragr1_lite.data.viewing import Viewed, view
-from ragr1_lite.ui.text import clean
 from ragr1_lite.ui.trajectories import trajectories_view
 from tests.support.scripted import ByteTokenizer, ScriptedSearcher, example
 

@@ -23,6 +23,7 @@ from ragr1_lite.core.events import (
     StepFinished,
     TextSampled,
 )
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Example, Passage, Segment, StopReason, Trajectory, Turn
 from ragr1_lite.ui import Conversation, Display
 from ragr1_lite.ui.conversation import PrettyConversation
@@ -30,7 +31,7 @@ from ragr1_lite.ui.display import console
 from ragr1_lite.ui.evaluations import evaluation_table
 from ragr1_lite.ui.figures import _named, number, trend
 from ragr1_lite.ui.tables import counts_table, index_table, search_results
-from ragr1_lite.ui.text import clean, one_line, to_json
+from ragr1_lite.ui.text import one_line, to_json
 from ragr1_lite.ui.turns import _short, read_partial
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\u202eright\x00"

@@ -40,7 +40,7 @@ def index_build(
     corpus: Annotated[list[str], Argument(help=_CORPUS)],
     out: Annotated[str, Option(metavar="FOLDER", help="The folder to make, or opensearch://HOST/INDEX.")],
     language: Annotated[str | None, Option("--language", "--stemmer", metavar="NAME", help=_LANGUAGE)] = None,
-    title_weight: Annotated[int | None, Option(min=0, metavar="N", help=_TITLE_WEIGHT)] = None,
+    title_weight: Annotated[int | None, Option(min=0, max=100, metavar="N", help=_TITLE_WEIGHT)] = None,
     overwrite: opt.Overwrite = False,
 ) -> None:
     """Build an index from a corpus.
@@ -133,6 +133,8 @@ def _fields(passage: Passage) -> dict[str, Any]:
 
 
 def _lines(file: Path) -> list[str]:
+    if file.is_char_device():  # it may be endless
+        raise DataError(f"{file} is a device, not a text file", "Give a file, or - for stdin.")
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except FileNotFoundError as error:

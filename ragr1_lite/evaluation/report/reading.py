@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any
 
 from ragr1_lite.core.errors import RunError
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.safe_text import clean, cleaned
 from ragr1_lite.evaluation.resources import Resources
 from ragr1_lite.evaluation.results import read_results
 from ragr1_lite.files.json_arrays import read_rows
-from ragr1_lite.files.json_lines import BadLine
+from ragr1_lite.files.json_lines import BadLine, json_of, whole_text
 
 METRICS = "metrics.jsonl"
 FILES = (METRICS, "summary.json", "recipe.yaml")
@@ -56,7 +56,7 @@ class Sources:
 
 
 def read_sources(paths: Sequence[Path], report: Report = ignore) -> Sources:
-    """Reads run folders and evaluation files.
+    """Reads run folders and evaluation files; their text, which is foreign, is made safe.
 
     Raises:
         RunError: A folder holds no metrics of a run, or a summary that is broken.
@@ -74,20 +74,20 @@ def _training(folder: Path, report: Report) -> Training:
             f"There is no {METRICS} in {folder}", "Name the folder of a training run, or a file of `eval --out`."
         )
     return Training(
-        folder.resolve().name,
+        clean(folder.resolve().name),
         tuple(read_rows(metrics, _step, METRICS_FORM, report)),
         _summary(summary) if summary.exists() else {},
-        recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        clean(recipe.read_bytes().decode(errors="replace")) if recipe.is_file() else "",
     )
 
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        summary = dict(json.loads(path.read_text(encoding="utf-8")))
+        summary = dict(json_of(whole_text(path)))
         if spent := summary.get("resources"):
             summary["resources"] = Resources.from_json(spent)
         return summary
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise RunError(f"{path} cannot be read", "It is not needed: delete it and try again.") from None
 
 
@@ -107,9 +107,9 @@ def _evaluations(path: Path, report: Report) -> Iterator[Evaluated]:
     """The evaluations of a file: one for each mode in it, and for each sample where questions were asked again."""
     parts: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in read_results(path, report):
-        parts.setdefault((row["mode"], row.get("sample", 0)), []).append(row)
+        parts.setdefault((row["mode"], row.get("sample", 0)), []).append(cleaned(row))
     modes, samples = {mode for mode, _ in parts}, {sample for _, sample in parts}
     for (mode, sample), rows in parts.items():
-        names = [path.name.partition(".")[0]]
+        names = [clean(path.name.partition(".")[0])]
         names += [mode] * (len(modes) > 1) + [f"sample {sample + 1}"] * (len(samples) > 1)
         yield Evaluated(" · ".join(names), tuple(rows))

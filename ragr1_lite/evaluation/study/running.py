@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from ragr1_lite.evaluation.running import QUESTIONS, questions_digest, read_agai
 from ragr1_lite.evaluation.study.designs import Design, VariantSpec
 from ragr1_lite.evaluation.variants import Variant, evaluate_variants
 from ragr1_lite.files.journal import Journal, already_there, interrupted
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.files.writing import refuse_input
 
 SUMMARY = "study.json"
@@ -177,8 +177,11 @@ def _not_run(out: Path | None) -> dict[str, str]:
     """Why variants of a finished study were not run, by its own account."""
     if out is None or not (out / SUMMARY).exists():
         return {}
-    rows = json.loads((out / SUMMARY).read_text(encoding="utf-8"))["variants"]
-    return {row["variant"]: row["problem"] for row in rows if "problem" in row}
+    try:
+        rows = json_of((out / SUMMARY).read_text(encoding="utf-8"))["variants"]
+        return {row["variant"]: row["problem"] for row in rows if "problem" in row}
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{out / SUMMARY} is broken", "It is written anew: delete it and try again.") from None
 
 
 def _by_model(specs: Sequence[VariantSpec], recipes: Mapping[str, Recipe]) -> list[list[VariantSpec]]:

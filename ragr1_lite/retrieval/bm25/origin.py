@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragr1_lite.core.errors import RetrievalIndexError
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.bm25.mapped_files import HashedFile, broken, load_array, save_array
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def read_origin(index: Path, passages: int) -> tuple[list[IndexedFile], Array]:
     if not (index / FILES).is_file():
         raise RetrievalIndexError(f"The index {index} does not say which files of which folder are in it", _ANEW)
     try:
-        files = [IndexedFile(*row) for row in json.loads((index / FILES).read_bytes())]
+        files = [IndexedFile(*row) for row in json_of((index / FILES).read_bytes())]
         fits = sum(file.passages for file in files) == passages
     except (OSError, ValueError, TypeError) as error:
         raise broken(index / FILES) from error

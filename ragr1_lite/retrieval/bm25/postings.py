@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.bm25.mapped_files import broken, load_array
 
 Array = np.ndarray[Any, Any]
@@ -119,7 +119,7 @@ def _best(
 def _passages(file: Path) -> int:
     """Reads how many passages bm25s says there are, and whether it scored them in the one form we search."""
     try:
-        params = json.loads(file.read_bytes())
+        params = json_of(file.read_bytes())
         passages, form = params["num_docs"], (params["method"], params["idf_method"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise broken(file) from error

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from ragr1_lite.core.errors import RetrievalIndexError, StorageError
 from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.types import Passage
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, HashedFile, broken, load_array, map_file, save_array
 from ragr1_lite.retrieval.bm25.tokenizer import tokenizer_of
 
@@ -98,7 +99,7 @@ class PassageFile:
 
     def __getitem__(self, position: int) -> Passage:
         try:
-            return Passage(**json.loads(self._map[self._offsets[position] : self._offsets[position + 1]]))
+            return Passage(**json_of(self._map[self._offsets[position] : self._offsets[position + 1]]))
         except (ValueError, TypeError) as error:
             raise broken(self._path) from error
 
@@ -236,7 +237,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RetrievalIndexError(f"{path} is not an index: it has no {MANIFEST}", _NAME_ONE)
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = json_of(file.read_bytes())
     except (OSError, ValueError) as error:
         raise broken(file) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

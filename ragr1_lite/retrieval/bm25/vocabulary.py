@@ -10,7 +10,6 @@ A word's bucket is its CRC-32 modulo the number of buckets, a power of two.
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Collection
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.bm25.mapped_files import HashedFile, broken, load_array, map_file, save_array
 
 WORDS, BUCKETS, PLACES = "vocab.index.json", "vocabulary.buckets.npy", "vocabulary.places.npy"
@@ -102,7 +102,7 @@ def write_vocabulary(folder: Path, words: Collection[str]) -> dict[str, str]:
 def read_words(folder: Path) -> dict[str, int]:
     """All words of an index with their ids, in the ids' order; raises RetrievalIndexError where the file is broken."""
     try:
-        words: dict[str, int] = json.loads((folder / WORDS).read_bytes())
+        words: dict[str, int] = json_of((folder / WORDS).read_bytes())
     except (OSError, ValueError) as error:
         raise broken(folder / WORDS) from error
     return words

@@ -13,10 +13,11 @@ from typing import Any
 
 from ragr1_lite.assistant import Answer, source_of
 from ragr1_lite.core.events import Searched, TextSampled
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Passage
 from ragr1_lite.serving.api.asking import MODEL, Asking, Wrong
 from ragr1_lite.serving.engine import Asked
-from ragr1_lite.ui.text import clean, one_line, title_of, to_json
+from ragr1_lite.ui.text import one_line, title_of, to_json
 from ragr1_lite.ui.turns import NO_ANSWER, last_thought, read_partial
 
 Fields = dict[str, Any]

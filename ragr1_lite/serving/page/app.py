@@ -15,6 +15,7 @@ from ragr1_lite import __version__
 from ragr1_lite.assistant import Assistant
 from ragr1_lite.config import WORLD
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.safe_text import cleaned
 from ragr1_lite.core.types import Mode
 from ragr1_lite.retrieval.remote.hosting import Refused, listening, need_extra, only_for_this_machine, read_body, run
 from ragr1_lite.serving.page.queue import AnswerQueue
@@ -92,7 +93,7 @@ def make_app(assistant: Assistant, *, report: Report = ignore) -> Any:
         return StreamingResponse(queue.events(question, mode), headers=_HEADERS, media_type="text/event-stream")
 
     async def about(request: Any) -> Any:
-        return answer(_about(assistant))
+        return answer(cleaned(_about(assistant)))
 
     async def page(request: Any) -> Any:
         name, kind = _FILES[request.url.path]

@@ -8,9 +8,10 @@ from typing import Any
 from ragr1_lite.assistant import Answer, Assistant
 from ragr1_lite.core.errors import RagR1Error
 from ragr1_lite.core.events import Notice, Report, Searched, TextSampled
+from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Mode, Passage
 from ragr1_lite.serving.engine import Engine
-from ragr1_lite.ui.text import clean, one_line, title_of, to_json
+from ragr1_lite.ui.text import one_line, title_of, to_json
 from ragr1_lite.ui.turns import NO_ANSWER, cited, costs, last_thought, read_partial
 
 LONGEST = 8

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ragr1_lite.core.errors import ModelError
+from ragr1_lite.files.json_lines import json_of, whole_text
 from ragr1_lite.models.adapter_folder import base_key
 
 
@@ -129,7 +129,7 @@ def read_shape(path: Path) -> Shape:
         ModelError: It is missing or broken, or lacks a size.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json_of(whole_text(path))
         heads = int(config["num_attention_heads"])
         derived = {
             "num_key_value_heads": heads,
@@ -138,10 +138,15 @@ def read_shape(path: Path) -> Shape:
             "family": config["model_type"],
         }
         given = {field.name: config.get(field.name) for field in fields(Shape)}
-        return Shape(**derived | {name: value for name, value in given.items() if value is not None})
+        sizes = derived | {name: value for name, value in given.items() if value is not None}
+        for field in fields(Shape):
+            value = sizes[field.name]
+            if type(value).__name__ != field.type or (type(value) is int and value <= 0):
+                raise ValueError(f"{field.name} is {value!r:.40}")
+        return Shape(**sizes)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist, so there is no model in that folder", "Check the path.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path} does not give the sizes of a decoder ({type(error).__name__}: {error})",
             "Give the folder of a causal language model such as Qwen2.5.",
