@@ -44,7 +44,10 @@ COMMANDS = {
     "plan": ("train", "Predict a training's memory, measure its time with --probe, and propose what fits."),
     "doctor": ("train", "Check what training needs: packages, card, memory, disk, model caches."),
     "serve": ("serve", "Answer questions over HTTP, in the form of OpenAI's chat completions."),
-    "export": ("export", "Write a trained model for other programs: a folder, a GGUF file, an Ollama model."),
+    "export": (
+        "export",
+        "Write a trained model for other programs: a folder, a GGUF file, an Ollama model, a hub repository.",
+    ),
     "mcp": ("mcp", "Give other programs the tools `search`, `read` and `answer`, by the Model Context Protocol (MCP)."),
     "index": ("", "Build, search and check BM25 indexes of your own passages."),
     "data": ("", "Make training data."),
