@@ -42,8 +42,8 @@ MEMORY = 2 * 2**30
 """Bytes that a case may take."""
 BUG = re.compile(r"Traceback|bug in ragr1-lite|The memory ran out")
 SENTENCE = re.compile(r"Error: [^\n]{5,}?(\. \S[^\n]+|\Z|\n)|^Usage: ", re.DOTALL)
-RUNS_LONG = {"sft", "grpo", "quickstart", "ask", "study", "eval", "export", "mcp", "index serve", "models fetch"} | {
-    "models remove", "doctor", "log", "data select",
+RUNS_LONG = {"sft", "grpo", "quickstart", "ask", "study", "eval", "export", "mcp", "serve", "learn", "index serve"} | {
+    "models fetch", "models remove", "doctor", "log", "data select",
 }  # fmt: skip
 """Commands that load a model, serve, or touch what is the user's: their words are parsed, and no more."""
 

@@ -16,6 +16,7 @@ from ragr1_lite.evaluation.report.curves import plots
 from ragr1_lite.evaluation.report.packing import pack
 from ragr1_lite.evaluation.report.reading import FILES, Sources, read_sources
 from ragr1_lite.evaluation.report.tables import INTERVALS, causes, cell, courses, evaluation_rows, kinds, resources
+from ragr1_lite.files.json_lines import reading
 from ragr1_lite.files.writing import json_text, refuse_input, write_atomic
 from ragr1_lite.versions import install_hint
 
@@ -68,9 +69,12 @@ def _is_report(path: Path) -> bool:
     """Whether a file was written here, as a page or a card."""
     if not path.is_file():
         return False
-    text = path.read_bytes()
+    with reading(path), path.open("rb") as file:
+        head = file.read(_NEAR)
+        file.seek(max(0, path.stat().st_size - _NEAR))
+        tail = file.read(_NEAR)
     page, card = (mark.encode() for mark in _MADE)
-    return page in text[:_NEAR] or (text.startswith(b"# ") and card in text[-_NEAR:])
+    return page in head or (head.startswith(b"# ") and card in tail)
 
 
 def _rendered(sources: Sources, format: Format, title: str) -> str:
