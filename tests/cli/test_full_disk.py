@@ -90,7 +90,7 @@ def test_a_file_of_results(disk: Path, folder: Path, tmp_path: Path, command: st
     ballast = fill(disk, leave=24)
     line = command.format(folder=folder, out=out)
     refused(f"{line} --overwrite")
-    refused(f"{line} --resume")  # what was cut off is cut away, or the next one could not read on
+    refused(f"{line} --resume")
     journal = disk / ".out.jsonl.journal"
     assert out.read_text("utf-8") == "{}\n" and journal.read_text("utf-8").count('{"rows"') >= 1
     assert {path.name for path in disk.iterdir()} == {out.name, journal.name, "ballast"}
