@@ -111,7 +111,7 @@ def test_package_runs_no_foreign_code(unsafe: str) -> None:
 
 
 def test_what_is_timed_hangs_on_no_clock_that_jumps() -> None:
-    """The clock on the wall may be set; it dates answers and is compared with the times of files, and measures nothing."""
+    """The clock on the wall may be set; it dates answers, is compared with files' times, and measures nothing."""
     wall = re.compile(r"\btime\.(time|time_ns)\(|\bdatetime\.(utc)?now\(|^from time import", re.MULTILINE)
     found = {module_name(source) for source in SOURCES if wall.search(source.read_text("utf-8"))}
     dates = {"ragr1_lite.files.answer_log", "ragr1_lite.serving.api.replies", "ragr1_lite.retrieval.corpora.sources"}

@@ -118,7 +118,7 @@ def documents(folder: Path) -> None:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main(folder)
+    module.write(module.FILES, folder)
 
 
 def listing(folder: Path) -> set[str]:
