@@ -23,6 +23,7 @@ from ragr1_lite.datagen.questions import NothingKept, hold_out, make_questions
 from ragr1_lite.evaluation import Evaluation
 from ragr1_lite.evaluation import run as evaluate
 from ragr1_lite.evaluation.report import write_report
+from ragr1_lite.files.alone import alone
 from ragr1_lite.models.adapter_folder import adapter_of
 from ragr1_lite.retrieval import build_index, read_corpus, update_index
 
@@ -64,9 +65,10 @@ def run(
     model = model or MODEL
     given = {"model": model, "teacher": teacher, "set": list(overrides)}
     out = out or Path("runs") / f"learn-{documents.resolve().name}"
-    folder = LearnFolder.open(out, documents, given, overwrite=overwrite)
     deadline = None if minutes is None else began + 60 * minutes
-    return _Way(documents, folder, model, teacher, overrides, deadline, report).go()
+    with alone(out):
+        folder = LearnFolder.open(out, documents, given, overwrite=overwrite)
+        return _Way(documents, folder, model, teacher, overrides, deadline, report).go()
 
 
 class _Way:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from operator import add, sub
@@ -17,9 +18,11 @@ from ragr1_lite.retrieval.remote.client import is_here, one_line, split_url, who
 from ragr1_lite.versions import install_hint
 
 _CONNECT_SECONDS = 10.0
+_ANSWER_BYTES = 64 * 2**20
 _TOO_LONG = re.compile(r"context.?(length|size|window)|maximum context|exceed_context", re.IGNORECASE)
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens"}
 _LISTED_MODELS = 5
+_IS_IT = "Check that it is the URL of an OpenAI-compatible endpoint; most end in /v1."
 
 Message = dict[str, str]
 
@@ -174,9 +177,9 @@ class Endpoint:
             hint = "Check the URL, and that the server runs."
         except openai.APIStatusError as error:
             problem, hint = self._refusal(error.status_code, _reason(error))
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, _Unusable) as error:
             problem = f"gave an answer that cannot be used ({one_line(str(error))})"
-            hint = "Check that it is the URL of an OpenAI-compatible endpoint; most end in /v1."
+            hint = _IS_IT
         else:
             return
         raise ModelError(f"{self.url} {problem}", hint)
@@ -244,10 +247,49 @@ def _client(url: str, connection: Connection, report: Report) -> Any:
         text = f"OPENAI_API_KEY goes to {address.netloc} unencrypted, and anyone on the way can read it: use https://."
         report(Notice(text, "warning"))
     timeout = openai.Timeout(connection.timeout, connect=min(connection.timeout, _CONNECT_SECONDS))
-    http = openai.DefaultHttpxClient(trust_env=not here, base_url=url, timeout=timeout)
+    http = openai.DefaultHttpxClient(
+        trust_env=not here,
+        base_url=url,
+        timeout=timeout,
+        headers={"Accept-Encoding": "identity"},
+        event_hooks={"response": [_bounding(connection.timeout)]},
+    )
     return openai.OpenAI(
         base_url=url, api_key=key or "none", timeout=timeout, max_retries=connection.retries, http_client=http
     )
+
+
+class _Unusable(Exception):
+    """Why an answer is not read to its end."""
+
+
+def _bounding(timeout: float) -> Callable[[Any], None]:
+    """What bounds an answer's size, and the time until it is there whole."""
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        def __init__(self, stream: Any) -> None:
+            self._stream, self._deadline = stream, time.monotonic() + timeout
+
+        def __iter__(self) -> Iterator[bytes]:
+            size = 0
+            for part in self._stream:
+                size += len(part)
+                if size > _ANSWER_BYTES:
+                    raise _Unusable(f"it is larger than {_ANSWER_BYTES // 2**20} MiB")
+                if time.monotonic() > self._deadline:
+                    raise httpx2.ReadTimeout("the answer comes in drips")
+                yield part
+
+        def close(self) -> None:
+            self._stream.close()
+
+    def bound(response: Any) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise _Unusable("it is compressed, though that was not allowed")
+        response.stream = Bounded(response.stream)
+
+    return bound
 
 
 def _openai() -> Any:

@@ -29,6 +29,7 @@ from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import Criteria, why_rejected
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
 from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.writing import refuse_input
@@ -60,6 +61,7 @@ class Sampling:
         return random.Random(f"{self.seed}:{batch}:{attempt}").getrandbits(31)
 
 
+@alone_at("out")
 def generate(
     questions: str | Path | Sequence[str | Path],
     setup: Setup,

@@ -27,6 +27,7 @@ from ragr1_lite.data.questions import Question, digest, read_questions, to_row
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, finished
 from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.writing import beside, refuse_input, writing
@@ -207,6 +208,7 @@ def _read(sources: Sequence[str], split: str, limit: int | None, seed: int, repo
     return [Question(one.example) for one in world.questions(split, seed=seed, limit=limit)]
 
 
+@alone_at("out")
 def select(
     questions: Sequence[Question],
     out: Path,

@@ -22,6 +22,7 @@ from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.results import from_row, read_results, to_row
 from ragr1_lite.evaluation.variants import Draws, Variant, evaluate_variants
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, already_there, digest, finished, interrupted
 from ragr1_lite.files.writing import refuse_input
 
@@ -51,6 +52,7 @@ def held_out(recipe: Recipe, report: Report = ignore) -> list[Example]:
     return load_examples(section.data, section.split, limit=section.questions, seed=0, mix=section.mix, report=report)
 
 
+@alone_at("out")
 def run(
     setup: Setup | Recipe = Setup(),
     *,

@@ -2,5 +2,5 @@
 
 ``sources`` finds a file's form and reads its ``rows``: ``json_lines``, ``json_arrays``, ``tables`` or ``hub_rows``.
 ``keys`` remembers which ids were seen. ``writing`` replaces files as a whole; a ``journal`` keeps finished work of a
-command that may be stopped.
+command that may be stopped; ``alone`` keeps a second one out.
 """

@@ -11,6 +11,7 @@ from typing import Any
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.sources import DOCUMENTS, File
 from ragr1_lite.retrieval.bm25.origin import IndexedFile, Origin, read_origin
 from ragr1_lite.retrieval.bm25.store import IndexInfo, PassageFile, verify_index
@@ -36,6 +37,7 @@ class Update:
         return {**counts, "passages": self.info.passages, "bytes": self.info.bytes, "seconds": round(self.seconds, 3)}
 
 
+@alone_at("index")
 def update_index(index: Path, folder: Path | None = None, report: Report = ignore) -> Update:
     """Reads what changed in a folder since its index was built, or updated, and replaces the index in one step.
 

@@ -16,9 +16,11 @@ from ragr1_lite.core.types import Trajectory
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.sets import training_material
 from ragr1_lite.data.targets import categories
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.models import upstream
 from ragr1_lite.models.adapter_folder import require_adapter
 from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.processes import is_main
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
 from ragr1_lite.training.out_of_memory import fit_within_memory
@@ -35,6 +37,7 @@ from ragr1_lite.training.trainer import (
 )
 
 
+@alone_at("recipe.output", when=is_main)
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
     """Trains an adapter on gold trajectories.
 

@@ -399,6 +399,20 @@ def test_a_server_that_is_silent() -> None:
         say_once(endpoint)
 
 
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (Reply(b" " * 2_000, headers={"Content-Encoding": "gzip"}), "cannot be used .it is compressed"),
+        (Reply(b" " * (2**20 + 1)), "cannot be used .it is larger than 1 MiB"),
+        (Reply(b" " * 2_000, drips=True), r"no answer within 0\.3 seconds"),
+    ],
+)
+def test_an_answer_without_end(monkeypatch: pytest.MonkeyPatch, reply: Reply, says: str) -> None:
+    monkeypatch.setattr("ragr1_lite.datagen.endpoint._ANSWER_BYTES", 2**20)
+    with serving(lambda _: reply, timeout=0.3, retries=0) as (endpoint, _, _), pytest.raises(ModelError, match=says):
+        say_once(endpoint)
+
+
 def test_a_failure_stops_the_turn() -> None:
     hanging, first = Hanging(), threading.Lock()
 

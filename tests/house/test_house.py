@@ -110,6 +110,14 @@ def test_package_runs_no_foreign_code(unsafe: str) -> None:
     assert found == []
 
 
+def test_what_is_timed_hangs_on_no_clock_that_jumps() -> None:
+    """The clock on the wall may be set; it dates answers, is compared with files' times, and measures nothing."""
+    wall = re.compile(r"\btime\.(time|time_ns)\(|\bdatetime\.(utc)?now\(|^from time import", re.MULTILINE)
+    found = {module_name(source) for source in SOURCES if wall.search(source.read_text("utf-8"))}
+    dates = {"ragr1_lite.files.answer_log", "ragr1_lite.serving.api.replies", "ragr1_lite.retrieval.corpora.sources"}
+    assert found == dates
+
+
 def test_light_modules_import_nothing_heavy() -> None:
     owners = {f"ragr1_lite.{owner}" for owner in OWNERS}
     every = {module_name(source) for source in SOURCES if source.name != "__main__.py"}

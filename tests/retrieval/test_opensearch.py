@@ -147,6 +147,16 @@ class TestSearch:
         assert says in str(caught.value) and str(caught.value).isprintable()
         assert pauses == []
 
+    def test_an_answer_without_end(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(opensearch, "_ANSWER_BYTES", 2**20)
+        with pytest.raises(RetrievalIndexError, match="cannot be used: it is larger than 1 MiB"):
+            found_by(cluster, Reply(b" " * (2**20 + 1)))
+        _, url = cluster(lambda _: Reply(b" " * 2_000, drips=True))
+        searcher = OpenSearchSearcher(url, timeout=0.2, retries=0)
+        with pytest.raises(RetrievalIndexError, match=r"does not answer \(no whole answer within 0\.2 s"):
+            searcher.search(["q"], 1)
+        searcher.close()
+
     @pytest.mark.parametrize("bad", [Reply(status=0), Reply(b"busy", 503), Reply({"error": "slow down"}, 429)])
     def test_what_passes_is_tried_again(self, cluster: Cluster, pauses: list[float], bad: Reply) -> None:
         far, url = cluster(lambda _: bad if len(far.asked) < 3 else answers(hits(CHAD)))

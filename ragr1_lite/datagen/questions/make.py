@@ -26,6 +26,7 @@ from ragr1_lite.datagen.questions.rules import RULES, Made, Sought
 from ragr1_lite.datagen.questions.structured import facts_of
 from ragr1_lite.datagen.questions.teacher import Asker, draw_positions, write_questions
 from ragr1_lite.datagen.teachers import Teacher, open_teacher
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
 from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.writing import refuse_input
@@ -40,6 +41,7 @@ _BATCH, _WRITTEN_BATCH = 256, 16
 Item = TypeVar("Item")
 
 
+@alone_at("out")
 def make_questions(
     index: str,
     *,

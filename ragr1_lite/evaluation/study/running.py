@@ -21,6 +21,7 @@ from ragr1_lite.evaluation.results import to_row
 from ragr1_lite.evaluation.running import QUESTIONS, questions_digest, read_again, recipe_digest
 from ragr1_lite.evaluation.study.designs import Design, VariantSpec
 from ragr1_lite.evaluation.variants import Variant, evaluate_variants
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, already_there, interrupted
 from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.files.writing import refuse_input
@@ -75,6 +76,7 @@ class Outcome:
         }
 
 
+@alone_at("out")
 def run_study(
     design: Design,
     recipe: str,

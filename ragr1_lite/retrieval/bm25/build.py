@@ -20,6 +20,7 @@ from ragr1_lite import __version__
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Advance, Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.retrieval.bm25.mapped_files import new_array, save_array
 from ragr1_lite.retrieval.bm25.origin import Origin, write_origin
 from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings, idf_of
@@ -41,6 +42,7 @@ _NOTICED = 128 * 2**20
 """Bytes from which a notice says how much memory a build needs."""
 
 
+@alone_at("out")
 def build_index(
     passages: Iterable[Passage],
     out: Path,

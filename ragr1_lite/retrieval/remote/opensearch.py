@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from types import SimpleNamespace
@@ -40,6 +41,7 @@ _WORDS = 200
 """Words of a query that are searched: a cluster takes 1,024 clauses, and every word is one in each field."""
 _BULK_PASSAGES, _BULK_BYTES = 1_000, 8 * 2**20
 _TOO_MANY_REFUSED = 10
+_ANSWER_BYTES = 256 * 2**20
 _FIELDS = ["title", "text", "contents"]
 _FORM = "Write it like opensearch://localhost:9200/wiki, or opensearch+https://… for TLS."
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
@@ -83,6 +85,7 @@ class OpenSearchSearcher(RemoteSearcher, Server):
             ssl_context=trusted() if tls else None,
             timeout=timeout,
             max_retries=0,
+            connection_class=_bounded_connection(),
         )
 
     @classmethod
@@ -121,6 +124,8 @@ class OpenSearchSearcher(RemoteSearcher, Server):
             try:
                 return request(self._client)
             except errors.ConnectionError as error:
+                if isinstance(error.info, _TooLarge):
+                    raise self.unusable(str(error.info)) from None
                 raise Temporary(one_line(str(error.info)) or "no connection") from None
             except errors.TransportError as error:
                 if error.status_code == 429 or (isinstance(error.status_code, int) and error.status_code >= 500):
@@ -249,6 +254,40 @@ def _reason(error: Any) -> str:
     info = error.info.get("error") if isinstance(error.info, dict) else None
     reason = info.get("reason") if isinstance(info, dict) else info or error.error
     return f"status {error.status_code}: {one_line(str(reason))}"
+
+
+class _TooLarge(Exception):
+    """Why an answer is not read to its end."""
+
+
+def _bounded_connection() -> Any:
+    """The client's connection, with an answer's size bounded, and the time until it is there whole."""
+
+    class Bounded(_opensearchpy().Urllib3HttpConnection):  # type: ignore[misc]
+        def _create_urllib3_pool(self) -> None:
+            super()._create_urllib3_pool()
+            send = self.pool.urlopen
+
+            def urlopen(*args: Any, **options: Any) -> Any:
+                deadline, content = time.monotonic() + self.timeout, bytearray()
+                response = send(*args, preload_content=False, **options)
+                try:
+                    read = getattr(response, "read1", response.read)  # what has come, without waiting for more
+                    while part := read(2**16, decode_content=True):
+                        content += part
+                        if len(content) > _ANSWER_BYTES:
+                            raise _TooLarge(f"it is larger than {_ANSWER_BYTES // 2**20} MiB")
+                        if time.monotonic() > deadline:
+                            raise TimeoutError(f"no whole answer within {self.timeout:g} s")
+                except BaseException:
+                    response.close()
+                    raise
+                response.release_conn()
+                return SimpleNamespace(data=bytes(content), status=response.status, headers=response.headers)
+
+            self.pool.urlopen = urlopen
+
+    return Bounded
 
 
 def _opensearchpy() -> Any:

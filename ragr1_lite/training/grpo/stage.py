@@ -5,7 +5,9 @@ from __future__ import annotations
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.sets import load_examples, require_expert
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.models.adapter_folder import require_adapter
+from ragr1_lite.models.processes import is_main
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training import held_out
 from ragr1_lite.training.grpo.trainer import make_sampler, make_trainer
@@ -16,6 +18,7 @@ from ragr1_lite.training.trackers import check_trackers
 from ragr1_lite.training.trainer import TrainResult, finished, import_in_order, load_trainable
 
 
+@alone_at("recipe.output", when=is_main)
 def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
     """Trains an adapter by reward on its own rollouts.
 
