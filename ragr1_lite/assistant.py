@@ -201,8 +201,13 @@ class Assistant:
     protocol: Protocol
     limits: Limits
     model: str = ""
-    index: str = ""
+    index: str | tuple[str, ...] = ""
     log: AnswerLog | None = None
+
+    @property
+    def searched(self) -> str:
+        """The index's name, or those of several."""
+        return ", ".join(index_names(self.index))
 
     @classmethod
     def open(cls, setup: Setup = Setup(), *, report: Report = ignore) -> Assistant:
@@ -227,14 +232,16 @@ class Assistant:
             recipe.rollout.protocol(),
             recipe.rollout.limits(recipe.retrieval.k),
             recipe.model.name,
-            ", ".join(recipe.retrieval.indexes),
+            recipe.retrieval.index,
         )
 
     def with_index(self, index: str | Sequence[str], report: Report = ignore) -> Assistant:
         """The same model with another index, a folder, a URL or ``world``, or with several."""
         from ragr1_lite.retrieval import open_searcher
 
-        return replace(self, searcher=open_searcher(index, report), index=", ".join(index_names(index)))
+        return replace(
+            self, searcher=open_searcher(index, report), index=index if isinstance(index, str) else tuple(index)
+        )
 
     def with_mode(self, mode: Mode) -> Assistant:
         """The same model in another mode."""
@@ -254,7 +261,7 @@ class Assistant:
         """The answer that a rollout of this assistant's gave, which its log keeps."""
         answer = Answer(trajectory, seconds, searching, self.protocol.mode, self.model)
         if self.log is not None:
-            index = ", ".join(map(without_secrets, self.index.split(", ")))
+            index = ", ".join(map(without_secrets, index_names(self.index)))
             self.log.add(answer.to_json() | {"index": index}, report)
         return answer
 

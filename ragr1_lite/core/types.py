@@ -239,7 +239,7 @@ class SampleRequest:
     Attributes:
         row: The rollout's index, the same in every turn: a sampler may keep state under it.
         token_ids: The whole sequence so far; each turn's begin with the last turn's.
-        wanted: Given where somebody reads the row while it grows: its text is reported beside other rows, too, and it
+        wanted: Given where somebody reads the row while it grows: its text is reported next to other rows, too, and it
             may end at the next token when this says no.
     """
 

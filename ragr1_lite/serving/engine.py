@@ -201,7 +201,7 @@ class Engine:
                 rows = rollouts.turn(rows)
 
     def _join(self, rows: Sequence[Row]) -> list[Row]:
-        """Takes in as many questions as there is room for beside the rows under way."""
+        """Takes in as many questions as there is room for, next to the rows under way."""
         joining: list[Row] = []
         with self._lock:
             self._live = {row.index: self._live[row.index] for row in rows}

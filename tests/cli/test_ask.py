@@ -121,18 +121,6 @@ def test_a_piped_question_asked_again_is_shown_again() -> None:
 @pytest.mark.usefixtures("opened")
 def test_json_has_the_phases() -> None:
     (answer,) = answers(run(NIAMEY, "--mode", "rag", "--json"))
-    assert list(answer) == [
-        "question",
-        "answer",
-        "mode",
-        "model",
-        "sources",
-        "turns",
-        "rounds",
-        "queries",
-        "seconds",
-        "phases",
-    ]
     assert list(answer["phases"]) == ["generate", "search"]
 
 
@@ -248,8 +236,11 @@ def test_an_answer_comes_where_the_log_cannot_be_written(tmp_path: Path, monkeyp
 
 
 def test_the_log_holds_no_key(log: AnswerLog) -> None:
-    for index in ("https://me@search.example/mcp/k-3cret?key=k-3cret", "mcp+stdio:server --token k-3cret"):
+    key = "https://me@search.example/mcp/k-3cret?key=k, k-3cret"
+    for index in (key, "mcp+stdio:server --token k, k-3cret", ("books", key)):
         assistant = Assistant(ScriptedSampler([ANSWER]), ScriptedSearcher(), Protocol(), Limits(), "m", index, log)
         assistant.ask(NIAMEY)
-    assert [row["index"] for row in log.read()] == ["https://search.example", "mcp+stdio:server"]
+    assert [row["index"] for row in log.read()] == [
+        *("https://search.example", "mcp+stdio:server", "books, https://search.example"),
+    ]
     assert "3cret" not in log.path.read_text("utf-8")

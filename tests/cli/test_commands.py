@@ -411,18 +411,7 @@ def test_ask_json(scripted: Callable[..., dict[str, Any]]) -> None:
     result = run("ask", QUESTION, "--json", "--adapter", "none", "--mode", "multi", "-k", "2")
     assert result.exit_code == 0 and result.stdout.count("\n") == 1
     answer = json.loads(result.stdout)
-    assert list(answer) == [
-        "question",
-        "answer",
-        "mode",
-        "model",
-        "sources",
-        "turns",
-        "rounds",
-        "queries",
-        "seconds",
-        "phases",
-    ]
+    assert list(answer) == "question answer mode model sources turns rounds queries seconds phases".split()
     assert (answer["question"], answer["answer"], answer["rounds"], answer["queries"]) == (QUESTION, "Chad", 1, 2)
     (turn,) = answer["turns"]
     assert turn["queries"] == ["highest point of Chad", "highest point of Niger"]

@@ -137,7 +137,7 @@ class _Prompt:
             case "/index" if value:
                 names = value if Path(value).is_dir() else value.split()
                 self._assistant = self._assistant.with_index(names, self._display)
-                self._display.note(f"Searching {self._assistant.index} from here on.", "dim")
+                self._display.note(f"Searching {self._assistant.searched} from here on.", "dim")
             case "/mode" if value in modes:
                 self._assistant = self._assistant.with_mode(cast(Mode, value))
                 self._display.note(f"Mode {value} from here on.", "dim")
@@ -149,7 +149,7 @@ class _Prompt:
             case "/help":
                 for command, purpose in _COMMANDS.items():
                     self._display.note(f"{command:<39}{purpose}")
-                now = f"Now: mode {self._assistant.protocol.mode}, index {self._assistant.index}."
+                now = f"Now: mode {self._assistant.protocol.mode}, index {self._assistant.searched}."
                 self._display.note(f"{now} An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer.", "dim")
             case "/index":
                 raise ConfigError("/index needs a folder, a URL or `world`", "Write it as in /index world.")

@@ -148,7 +148,7 @@ def _authorize(header: str, token: str) -> None:
 
 
 def _wrong(error: Exception, report: Report) -> Wrong:
-    """What a client is told of an error."""
+    """What a client learns of an error."""
     match error:
         case Wrong():
             return error

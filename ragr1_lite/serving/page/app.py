@@ -112,7 +112,7 @@ def _about(assistant: Assistant) -> dict[str, Any]:
     searcher = assistant.searcher
     return {
         "model": assistant.model,
-        "index": assistant.index,
+        "index": assistant.searched,
         "passages": len(searcher) if isinstance(searcher, Sized) else None,
         "mode": assistant.protocol.mode,
         "examples": EXAMPLES if assistant.index == WORLD else (),
