@@ -51,7 +51,7 @@ class LearnFolder:
 
         Raises:
             DataError: ``documents`` is no folder, or one of the two lies in the other.
-            RunError: It is another folder, or was begun otherwise.
+            RunError: It is another folder, was begun otherwise, or its ``learn.json`` is broken.
         """
         if not documents.is_dir():
             raise DataError(f"There is no folder {documents}", "Name the folder that your documents are in.")
@@ -64,14 +64,23 @@ class LearnFolder:
             if not folder._file.exists() and path.is_dir() and any(path.iterdir()):
                 raise RunError(f"{path} exists and was not made by `learn`", "Choose another --out.")
             path.mkdir(parents=True, exist_ok=True)
-        folder.known = json.loads(folder._file.read_text(encoding="utf-8")) if folder._file.exists() else {}
+        if folder._file.exists() and not overwrite:
+            folder.known = folder._read()
         if overwrite:
-            folder.known = {}
             folder.begin_anew()
             shutil.rmtree(folder.index, ignore_errors=True)
         folder._require_same(given)
         folder.keep(given=dict(given))
         return folder
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+            if isinstance(known, dict):
+                return known
+        except (OSError, ValueError, RecursionError):
+            pass
+        raise RunError(f"{self._file} is broken", f"{_ANEW[0].upper()}{_ANEW[1:]}")
 
     def file(self, name: str) -> Path:
         """A file of rows by its name, such as ``questions``."""

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ragr1_lite.cli import learn, time_left
-from ragr1_lite.cli.learn_folder import Learned
+from ragr1_lite.cli.learn_folder import Learned, LearnFolder
 from ragr1_lite.cli.main import app
 from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseStarted, StepFinished
@@ -295,6 +295,16 @@ def test_what_it_was_begun_with_stays(learned: Learn, whole: tuple[Learned, list
         learned(notes / "nothing", out=out)
     with pytest.raises(RunError, match="not made by `learn`"):
         learned(out=out / "sft")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+def test_what_is_kept_of_a_run_is_broken(text: str, tmp_path: Path) -> None:
+    documents, out = write_notes(tmp_path / "few", towns=1), tmp_path / "out"
+    LearnFolder.open(out, documents, {})
+    (out / "learn.json").write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=r"learn\.json is broken\. Choose another --out"):
+        LearnFolder.open(out, documents, {})
+    assert LearnFolder.open(out, documents, {}, overwrite=True).known == {"given": {}}
 
 
 def test_overwrite_begins_anew(learned: Learn, tmp_path: Path) -> None:
