@@ -1,8 +1,8 @@
 """Which passages hold the answer, and whether several together do.
 
-An answer stands in a passage when it stands in its title or text as whole words, both normalised as exact match is;
-one of three letters or fewer, such as *S* or *.to*, when it stands there as it is written, since normalised it stands
-in too many texts. For the same reason such a short alias is not looked for. Of an answer that lists several things each
+An answer stands in a passage when it stands in its title or text as whole words, as both are written (*<b>Chad</b>*) or
+normalised as exact match is; one of three letters or fewer, such as *S* or *.to*, only as it is written, since
+normalised it stands in too many texts. For the same reason such a short alias is not looked for. Of an answer that lists several things each
 may stand in another passage. It may stand there by chance.
 
 Yes, no and an option that the question names cannot be looked for: there a passage counts by its title, if the set
@@ -85,6 +85,8 @@ class _Text:
         return cls(spread(f"{passage.title} | {passage.text}"), haystack(passage.title) + haystack(passage.text))
 
     def holds(self, part: str) -> bool:
-        if len(normal := normalize(part)) > _SHORT:
-            return needle(normal) in self.normal
-        return re.search(rf"(?<!\w)(?<!\d[.,]){re.escape(spread(part.strip()))}(?!\w|[.,]\d)", self.written) is not None
+        long = len(normal := normalize(part)) > _SHORT
+        if long and needle(normal) in self.normal:
+            return True
+        word = rf"(?<!\w)(?<!\d[.,]){re.escape(spread(part.strip()))}(?!\w|[.,]\d)"
+        return re.search(word, self.written, re.IGNORECASE if long else 0) is not None

@@ -328,9 +328,12 @@ def test_evidence_does_not_run_from_title_into_text() -> None:
         ("6", "It has 6 legs.", True),
         ("6", "It rises 6,000 m, or 2.6 or 6.5 miles; 16 in all.", False),
         ("Chad", "CHAD!", True),
+        ("Chad", "<b>Chad</b> is larger.", True),
+        ("Mali", "It lies on the border Chad/Mali.", True),
+        ("Chad", "The Chadian/Malian border.", False),
     ],
 )
-def test_short_answers_stand_as_they_are_written(answer: str, text: str, held: bool) -> None:
+def test_answers_stand_as_whole_words_and_short_ones_as_they_are_written(answer: str, text: str, held: bool) -> None:
     assert Evidence.of(Example("1", "Which?", (answer, "it"))).held_by(Passage("1", "", f"It is so. {text}")) == held
 
 
