@@ -23,7 +23,7 @@ MODELS = {
     "qwen3-1.7b": ("Qwen/Qwen3-1.7B", 8),
     "qwen3-4b": ("Qwen/Qwen3-4B", 16),
 }
-FAMILY = ("sft-{}", "sft-{}-sq", "grpo-{}", "grpo-{}-from-sq", "grpo-{}-sq")
+FAMILY = ("sft-{}", "grpo-{}")
 
 
 def test_every_model_has_its_whole_family() -> None:
@@ -67,7 +67,7 @@ def test_what_recipes_share_is_no_recipe_to_run() -> None:
 
 
 def test_a_copy_of_a_family_has_its_task_first_and_no_other_name(tmp_path: Path) -> None:
-    text = catalog.standalone(shipped_recipes()["grpo-qwen3-4b-sq"], "mine.yaml")
+    text = catalog.standalone(shipped_recipes()["grpo-qwen3-4b"], "mine.yaml")
     fields = text.removeprefix(catalog.opening(text))
     assert fields.startswith("task: grpo\noutput: ")
     assert "ragr1-lite grpo mine.yaml\n" in text and "ragr1-lite plan mine.yaml --gpu-gb 16" in text
@@ -75,9 +75,9 @@ def test_a_copy_of_a_family_has_its_task_first_and_no_other_name(tmp_path: Path)
 
 def test_names_that_begin_alike_are_not_mistaken(tmp_path: Path) -> None:
     recipe = tmp_path / "sft-a.yaml"
-    recipe.write_text("# ragr1-lite sft sft-a\n# ragr1-lite sft sft-a-sq, ragr1-lite plan sft-a.\ntask: sft\n")
+    recipe.write_text("# ragr1-lite sft sft-a\n# ragr1-lite sft sft-a-b, ragr1-lite plan sft-a.\ntask: sft\n")
     text = catalog.standalone(recipe, r"\1.yaml")
-    assert text == "# ragr1-lite sft \\1.yaml\n# ragr1-lite sft sft-a-sq, ragr1-lite plan \\1.yaml.\ntask: sft\n"
+    assert text == "# ragr1-lite sft \\1.yaml\n# ragr1-lite sft sft-a-b, ragr1-lite plan \\1.yaml.\ntask: sft\n"
 
 
 def test_a_copy_keeps_keys_that_are_wrong(tmp_path: Path) -> None:

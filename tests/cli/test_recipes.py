@@ -43,8 +43,8 @@ def test_the_list_is_narrow_and_names_every_recipe() -> None:
     assert head.split() == ["recipe", "task", "model", "mode", "card", "starts", "from"]
     assert sorted(line.split()[0] for line in lines) == sorted(shipped_recipes())
     assert max(map(len, lines)) <= 100
-    assert next(line for line in lines if line.startswith("grpo-qwen2.5-3b-sq")).split()[1:] == (
-        "grpo Qwen/Qwen2.5-3B-Instruct single 12 GB sft-qwen2.5-3b-sq".split()
+    assert next(line for line in lines if line.startswith("grpo-qwen2.5-3b")).split()[1:] == (
+        "grpo Qwen/Qwen2.5-3B-Instruct multi 12 GB sft-qwen2.5-3b".split()
     )
 
 

@@ -478,9 +478,7 @@ def test_a_family_agrees_on_adapters_and_modes(path: Path) -> None:
         recipe.lora,
         recipe.rollout.max_rounds,
     )
-    modes = {"from-sq": ("single", "multi"), "sq": ("single", "single")}
-    (expected, *_) = [*(modes[end] for end in modes if path.stem.endswith(f"-{end}")), ("multi", "multi")]
-    assert (first.rollout.mode, recipe.rollout.mode) == expected
+    assert (first.rollout.mode, recipe.rollout.mode) == ("multi", "multi")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -131,14 +131,14 @@ def test_a_missing_adapter_is_reported_with_the_command_that_makes_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = load_recipe("grpo-qwen2.5-3b-from-sq")
-    with pytest.raises(ModelError, match=r"no adapter in runs/sft-qwen2\.5-3b-sq/adapter") as caught:
+    recipe = load_recipe("grpo-qwen2.5-3b")
+    with pytest.raises(ModelError, match=r"no adapter in runs/sft-qwen2\.5-3b/adapter") as caught:
         require_adapter(recipe)
-    assert caught.value.hint == "Make it with: ragr1-lite sft sft-qwen2.5-3b-sq"
+    assert caught.value.hint == "Make it with: ragr1-lite sft sft-qwen2.5-3b"
     (tmp_path / "runs").mkdir()
-    with pytest.raises(ModelError, match="Make it with: ragr1-lite sft sft-qwen2.5-3b-sq"):
-        find_adapter("runs/sft-qwen2.5-3b-sq", QWEN)
-    save_adapter_files(tmp_path / "runs/sft-qwen2.5-3b-sq/adapter")
+    with pytest.raises(ModelError, match="Make it with: ragr1-lite sft sft-qwen2.5-3b"):
+        find_adapter("runs/sft-qwen2.5-3b", QWEN)
+    save_adapter_files(tmp_path / "runs/sft-qwen2.5-3b/adapter")
     require_adapter(recipe)
 
 
