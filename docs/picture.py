@@ -1,12 +1,14 @@
 """Draws the README's pictures from what really happened.
 
 ``python docs/picture.py [QUESTION]`` asks the shipped model and draws ``docs/ask.svg``;
+``python docs/picture.py --web`` asks it on the page, by the machine's Chromium, and draws ``docs/ask-web.png``;
 ``python docs/picture.py --run FOLDER`` replays a GRPO run's metrics up to the middle of its last step, lets its adapter
 answer held-out questions for the sample, and draws ``docs/training.svg``.
 """
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,6 +37,25 @@ def ask(question: str) -> None:
     view.begin(question)
     view.finish(answer)
     _save(console, f'ragr1-lite ask "{question}"', "ask.svg")
+
+
+def web() -> None:
+    """The page's first example is answered."""
+    from playwright.sync_api import sync_playwright
+
+    from ragr1_lite.retrieval.remote.hosting import in_background
+    from ragr1_lite.serving.page import make_app
+
+    with in_background(make_app(Assistant.open()), "The page") as url, sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1100, "height": 600})
+        page.set_default_timeout(600_000)  # the model takes what this machine gives it
+        page.goto(url)
+        page.click("#examples button")
+        page.wait_for_selector(".sources")
+        page.mouse.move(0, 0)
+        page.screenshot(path=Path(__file__).with_name("ask-web.png"), full_page=True)
+        chromium.close()
 
 
 def training(run: Path) -> None:
@@ -91,5 +112,7 @@ def _save(console: Console, title: str, name: str) -> None:
 
 if sys.argv[1:2] == ["--run"]:
     training(Path(sys.argv[2]))
+elif sys.argv[1:2] == ["--web"]:
+    web()
 else:
     ask(" ".join(sys.argv[1:]) or "Which has the higher highest point, Chad or Niger?")

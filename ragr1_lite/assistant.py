@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ BARE = "none"
 _CITED = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """An answered question: its rollout, its wall time, and the part of that time that was spent searching.
 
@@ -49,34 +50,32 @@ class Answer:
     @property
     def sources(self) -> tuple[Passage, ...]:
         """What the model had read when it answered, each passage once; those that hold the answer come first."""
-        holding, others = self._read()
+        holding, others = self._read
         return (*holding, *others)
 
     @property
     def held(self) -> bool:
         """Whether something that the model had read holds the answer."""
-        return bool(self._read()[0])
+        return bool(self._read[0])
 
     @property
     def cited(self) -> list[dict[str, str]]:
         """The few sources to name under an answer: those that hold it where there are some, three at most."""
-        holding, others = self._read()
+        holding, others = self._read
         sources = [source_of(passage) for passage in holding or others]
         named = {(one.get("file", one["id"]), one.get("place"), one["title"]): one for one in sources}
         return list(named.values())[:_CITED]
 
+    @cached_property
     def _read(self) -> tuple[list[Passage], list[Passage]]:
         """What the model had read when it answered, each passage once: those that hold the answer, and the others."""
         answer, shown = self.trajectory.answer, self.trajectory.shown
         if answer is None:
             return [], []
         holds = Evidence.of(replace(self.trajectory.example, answers=(answer,))).held_by
-        holding = {(one.key, one.title) for one in shown if holds(one)}  # once cut, once whole: it was read whole
         once = {(one.key, one.title): one for one in shown}
-        return (
-            [passage for key, passage in once.items() if key in holding],
-            [passage for key, passage in once.items() if key not in holding],
-        )
+        holding = {(one.key, one.title): one for one in shown if holds(one)}  # once cut, once whole: it was read whole
+        return list(holding.values()), [one for key, one in once.items() if key not in holding]
 
     def to_json(self) -> dict[str, Any]:
         """What `ask --json` prints, foreign text made safe; only turns that searched are listed."""

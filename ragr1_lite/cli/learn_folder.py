@@ -25,6 +25,7 @@ from typing import Any
 from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.evaluation import Evaluation
+from ragr1_lite.files.journal import digest
 from ragr1_lite.files.writing import json_text, refuse_input, write_atomic, writing
 from ragr1_lite.retrieval.bm25.store import MANIFEST, PASSAGES
 
@@ -76,7 +77,7 @@ class LearnFolder:
     def _read(self) -> dict[str, Any]:
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
-            if isinstance(known, dict):
+            if isinstance(known, dict) and known.pop("digest", None) == digest(known):
                 return known
         except (OSError, ValueError, RecursionError):
             pass
@@ -94,7 +95,7 @@ class LearnFolder:
     def keep(self, **values: Any) -> None:
         """Adds to what is known."""
         self.known |= values
-        write_atomic(self._file, json_text(self.known, indent=2) + "\n")
+        write_atomic(self._file, json_text(self.known | {"digest": digest(self.known)}, indent=2) + "\n")
 
     def begin_anew(self) -> None:
         """Removes everything but the index."""

@@ -28,7 +28,7 @@ from ragr1_lite.data.trajectories import RECORD_FORM, no_record, to_record, writ
 from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import Criteria, why_rejected
-from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
+from ragr1_lite.datagen.teachers import Teacher, as_teacher, open_teacher, settings_of
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
 from ragr1_lite.files.json_arrays import read_rows
@@ -96,7 +96,7 @@ def generate(
         raise ConfigError("--rejected and --out are the same file", "Choose two.")
     if rejected is not None and rejected.exists() and not (resume or overwrite):
         raise DataError(f"{rejected} exists", "Add --overwrite, or choose another --rejected.")
-    recipe = setup.recipe(report)
+    recipe = as_teacher(setup).recipe(report)
     read = [*([questions] if isinstance(questions, str | Path) else questions), *recipe.retrieval.indexes]
     refuse_input(out, read)
     if rejected is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from ragr1_lite.assistant import Assistant
+from ragr1_lite.assistant import BARE, Assistant, Setup
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
@@ -15,6 +15,7 @@ from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Sampler, Searcher
 from ragr1_lite.datagen.chat import ChatSampler
 from ragr1_lite.datagen.endpoint import Connection, Endpoint, Usage
+from ragr1_lite.models.adapter_folder import adapter_of
 from ragr1_lite.retrieval import open_searcher
 
 _BYTES = 4
@@ -61,6 +62,12 @@ def open_teacher(recipe: Recipe, *, connection: Connection = Connection(), repor
         protocol, limits = recipe.rollout.protocol(), _in_bytes(recipe.retrieval.k)
         return Teacher(endpoint.model, searcher, protocol, limits, partial(ChatSampler, endpoint), endpoint)
     return local_teacher(name, Assistant.open_recipe(recipe, report=report))
+
+
+def as_teacher(setup: Setup) -> Setup:
+    """A model that no adapter is named or ships for teaches as it is, and nothing is said of training it."""
+    bare = setup.model and not setup.adapter and not adapter_of(setup.model)
+    return replace(setup, adapter=BARE) if bare else setup
 
 
 def settings_of(recipe: Recipe, connection: Connection) -> dict[str, Any]:

@@ -297,7 +297,7 @@ def test_what_it_was_begun_with_stays(learned: Learn, whole: tuple[Learned, list
         learned(out=out / "sft")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, '{"given": {}, "counts": {"train": "many"}}'])
 def test_what_is_kept_of_a_run_is_broken(text: str, tmp_path: Path) -> None:
     documents, out = write_notes(tmp_path / "few", towns=1), tmp_path / "out"
     LearnFolder.open(out, documents, {})

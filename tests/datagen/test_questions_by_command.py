@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ragr1_lite.assistant import Setup
-from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.errors import DataError, ModelError
+from ragr1_lite.core.events import Notice
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.types import Passage
 from ragr1_lite.data.questions import read_questions
@@ -136,3 +137,15 @@ def test_the_built_in_model_is_asked_and_what_it_cannot_write_is_rejected(smollm
         except DataError as error:
             results.append(({}, error.message))
     assert results[0] == results[1]
+
+
+def test_a_teacher_is_not_called_untrained(index: str, tmp_path: Path) -> None:
+    """Whoever teaches need not be trained; the model is not there, so nothing goes on."""
+    said: list[object] = []
+    asked, model = tmp_path / "asked.jsonl", str(tmp_path / "gone")
+    asked.write_text('{"question": "Who is the mayor of Oakvale?", "answer": "Ada Quill"}\n', encoding="utf-8")
+    with pytest.raises(ModelError):
+        make_questions(index, out=tmp_path / "made.jsonl", teacher=model, report=said.append)
+    with pytest.raises(ModelError):
+        generate(asked, Setup(model=model, index=index), out=tmp_path / "out.jsonl", report=said.append)
+    assert [one.text for one in said if isinstance(one, Notice)] == []

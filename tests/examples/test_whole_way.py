@@ -1,4 +1,4 @@
-"""The whole way over a folder as people have them: indexed, searched, asked, changed, exported."""
+"""The whole way over a folder as people have them: indexed, searched, asked, changed, served, exported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,14 +16,17 @@ from ragr1_lite.core.protocol import Protocol, render_turn
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Example
 from ragr1_lite.retrieval import build_index, open_searcher, read_corpus
+from ragr1_lite.retrieval.remote.hosting import in_background
 from ragr1_lite.retrieval.updating import update_index
+from ragr1_lite.serving.api import make_app
+from ragr1_lite.serving.engine import Engine
 from ragr1_lite.serving.export import export
 from tests.serving.test_export import folder, setup
 from tests.support.scripted import ScriptedSampler
 
 __all__ = ["folder", "setup"]
 
-for needed in ("cryptography", "pypdf", "selectolax"):
+for needed in ("cryptography", "fastapi", "openai", "pypdf", "selectolax", "uvicorn"):
     pytest.importorskip(needed)
 
 PLACES = {
@@ -54,11 +58,14 @@ def index(made: ModuleType, tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
-def asked(index: Path, question: str, answer: str) -> Answer:
-    """By a model that searches for the question and says the answer."""
+def knowing(index: Path, question: str, answer: str) -> Assistant:
+    """A model that searches for the question and says the answer."""
     lines = [render_turn("I search.", queries=[question]), render_turn("Found.", answer=answer)]
-    assistant = Assistant(ScriptedSampler(lines), open_searcher(str(index)), Protocol("single"), Limits(k=1))
-    return assistant.ask(question)
+    return Assistant(ScriptedSampler(lines), open_searcher(str(index)), Protocol("single"), Limits(k=1))
+
+
+def asked(index: Path, question: str, answer: str) -> Answer:
+    return knowing(index, question, answer).ask(question)
 
 
 def test_it_is_of_fifteen_files_in_many_formats_and_five_languages(made: ModuleType) -> None:
@@ -85,6 +92,22 @@ def test_a_file_that_changes(made: ModuleType, index: Path, tmp_path: Path) -> N
     found = asked(index, "青石茶馆的老板是谁？", "周大海")
     assert found.held and found.cited[0]["file"] == "中文/茶馆.txt"
     assert not asked(index, "青石茶馆的老板是谁？", "林小梅").held
+
+
+def test_it_is_served(made: ModuleType, index: Path) -> None:
+    """To OpenAI's client, with the sources as annotations."""
+    import openai
+
+    for question, (name, answer) in list(made.QUESTIONS.items())[:: len(PLACES)]:
+        engine = Engine(knowing(index, question, answer), rows=1, most=1)
+        with (
+            in_background(make_app(engine), "This test") as url,
+            openai.OpenAI(base_url=f"{url}/v1", api_key="-") as ai,
+        ):
+            messages: Any = [{"role": "user", "content": question}]
+            message = ai.chat.completions.create(model="ragr1-lite", messages=messages).choices[0].message
+        (source,) = message.annotations
+        assert (message.content, source.file_citation["file"]) == (answer, name)
 
 
 def test_a_model_asked_over_it_is_exported(made: ModuleType, setup: Setup, index: Path, tmp_path: Path) -> None:

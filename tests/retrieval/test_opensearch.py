@@ -106,7 +106,7 @@ class TestSearch:
             {
                 "query": {"multi_match": {"query": "niger", "fields": fields, "type": "cross_fields"}},
                 "size": 2,
-                "_source": fields,
+                "_source": [*fields, "place"],
             },
         ]
         assert len(request.lines) == 6
@@ -273,6 +273,15 @@ class TestIndexing:
             *(PhaseAdvanced("Indexing passages", done) for done in (10, 20, 25)),
         ]
         assert isinstance(events[-1], PhaseFinished)
+
+    def test_places_are_kept(self, cluster: Cluster) -> None:
+        fake = FakeCluster()
+        _, url = cluster(fake)
+        passage = Passage("mill.pdf#3", "Mill", "Built in 1784.", 1.5, "page 3")
+        assert index_passages(url, [passage]) == 1
+        ((id, stored),) = fake.documents.items()
+        found = found_by(cluster, answers(hits({"_id": id, "_score": 1.5, "_source": stored})))
+        assert found == [(passage,)]
 
     def test_chunks_are_bounded_in_bytes_too(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(opensearch, "_BULK_BYTES", 1_400)

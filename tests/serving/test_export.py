@@ -19,7 +19,7 @@ from ragr1_lite.core.errors import ConfigError, ModelError
 from ragr1_lite.core.types import Example, Trajectory, Turn
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.models.gguf import convert
-from ragr1_lite.models.gguf_writing import Precision
+from ragr1_lite.models.gguf_writing import Precision, write_gguf
 from ragr1_lite.models.loading import ModelSpec, load_policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.tokenizer import ChatTokenizer
@@ -141,3 +141,24 @@ def test_llama_cpp_reads_it(
     with capsys.disabled():
         print(f"\n{precision}: {found}, perplexity {ours:.3f}, llama.cpp's {theirs:.3f}")
     assert ours == pytest.approx(theirs, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "within"), [("f16", 0.001), ("q8_0", 0.005)])
+def test_llama_cpp_reads_an_output_layer_of_its_own(
+    precision: Precision, within: float, node_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tiny random model whose output layer is not its embedding; llama.cpp has activations in 8 bits for q8_0."""
+    vocabulary = VOCABULARIES["qwen2"]
+    model = gguf_files.model("qwen2", len(vocabulary["tokens"]), tied=False)
+    convert(gguf_files.write(tmp_path / "x.gguf", "qwen2", model, vocabulary), tmp_path / "model")
+    write_gguf(tmp_path / "model", tmp_path / "model.gguf", precision)
+    (tmp_path / "text").write_text("The thing in 1234 is a room of the mill. " * 4, "utf-8")
+    said = perplexity(node_llama, tmp_path / "model.gguf", tmp_path / "text")
+    ids = torch.tensor(said["tokens"])
+    with torch.inference_mode():
+        ours = float(torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1], ids[1:]))
+    theirs = -sum(said["logs"]) / len(said["logs"])
+    with capsys.disabled():
+        print(f"\n{precision}, untied: loss {ours:.4f}, llama.cpp's {theirs:.4f} on {len(ids)} tokens")
+    assert ours == pytest.approx(theirs, rel=within)

@@ -24,6 +24,7 @@ from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.retrieval import Bm25Searcher, build_index
 from ragr1_lite.retrieval.remote.hosting import in_background
+from tests.support.looking_up import LookingUp, Rooms, assistant, question, until_dropped
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
 pytest.importorskip("mcp")
@@ -116,6 +117,48 @@ def test_the_model_is_loaded_at_the_first_answer_alone() -> None:
     answers = [called(server, "answer", question="Which?") for _ in range(2)]
     assert len(opened) == 1
     assert [(one["answer"], one["sources"][0]["title"]) for one in answers] == [("Chad", "Chad")] * 2
+
+
+def test_an_answer_under_way_tells_its_searches() -> None:
+    told: list[Any] = []
+
+    async def tell(*progress: Any) -> None:
+        told.append(progress)
+
+    def ask(client: Any) -> Any:
+        return client.call_tool("answer", {"question": question(2)}, progress_callback=tell)
+
+    server = make_server(Rooms(), assistant)
+    assert used(server, ask).structured_content["answer"]
+    with in_background(make_app(server), "This test") as url:
+        assert used(f"{url}/mcp", ask).structured_content["answer"]
+    assert told == [(1.0, None, "Searched: code of room 2")] * 2
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_a_call_that_is_cancelled_is_answered_no_further(over_http: bool) -> None:
+    dropped: list[bool] = []
+
+    def hold(requests: Any) -> None:
+        until_dropped(requests)
+        dropped.append(True)
+
+    sampler = LookingUp(hold)
+
+    async def use(client: Any) -> Any:
+        call = asyncio.create_task(client.call_tool("answer", {"question": question(0)}))
+        while not sampler.batches:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        sampler.before = lambda requests: None
+        return await client.call_tool("answer", {"question": question(1)})
+
+    server = make_server(Rooms(), lambda: assistant(sampler))
+    with in_background(make_app(server), "This test") as url:
+        assert not used(f"{url}/mcp" if over_http else server, use).is_error
+    assert dropped and sampler.batches == [[0], [0], [0]]
 
 
 @pytest.mark.parametrize(

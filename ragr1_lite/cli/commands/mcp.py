@@ -18,7 +18,7 @@ app = opt.Group()
 @app.add(
     "mcp",
     "ragr1-lite mcp --index indexes/mine",
-    "ragr1-lite mcp --index indexes/mine --http --port 8124",
+    "ragr1-lite mcp --index indexes/mine --http",
 )
 def mcp(
     context: Context,
@@ -30,7 +30,7 @@ def mcp(
     max_queries: opt.MaxQueries = None,
     no_log: opt.NoLog = False,
     http: Annotated[bool, Option("--http", help="Serve over HTTP, to this machine alone, not over stdio.")] = False,
-    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Port of --http; 0 takes a free one.")] = 8124,
+    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Port of --http; 0 takes a free one.")] = 8125,
 ) -> None:
     """Give other programs the tools `search`, `read` and `answer`, by the Model Context Protocol (MCP).
 

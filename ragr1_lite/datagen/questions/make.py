@@ -25,7 +25,7 @@ from ragr1_lite.datagen.questions.facts import Fact, ground, holds, read_facts
 from ragr1_lite.datagen.questions.rules import RULES, Made, Sought
 from ragr1_lite.datagen.questions.structured import facts_of
 from ragr1_lite.datagen.questions.teacher import Asker, draw_positions, write_questions
-from ragr1_lite.datagen.teachers import Teacher, open_teacher
+from ragr1_lite.datagen.teachers import Teacher, as_teacher, open_teacher
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
 from ragr1_lite.files.json_arrays import read_rows
@@ -87,7 +87,7 @@ def make_questions(
     kinds, k = list(dict.fromkeys(kinds)), k or RetrievalConfig().k
     with ExitStack() as opened:
         if isinstance(teacher, str):
-            recipe = Setup(model=teacher, adapter=adapter, index=index, k=k).recipe(report)
+            recipe = as_teacher(Setup(model=teacher, adapter=adapter, index=index, k=k)).recipe(report)
             teacher = open_teacher(recipe, connection=connection, report=report)
             opened.enter_context(closing(teacher))
         searcher = teacher.searcher if teacher else open_searcher(index, report)

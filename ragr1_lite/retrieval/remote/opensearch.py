@@ -148,7 +148,11 @@ class OpenSearchSearcher(RemoteSearcher, Server):
 
     def put(self, passages: Iterable[Passage]) -> Iterator[str]:
         """Puts passages into the index; yields for each why it was refused, or nothing. Raises as :meth:`call`."""
-        rows = ({"_id": whole(one.id), "title": whole(one.title), "text": whole(one.text)} for one in passages)
+        rows = (
+            {"_id": whole(one.id), "title": whole(one.title), "text": whole(one.text)}
+            | ({"place": whole(one.place)} if one.place else {})
+            for one in passages
+        )
         results = _opensearchpy().helpers.streaming_bulk(
             SimpleNamespace(transport=self._client.transport, bulk=self._bulk),
             rows,
@@ -231,7 +235,7 @@ def index_passages(
 def _query(query: str, k: int) -> dict[str, Any]:
     words = " ".join(whole(query).split()[:_WORDS])
     match = {"query": words, "fields": _FIELDS, "type": "cross_fields"}
-    return {"query": {"multi_match": match}, "size": k, "_source": _FIELDS}
+    return {"query": {"multi_match": match}, "size": k, "_source": [*_FIELDS, "place"]}
 
 
 def _read_hits(response: Mapping[str, Any], k: int) -> Iterator[Passage]:
