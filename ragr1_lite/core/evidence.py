@@ -2,8 +2,8 @@
 
 An answer stands in a passage when it stands in its title or text as whole words, as both are written (*<b>Chad</b>*) or
 normalised as exact match is; one of three letters or fewer, such as *S* or *.to*, only as it is written, since
-normalised it stands in too many texts. For the same reason such a short alias is not looked for. Of an answer that lists several things each
-may stand in another passage. It may stand there by chance.
+normalised it stands in too many texts. For the same reason such a short alias is not looked for. Of an answer that
+lists several things each may stand in another passage. It may stand there by chance.
 
 Yes, no and an option that the question names cannot be looked for: there a passage counts by its title, if the set
 names the gold passages.
