@@ -43,37 +43,6 @@ _NOT_IN_LINES = {*_GROUPS["update"], "tokens", "rollout_seconds"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-class Curve:
-    """A figure over the steps, as means of equally many steps each: few numbers, however long the run.
-
-    Args:
-        room: Points that are kept at most; an even number.
-    """
-
-    def __init__(self, room: int = 512) -> None:
-        self._room, self._each = room, 1
-        self._means: list[float] = []
-        self._rest: list[float] = []
-
-    def add(self, value: float) -> None:
-        """Adds the next step's figure; NaN and infinities are skipped."""
-        if not math.isfinite(value):
-            return
-        self._rest.append(value)
-        if len(self._rest) == self._each:
-            self._means.append(fmean(self._rest))
-            self._rest.clear()
-        if len(self._means) == self._room:
-            self._means = [fmean(self._means[start : start + 2]) for start in range(0, self._room, 2)]
-            self._each *= 2
-
-    @property
-    def points(self) -> list[float]:
-        """The means, oldest first; the last may be of fewer steps."""
-        means, rest = list(self._means), list(self._rest)  # copies: a display reads while the run goes on
-        return [*means, fmean(rest)] if rest else means
-
-
 def sparkline(points: Sequence[float], width: int) -> str:
     """Points as blocks between the lowest and the highest; means of neighbours where they are more than ``width``.
 

@@ -416,7 +416,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch, asked: str | None, ok: bool, w
     ("free", "ok", "words"), [(9, True, "9.0 GB free of 16.0"), (1, False, "1.0 GB free"), (0, False, "0.0 GB free")]
 )
 def test_memory(monkeypatch: pytest.MonkeyPatch, free: float, ok: bool, words: str) -> None:
-    monkeypatch.setattr(machine, "_memory", lambda: (free * GIB, 16 * GIB))
+    monkeypatch.setattr(machine, "main_memory", lambda: (free * GIB, 16 * GIB))
     found = one(machine.memory())
     assert found.ok == ok and words in found.detail
 
@@ -426,11 +426,11 @@ def test_memory_is_what_a_container_may_take(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Path, "read_text", lambda path, **_: files[str(path)] if str(path) in files else missing(path))
     whole = SimpleNamespace(available=8_192_000_000, total=16_384_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: whole)
-    assert machine._memory() == (8_192_000_000, 16_384_000_000)
+    assert machine.main_memory() == (8_192_000_000, 16_384_000_000)
     files |= {"/sys/fs/cgroup/memory.max": "4000000000\n", "/sys/fs/cgroup/memory.current": "1000000000\n"}
-    assert machine._memory() == (3_000_000_000, 4_000_000_000)
+    assert machine.main_memory() == (3_000_000_000, 4_000_000_000)
     files["/sys/fs/cgroup/memory.max"] = "max\n"
-    assert machine._memory() == (8_192_000_000, 16_384_000_000)
+    assert machine.main_memory() == (8_192_000_000, 16_384_000_000)
 
 
 def missing(path: Path) -> str:
