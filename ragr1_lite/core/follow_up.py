@@ -78,8 +78,8 @@ def _made_whole(text: str, question: str, answer: str) -> str:
     if not first or first in _OPENERS or len(others) > 4:  # a question or remark of its own
         asked = re.sub("^and ", "", asked, flags=re.IGNORECASE)
         return _named(asked[0].upper() + asked[1:], question, answer) or text
-    if first == "the" and (thing := re.match(r"... [a-z].*(?= of )", fragment)):
-        asked = f"What {_is(thing[0])} {fragment}?"
+    if first == "the" and re.match(r"... [a-z].* of ", fragment):
+        asked = f"What {_is(fragment.partition(' of ')[0])} {fragment}?"
         return _named(asked, question, answer) or asked
     if first in ("the", "its", "his", "her", "their") and others and not _names(fragment):
         thing = fragment.partition(" ")[2]
