@@ -41,10 +41,8 @@ _ENDS = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>"}
 QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_COMPARED = 512
-"""Rows of two matrices that show whether they are one."""
-_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
-"""Kinds of tokens in GGUF."""
+_COMPARED = 512  # rows of two matrices that show whether they are one
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # kinds of tokens in GGUF
 
 
 def convert(gguf_path: Path, folder: Path) -> None:
@@ -214,17 +212,12 @@ def _byte_level(reader: GGUFReader, tokens: list[str], kinds: list[int]) -> Toke
     merges = [tuple(merge.split(" ")) for merge in _field(reader, "tokenizer.ggml.merges")]
     vocabulary = {token: i for i, token in enumerate(tokens) if kinds[i] != _UNUSED}
     backend = Tokenizer(BPE(vocab=vocabulary, merges=merges))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    if _field(reader, "tokenizer.ggml.pre") == "qwen2":
+    qwen2 = _field(reader, "tokenizer.ggml.pre") == "qwen2"
+    words = pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated") if qwen2 else pre_tokenizers.Digits(True)
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not qwen2)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_])
+    if qwen2:
         backend.normalizer = normalizers.NFC()
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
     backend.decoder = decoders.ByteLevel()
     return backend
 

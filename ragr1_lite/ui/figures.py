@@ -9,8 +9,7 @@ from statistics import fmean
 
 from ragr1_lite.ui.text import one_line, share
 
-CHARTED = ("reward", "em", "loss", "eval_em")
-"""Figures whose course is drawn."""
+CHARTED = ("reward", "em", "loss", "eval_em")  # figures whose course is drawn
 _GROUPS: dict[str, tuple[str, ...]] = {
     "rollouts": ("rounds", "queries", "tokens", "invalid"),
     "groups": ("dead", "signal", "resampled", "expert", "expert_reward", "continued", "continued_reward"),
@@ -38,8 +37,7 @@ _FORMATS = {
     "memory_gb": "{:.1f} GB",
 }
 """How a figure is written where it is not a share."""
-_NOT_IN_LINES = {*_GROUPS["update"], "tokens", "rollout_seconds"}
-"""Figures for which a line has no room."""
+_NOT_IN_LINES = {*_GROUPS["update"], "tokens", "rollout_seconds"}  # figures for which a line has no room
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 

@@ -34,8 +34,7 @@ _CURVE = 40  # columns of the longest curve
 _FRAME = 4  # columns of the border and the padding
 _TITLES = 3  # documents of a query that are named
 _LONGEST = 400  # characters of a foreign text that any terminal's line might show
-_NEEDED, _SEARCH, _THOUGHT, _DOCUMENT = range(4)
-"""Kinds of lines, in the order in which they get room."""
+_NEEDED, _SEARCH, _THOUGHT, _DOCUMENT = range(4)  # kinds of lines, in the order in which they get room
 
 
 def begins(event: object) -> bool:

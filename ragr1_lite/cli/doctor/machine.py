@@ -18,16 +18,12 @@ from ragr1_lite.models.builtin import BUILT_IN, DEFAULT_MODEL, cache_root, cache
 from ragr1_lite.models.precision import FAST_FP16
 from ragr1_lite.training.planning.machine import GIB, main_memory
 
-FREE_MEMORY = 2 * GIB
-"""Bytes with which answering works; training wants more, see `ragr1-lite plan`."""
-BF16 = (8, 0)
-"""The first compute capability that calculates in bf16 (Ampere)."""
-FOUR_BITS = (6, 0)
-"""The first for which bitsandbytes has 4-bit kernels (Pascal)."""
+FREE_MEMORY = 2 * GIB  # bytes with which answering works; training wants more, see `ragr1-lite plan`
+BF16 = (8, 0)  # the first compute capability that calculates in bf16 (Ampere)
+FOUR_BITS = (6, 0)  # the first for which bitsandbytes has 4-bit kernels (Pascal)
 RUN_BYTES = GIB
 """Free space that a run needs: adapters and two checkpoints of a model of 3B parameters take about as much."""
-TIMEOUT = 3.0
-"""Seconds in which a hub should answer."""
+TIMEOUT = 3.0  # seconds in which a hub should answer
 
 
 def gpus() -> list[Finding]:
