@@ -8,8 +8,7 @@ from typing import Literal
 
 Device = Literal["cuda", "cpu"]
 
-GIB = 1 << 30
-"""What is called a GB here, as on the boxes of graphics cards."""
+GIB = 1 << 30  # what is called a GB here, as on the boxes of graphics cards
 
 
 def has_card() -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 
 from ragr1_lite.config import Recipe
 
-STEP = 64
-"""Lengths are tried in multiples of it."""
+STEP = 64  # lengths are tried in multiples of it
 MICRO_BATCH, ROWS, LENGTH = "train.micro_batch", "rollout.batch_size", "rollout.max_length"
 
 
