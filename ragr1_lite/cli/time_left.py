@@ -30,7 +30,7 @@ def token_seconds() -> dict[str, float] | None:
     return {kind: cost / speed for kind, cost in COSTS.items()}
 
 
-class TimeLeft:
+class TimeLeft(Stages):
     """Says how long the rest takes, before each stage and as soon as a training knows its own time.
 
     It passes on what a training reports.
@@ -51,7 +51,7 @@ class TimeLeft:
         guess: Mapping[str, float] = {},
     ) -> None:
         tokens = (size and token_seconds()) or {}
-        self._stages = Stages(work, {kind: seconds * (size or 0) for kind, seconds in tokens.items()} | dict(guess))
+        super().__init__(work, {kind: seconds * (size or 0) for kind, seconds in tokens.items()} | dict(guess))
         self._report, self._known, self._said = report, False, ""
 
     def __call__(self, event: object) -> None:
@@ -60,7 +60,7 @@ class TimeLeft:
         if not isinstance(event, StepFinished):
             return
         if speed := event.metrics.get("tokens_per_second") if "reward" not in event.metrics else None:
-            self._stages.learn("trained", speed * event.metrics["seconds"], event.metrics["seconds"])
+            self.learn("trained", speed * event.metrics["seconds"], event.metrics["seconds"])
         if event.left and not self._known:
             self._known = True
             self.say(event.left)
@@ -69,15 +69,7 @@ class TimeLeft:
         """Learns how fast the model writes."""
         if evaluation.resources:
             tokens = sum(one.sampled_tokens for one in evaluation.trajectories)
-            self._stages.learn("sampled", tokens, evaluation.resources.seconds)
-
-    def learn(self, kind: str, work: float, seconds: float) -> None:
-        """Takes in how long some work of a kind took here."""
-        self._stages.learn(kind, work, seconds)
-
-    def expect(self, stage: str, **work: float) -> None:
-        """How much work a stage that is still to come has, where that is known better now; without any it is not."""
-        self._stages.expect(stage, work)
+            self.learn("sampled", tokens, evaluation.resources.seconds)
 
     @contextmanager
     def stage(self, name: str, seconds: dict[str, float], *, quick: bool = False) -> Iterator[None]:
@@ -88,11 +80,11 @@ class TimeLeft:
         began = time.perf_counter()
         yield
         seconds[name] = time.perf_counter() - began
-        self._stages.end(name)
+        self.end(name)
 
     def say(self, now: float | None = None) -> bool:
         """Says what is left, unless it was just said; ``now`` is left of the stage at work. False: it is not known."""
-        text = self._stages.left(now)
+        text = self.left(now)
         if text and text != self._said:
             self._said = text
             self._report(Notice(f"{text[0].upper()}{text[1:]}."))

@@ -1,11 +1,9 @@
 """Recipes: YAML files checked against one set of defaults.
 
 The resolved recipe is written into the run's folder. A recipe may take over another's keys and change some of them:
-``extends: NAME``. ``schema.py`` says what a recipe may hold, ``grpo.py`` what it may say of GRPO; ``loading.py`` reads
-one.
+``extends: NAME``. ``schema.py`` says what a recipe may hold; ``loading.py`` reads one.
 """
 
-from ragr1_lite.config.grpo import GrpoConfig, GuardConfig, RewardConfig
 from ragr1_lite.config.loading import (
     extends,
     find_recipe,
@@ -19,10 +17,13 @@ from ragr1_lite.config.schema import (
     SHIPPED,
     WORLD,
     DataConfig,
+    GrpoConfig,
+    GuardConfig,
     LoraConfig,
     Order,
     Recipe,
     RetrievalConfig,
+    RewardConfig,
     index_names,
     to_yaml,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,24 +59,21 @@ def find_recipe(name: str) -> Path:
     )
 
 
-def recipe_fields(path: Path) -> dict[str, Any]:
+def recipe_fields(path: Path, heirs: Sequence[Path] = ()) -> dict[str, Any]:
     """What a recipe says, over what the recipes it extends say: sections by their keys, without defaults or `extends`.
+
+    ``heirs`` are those that extend it.
 
     Raises:
         ConfigError: It or one that it extends is missing or no recipe, or it extends itself in the end.
     """
-    family, seen = [], [path]
-    while True:
-        fields = _mapping(seen[-1])
-        base = fields.pop("extends", None)
-        family.append(fields)
-        if base is None:
-            return reduce(_extended, reversed(family))
-        found = _find_base(base, seen[-1])
-        if any(found.samefile(one) for one in seen):
-            way = " → ".join(one.name for one in (*seen, found))
-            raise ConfigError(f"{path} extends itself: {way}", "Take one `extends` of these out.")
-        seen.append(found)
+    family = (*heirs, path)
+    if any(path.samefile(one) for one in heirs):
+        way = " → ".join(one.name for one in family)
+        raise ConfigError(f"{family[0]} extends itself: {way}", "Take one `extends` of these out.")
+    fields = _mapping(path)
+    base = fields.pop("extends", None)
+    return fields if base is None else _extended(recipe_fields(_find_base(base, path), family), fields)
 
 
 def extends(path: Path) -> bool:

@@ -1,17 +1,15 @@
-"""What a recipe may say. A field's default stands here, or for GRPO in ``grpo.py``, and nowhere else."""
+"""What a recipe may say. A field's default stands here and nowhere else."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ragr1_lite.config import yaml_text
-from ragr1_lite.config.grpo import GrpoConfig, GuardConfig, RewardConfig
-from ragr1_lite.config.section import Section
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
@@ -19,30 +17,37 @@ from ragr1_lite.core.types import Mode
 from ragr1_lite.core.urls import COMMAND, is_address, refuse_password
 from ragr1_lite.files.json_lines import whole_text
 
-WORLD = "world"
-"""The name of the embedded world, as a data set and as an index."""
-SHIPPED = "shipped"
-"""As ``model.adapter``: the adapter that comes with the package for the model."""
+WORLD = "world"  # the name of the embedded world, as a data set and as an index
+SHIPPED = "shipped"  # as ``model.adapter``: the adapter that comes with the package for the model
 
-ALL_LINEAR = "all-linear"
-"""Among ``lora.targets``: every linear layer but the output's, as peft has it."""
+ALL_LINEAR = "all-linear"  # among ``lora.targets``: every linear layer but the output's, as peft has it
 
 Order = Literal["random", "easy-first", "hard-first", "few-hops-first"]
 Weights = Literal["even", "signal", "hops"]
+RewardPart = Literal["em", "f1", "cover_em", "evidence", "format", "shaped_format", "length", "retrieval"]
+
+
+class Section(BaseModel):
+    """Unknown keys are errors; nothing changes afterwards."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # it may be a password
+    )
 
 
 class ModelConfig(Section):
     """The base model and how it is loaded."""
 
-    name: str = "smollm2-135m"
-    """A built-in name (``smollm2-135m``), a local folder or a hub id."""
+    name: str = "smollm2-135m"  # a built-in name (``smollm2-135m``), a local folder or a hub id
+    # ``auto``: 4-bit NF4 on a GPU; on a CPU bf16 where the CPU is fast at it, else fp32. fp16 is for GPUs.
     dtype: Literal["auto", "fp32", "bf16", "fp16", "nf4"] = "auto"
-    """``auto``: 4-bit NF4 on a GPU; on a CPU bf16 where the CPU is fast at it, else fp32. fp16 is for GPUs."""
+    # ``auto``: unsloth on a GPU where it is installed, else transformers and peft.
     engine: Literal["auto", "unsloth", "transformers"] = "auto"
-    """``auto``: unsloth on a GPU where it is installed, else transformers and peft."""
+    # The adapter to start from: a run's folder, an adapter's, a checkpoint, a hub id, or ``shipped``, the one that
+    # comes with the package for the model.
     adapter: str | None = None
-    """The adapter to start from: a run's folder, an adapter's, a checkpoint, a hub id, or ``shipped``, the one that
-    comes with the package for the model."""
 
 
 def _names(value: Any) -> Any:
@@ -56,8 +61,7 @@ class LoraConfig(Section):
     r: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    saved_as: Literal["fp32", "bf16"] = "fp32"
-    """How the final adapter is written; bf16 takes half the space."""
+    saved_as: Literal["fp32", "bf16"] = "fp32"  # how the final adapter is written; bf16 takes half the space
     targets: Annotated[tuple[str, ...], BeforeValidator(_names)] = (
         "q_proj",
         "k_proj",
@@ -66,8 +70,7 @@ class LoraConfig(Section):
         "gate_proj",
         "up_proj",
         "down_proj",
-    )
-    """Layers by the last part of their names, or ``all-linear``."""
+    )  # layers by the last part of their names, or ``all-linear``
 
     @property
     def target_modules(self) -> str | list[str]:
@@ -78,20 +81,18 @@ class LoraConfig(Section):
 class DataConfig(Section):
     """Questions to train on."""
 
+    # ``world``, a trajectory file for ``sft``, or a question file (JSON lines: question, answers) for ``grpo``.
     train: str = WORLD
-    """``world``, a trajectory file for ``sft``, or a question file (JSON lines: question, answers) for ``grpo``."""
+    # Where ``grpo.expert`` finds its trajectories: a trajectory file, or ``world``, whose own gold ones are meant.
     expert: str | None = None
-    """Where ``grpo.expert`` finds its trajectories: a trajectory file, or ``world``, whose own gold ones are meant."""
-    limit: int | None = Field(None, ge=1)
-    """At most this many questions."""
-    mix: dict[str, float] = {}
-    """Weights by kind, for the embedded world."""
+    limit: int | None = Field(None, ge=1)  # at most this many questions
+    mix: dict[str, float] = {}  # weights by kind, for the embedded world
+    # When a training meets its questions: ``random``; ``easy-first`` or ``hard-first`` by pass rate, from its first
+    # step to its last; ``few-hops-first``. `data select` measures pass rates.
     order: Order = "random"
-    """When a training meets its questions: ``random``; ``easy-first`` or ``hard-first`` by pass rate, from its first
-    step to its last; ``few-hops-first``. `data select` measures pass rates."""
+    # How often it meets each: ``even``; ``signal``, by p(1-p) of the pass rate p, the variance of a reward of 0 or 1,
+    # without which GRPO learns nothing; ``hops``, by their number.
     weights: Weights = "even"
-    """How often it meets each: ``even``; ``signal``, by p(1-p) of the pass rate p, the variance of a reward of 0 or 1,
-    without which GRPO learns nothing; ``hops``, by their number."""
 
 
 def name_index(section: Any) -> Any:
@@ -130,11 +131,10 @@ def _checked_index(index: Any) -> Any:
 class RetrievalConfig(Section):
     """The index that answers searches."""
 
+    # ``world``, an index folder, a search server's URL or ``mcp+stdio:COMMAND``; a recipe may name it ``url``, too. A
+    # list of several is searched together.
     index: Annotated[str | tuple[str, ...], BeforeValidator(_checked_index)] = WORLD
-    """``world``, an index folder, a search server's URL or ``mcp+stdio:COMMAND``; a recipe may name it ``url``, too. A
-    list of several is searched together."""
-    k: int = Field(3, ge=1)
-    """Passages per query."""
+    k: int = Field(3, ge=1)  # passages per query
 
     @model_validator(mode="before")
     @classmethod
@@ -145,11 +145,6 @@ class RetrievalConfig(Section):
     def indexes(self) -> tuple[str, ...]:
         """The index's name, or those of all that are searched together."""
         return index_names(self.index)
-
-    @property
-    def url(self) -> str | None:
-        """The index's name where it is one URL or command."""
-        return self.index if isinstance(self.index, str) and is_address(self.index) else None
 
 
 def _caps(value: Any) -> Any:
@@ -164,30 +159,22 @@ def _caps(value: Any) -> Any:
 class RolloutConfig(Section):
     """Protocol and budgets of a rollout."""
 
+    # ``multi``, ``single``, ``cot-rag``, ``rag`` or ``direct``. The prompts of the last three ask for no tag, which a
+    # reward wants: SFT teaches it, or a ``template`` asks for it.
     mode: Mode = "multi"
-    """``multi``, ``single``, ``cot-rag``, ``rag`` or ``direct``. The prompts of the last three ask for no tag, which a
-    reward wants: SFT teaches it, or a ``template`` asks for it."""
+    # Parallel queries per search in ``multi`` mode: one number, or one a search, such as ``[3, 2, 1]``, of which the
+    # last holds on. The prompt names the first, so none may be above the one before it.
     max_queries: Annotated[int | tuple[int, ...], BeforeValidator(_caps)] = 3
-    """Parallel queries per search in ``multi`` mode: one number, or one a search, such as ``[3, 2, 1]``, of which the
-    last holds on. The prompt names the first, so none may be above the one before it."""
-    template: Path | None = None
-    """A file with a prompt of your own; ``{question}`` in it is replaced."""
-    max_rounds: int = Field(4, ge=0)
-    """Retrieval rounds; one more generation follows in which to answer."""
-    max_new_tokens: int = Field(500, ge=1)
-    """Tokens per generation."""
-    document_tokens: int = Field(1000, ge=1)
-    """Tokens of documents per query."""
-    total_document_tokens: int = Field(6000, ge=1)
-    """Tokens of documents per trajectory."""
-    max_length: int = Field(8192, ge=64)
-    """Tokens of the whole sequence."""
-    batch_size: int = Field(16, ge=1)
-    """Rows sampled together."""
+    template: Path | None = None  # a file with a prompt of your own; ``{question}`` in it is replaced
+    max_rounds: int = Field(4, ge=0)  # retrieval rounds; one more generation follows in which to answer
+    max_new_tokens: int = Field(500, ge=1)  # tokens per generation
+    document_tokens: int = Field(1000, ge=1)  # tokens of documents per query
+    total_document_tokens: int = Field(6000, ge=1)  # tokens of documents per trajectory
+    max_length: int = Field(8192, ge=64)  # tokens of the whole sequence
+    batch_size: int = Field(16, ge=1)  # rows sampled together
+    # Who samples while ``grpo`` trains; ``auto``: vLLM on a GPU where it is installed, else transformers.
     engine: Literal["auto", "transformers", "vllm"] = "auto"
-    """Who samples while ``grpo`` trains; ``auto``: vLLM on a GPU where it is installed, else transformers."""
-    gpu_share: float = Field(0.3, gt=0, lt=1)
-    """Share of the GPU's memory that vLLM may take."""
+    gpu_share: float = Field(0.3, gt=0, lt=1)  # share of the GPU's memory that vLLM may take
 
     def protocol(self) -> Protocol:
         """The protocol these settings describe; reads the template file."""
@@ -215,23 +202,19 @@ class TrainConfig(Section):
     """The optimizer's side; one step is one update of the weights."""
 
     steps: int = Field(100, ge=1)
-    batch_size: int = Field(8, ge=1)
-    """Trajectories per step; for ``grpo``: questions x group_size."""
-    micro_batch: int = Field(4, ge=1)
-    """Trajectories per forward pass; divides batch_size."""
+    batch_size: int = Field(8, ge=1)  # trajectories per step; for ``grpo``: questions x group_size
+    micro_batch: int = Field(4, ge=1)  # trajectories per forward pass; divides batch_size
     learning_rate: float = Field(1e-4, gt=0)
+    # Steps before the first one at the full learning rate; step i of them has i/(warmup_steps + 1) of it.
     warmup_steps: int = Field(5, ge=0)
-    """Steps before the first one at the full learning rate; step i of them has i/(warmup_steps + 1) of it."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     max_grad_norm: float = Field(1.0, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     seed: int = 0
-    save_every: int = Field(50, ge=1)
-    """Steps between checkpoints."""
-    keep: int = Field(2, ge=1)
-    """Checkpoints kept."""
+    save_every: int = Field(50, ge=1)  # steps between checkpoints
+    keep: int = Field(2, ge=1)  # checkpoints kept
+    # Trackers next to ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'.
     report_to: Annotated[tuple[str, ...], BeforeValidator(_trackers)] = ()
-    """Trackers next to ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio`` or another of transformers'."""
 
     @model_validator(mode="after")
     def _divides(self) -> TrainConfig:
@@ -243,22 +226,89 @@ class TrainConfig(Section):
 class EvalConfig(Section):
     """The fixed held-out questions that the quickstart measures before and after, and a training on its way."""
 
-    data: str = WORLD
-    """``world`` or a question file."""
+    data: str = WORLD  # ``world`` or a question file
     split: Literal["dev", "test"] = "dev"
     questions: int = Field(0, ge=0)
-    mix: dict[str, float] = {}
-    """Weights by kind, for the embedded world."""
+    mix: dict[str, float] = {}  # weights by kind, for the embedded world
+    # Steps between measurements while training; the adapter that did best is kept as ``best``. 0: none.
     every: int = Field(0, ge=0)
-    """Steps between measurements while training; the adapter that did best is kept as ``best``. 0: none."""
+
+
+class GrpoConfig(Section):
+    """Group-relative policy optimization (TRL's), as far as this project sets it."""
+
+    group_size: int = Field(8, ge=2)  # rollouts per question
+    # Of the rollouts; no top-p or top-k, so that sampling and training distributions agree.
+    temperature: float = Field(1.0, gt=0)
+    beta: float = Field(0.001, ge=0)  # weight of the KL to the starting policy
+    # TRL's losses by their names; ``gspo`` is ``grpo`` with one importance weight per sequence.
+    loss_type: Literal["dapo", "grpo", "gspo", "bnpo", "dr_grpo", "cispo", "luspo", "sapo", "vespo"] = "dapo"
+    # How far an importance weight may be from 1 before it is clipped. By default 0.2; for ``gspo``, whose weights are
+    # those of whole sequences, 3e-4 below and 4e-4 above, as its authors (arXiv 2507.18071) have it.
+    epsilon: float | None = Field(None, gt=0)
+    iterations: int = Field(1, ge=1)  # updates per batch of rollouts
+    # How often groups whose rollouts all earned the same are replaced by those of other questions.
+    resample: int = Field(0, ge=0)
+    # Of each group so many are not sampled: gold trajectories of the question, from ``data.expert``.
+    expert: int = Field(0, ge=0)
+    # Of a group without a right answer, so many rollouts are replaced by others that go on from where the one that
+    # was shown most gold passages had seen them. The questions must name their gold passages.
+    continue_near_misses: int = Field(0, ge=0)
+
+
+class GuardConfig(Section):
+    """What ends a collapse.
+
+    A breach warns; one that lasts rolls back to the last good adapter at half the learning rate, once.
+    """
+
+    enabled: bool = True
+    patience: int = Field(3, ge=1)  # steps in a row with a breach before the roll-back
+    # Nats per token. 0: not watched, since a model that is sure of its format is near 0.
+    min_entropy: float = Field(0.0, ge=0)
+    max_kl: float = Field(1.0, gt=0)  # nats per token from the starting policy; measured where ``grpo.beta`` is above 0
+    max_length_growth: float = Field(3.0, gt=1)  # sampled tokens per rollout over those of the first steps
+    # Share of rollouts that end in no usable turn, above what it was in the first steps.
+    max_invalid: float = Field(0.5, gt=0, le=1)
+    max_dead: float = Field(1.0, gt=0, le=1)  # share of groups without signal
+
+
+class RewardConfig(Section):
+    """Weights of the reward's parts; the paper's reward is exact match alone."""
+
+    em: float = 1.0
+    f1: float = 0.0
+    cover_em: float = 0.0  # 1 where an accepted answer stands inside the answer
+    evidence: float = 0.0  # share of the gold passages that the model was shown, where the questions name them
+    format: float = 0.0  # 1 for a well-formed trajectory
+    shaped_format: float = 0.0  # share of well-formed turns, for cold starts
+    length: float = 0.0  # per 100 sampled tokens; negative to shorten
+    retrieval: float = 0.0  # per query; negative to spare searches
+    # A reward of your own, ``module:function``, from a trajectory to a number; the module is imported.
+    function: str | None = None
+    function_weight: float = 1.0
+    # After so many steps, these weights in place of all above: a part that a stage does not name weighs nothing in
+    # it, such as ``{0: {em: 1, evidence: 0.5}, 30: {em: 1}}``. The weight of a function of your own stays.
+    stages: dict[Annotated[int, Field(ge=0)], dict[RewardPart, float]] = {}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights by the names of the parts, before the first stage."""
+        return {name: getattr(self, name) for name in get_args(RewardPart)}
+
+    def weights_at(self, step: int) -> dict[str, float]:
+        """Weights by the names of the parts after so many steps."""
+        begun = [first for first in self.stages if first <= step]
+        return (
+            {name: self.stages[max(begun)].get(name, 0.0) for name in get_args(RewardPart)} if begun else self.weights
+        )
 
 
 class Recipe(Section):
     """Everything a training run needs to know."""
 
     task: Literal["sft", "grpo"]
-    output: Path = Path("runs/latest")
-    """The run's folder."""
+    output: Path = Path("runs/latest")  # the run's folder
     model: ModelConfig = ModelConfig()
     lora: LoraConfig = LoraConfig()
     data: DataConfig = DataConfig()

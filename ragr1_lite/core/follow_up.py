@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-_PREPOSITIONS = "of in for from by to at on with".split()
+_PREPOSITION = "(?:of|in|for|from|by|to|at|on|with)"
+_BE = "(?:is|are|was|were)"
 _OPENERS = frozenset(
     "what which who whom whose when where why how is are was were do does did has have had can could will would "
     "name list then now so yet also not you me us it he she they them him her there this that these those".split()
@@ -20,29 +21,25 @@ _CLAUSES = frozenset(
 )
 """What stands between a pronoun and the beginning of its question, where the question may say whom it means."""
 _WITHIN_NAMES = frozenset("of the de da do del di du la le van von der den el al bin".split())
-_FRAGMENT = re.compile(r"(?:(?:and\s+)?(?:what|how)\s+about|and)\s+([^,;?]+?)[?.!\s]*", re.IGNORECASE)
-_WITH_PREPOSITION = re.compile(rf"({'|'.join(_PREPOSITIONS)})\s+(.+)", re.IGNORECASE)
-_PROPERTY = re.compile(r"(the|its|his|her|their)\s+(.+)", re.IGNORECASE)
-_LEADING_AND = re.compile(r"and\s+", re.IGNORECASE)
-_LEADING_PREPOSITION = re.compile(rf"(?:{'|'.join(_PREPOSITIONS)})\s+", re.IGNORECASE)
-_BE = "is|are|was|were"
+_FRAGMENT = re.compile(r"(?:(?:and )?(?:what|how) about|and) ([^,;?]+?)[?.! ]*", re.IGNORECASE)
 _OWNED = re.compile(
-    rf"((?:what|who|which|when|where|how(?:\s+\w+)?)\s+(?:{_BE}|does|do|did)\s+(?:the\s+\w+\s+of\s+)*"
-    rf"|(?:{_BE}|does|do|did|has|have)\s+)(its|his|her|their)\s+([^,;?]+?)[?.!\s]*",
+    rf"((?:(?:what|who|which|when|where|how(?: \w+)?) )?(?:{_BE}|does|do|did|has|have) (?:the \w+ of )*)"
+    r"(its|his|her|their) ([^,;?]+?)[?.! ]*",
     re.IGNORECASE,
 )
-_OF_FORM = re.compile(rf"(?:what|who|which|how\s+\w+)\s+(?:{_BE})\b", re.IGNORECASE)
+_OF_FORM = re.compile(rf"(?:what|who|which|how \w+) {_BE}\b", re.IGNORECASE)
 _PARTICIPLE = re.compile(r"(?:ed|en|built|made)$", re.IGNORECASE)
-_WORDS = r"(?:\w+\s+){0,3}\w+[?.!\s]*"
-_BY_SOMEBODY = rf"who\s+(?!(?:{_BE})\b)\w+\s+"
-_TAIL = re.compile(rf"(.*\s(?:{'|'.join(_PREPOSITIONS)})\s+|{_BY_SOMEBODY}){_WORDS}", re.IGNORECASE)
+_WORDS, _BY_SOMEBODY = r"((?:\w+\s+){0,3}\w+)[?.!\s]*", rf"who\s+(?!{_BE}\b)\w+\s+"
+_TAIL = re.compile(rf"(.*\s{_PREPOSITION}\s+|{_BY_SOMEBODY}){_WORDS}", re.IGNORECASE)
 """A question whose last words are what it asks about, as *who found radium*, *the symbol of gold*."""
+_TOPIC = re.compile(rf"(?:\bof\s+|^{_BY_SOMEBODY}){_WORDS}$", re.IGNORECASE)
+"""Where those words are surely a thing's name."""
 _PRONOUN = re.compile(
     r"\b(it|he|she|they|him|them|her(?=\W*$)|(?<!is )(?<!are )(?<!was )(?<!were )there(?=\W*$))\b", re.IGNORECASE
 )
 _EMPTY_IT = re.compile(
-    r"\bit\s+(?:take|takes|took|cost|costs|true|possible|called|rain|rains|snow|snows|get|gets)\b"
-    r"|\bit\b.*\b(?:to|that|when|if|whether)\b|\btime\s+(?:is|was)\s+it\b|^why\b",
+    r"\bit (?:take|takes|took|cost|costs|true|possible|called|rain|rains|snow|snows|get|gets)\b"
+    r"|\bit\b.*\b(?:to|that|when|if|whether)\b|\btime (?:is|was) it\b|^why\b",
     re.IGNORECASE,
 )
 """*How long does it take?* means nothing that was named before."""
@@ -66,7 +63,7 @@ def whole_question(messages: Sequence[Mapping[str, str]]) -> str:
         if message["role"] == "user":
             question, answer = _made_whole(message["content"], question, answer), ""
         elif message["role"] == "assistant":
-            answer = message["content"]
+            answer = message["content"].strip()
     return question
 
 
@@ -75,31 +72,28 @@ def _made_whole(text: str, question: str, answer: str) -> str:
     asked = " ".join(text.split())
     if not question or not asked:
         return text
-    if not (match := _FRAGMENT.fullmatch(asked)) or not _is_fragment(fragment := match[1]):
-        asked = _LEADING_AND.sub("", asked, count=1)
+    match = _FRAGMENT.fullmatch(asked)
+    fragment = match[1] if match else ""
+    first, *others = fragment.lower().split() or [""]
+    if not first or first in _OPENERS or len(others) > 4:  # a question or remark of its own
+        asked = re.sub("^and ", "", asked, flags=re.IGNORECASE)
         return _named(asked[0].upper() + asked[1:], question, answer) or text
-    if re.match(r"[Tt]he\s+[a-z].*\s+of\s+", fragment):
+    if first == "the" and re.match(r"... [a-z].* of ", fragment):
         asked = f"What {_is(fragment.partition(' of ')[0])} {fragment}?"
         return _named(asked, question, answer) or asked
-    if (own := _PROPERTY.fullmatch(fragment)) and not _names(f"- {own[2]}"):
-        owner = "its" if own[1].lower() == "the" else own[1]
-        return _named(f"What {_is(own[2])} {owner} {own[2]}?", question, answer) or text
+    if first in ("the", "its", "his", "her", "their") and others and not _names(fragment):
+        thing = fragment.partition(" ")[2]
+        owner = "its" if first == "the" else first
+        return _named(f"What {_is(thing)} {owner} {thing}?", question, answer) or text
     return _continued(fragment, question) or text
-
-
-def _is_fragment(text: str) -> bool:
-    """Whether what follows *and* or *what about* is a few words, and no question or remark of its own."""
-    words = text.lower().split()
-    return len(words) <= 5 and words[0] not in _OPENERS
 
 
 def _continued(fragment: str, question: str) -> str | None:
     """The question again, with the fragment in the place of what it asked about."""
     spans, new = _names(question), fragment
-    if with_preposition := _WITH_PREPOSITION.fullmatch(fragment):
-        new = with_preposition[2]
-        before = rf"\b{with_preposition[1]}\s+(?:the\s+)?$"
-        spans = [span for span in spans if re.search(before, question[: span[0]], re.IGNORECASE)] or spans
+    if match := re.fullmatch(rf"({_PREPOSITION}) (.+)", fragment, re.IGNORECASE):
+        new, before = match[2], re.compile(rf"\b{match[1]}\s+(?:the\s+)?$", re.IGNORECASE)
+        spans = [span for span in spans if before.search(question[: span[0]])] or spans
     if len(spans) == 1:
         ((start, end),) = spans
         return f"{question[:start]}{new}{question[end:]}"
@@ -111,7 +105,7 @@ def _named(asked: str, question: str, answer: str) -> str | None:
     """The question with what its pronoun means in the pronoun's place; ``None`` where it has none, or its own."""
     if owned := _OWNED.fullmatch(asked):
         opening, pronoun, thing = owned.groups()
-        if (name := _meaning(pronoun, question, answer)) is None:
+        if (name := _meaning(pronoun.lower(), question, answer)) is None:
             return None
         if len(thing.split()) <= 2 and _OF_FORM.match(opening) and not _PARTICIPLE.search(thing):
             return f"{opening}the {thing} of {name}?"
@@ -120,49 +114,37 @@ def _named(asked: str, question: str, answer: str) -> str | None:
     found = _PRONOUN.search(asked)
     if found is None or (found[1].lower() == "it" and _EMPTY_IT.search(asked)):
         return None
-    before, after = asked[: found.start()], asked[found.end() :]
-    first, *words = _LEADING_PREPOSITION.sub("", before + found[1], count=1).lower().split()
+    before, pronoun, after = asked[: found.start()], found[1].lower(), asked[found.end() :]
+    first, *words = re.sub(f"^{_PREPOSITION} ", "", before.lower() + pronoun).split()
     if first not in _OPENERS or re.search(r"[,;:]", before) or not _CLAUSES.isdisjoint(words):
         return None
     if _names(before) or _names("-" + re.sub(r"\bthan\s.*", "", after)):
         return None  # it may be meant
-    if (name := _meaning(found[1], question, answer)) is None:
-        return None
-    return f"{before}{'in ' if found[1].lower() == 'there' else ''}{name}{after}"
+    name = _meaning(pronoun, question, answer)
+    return None if name is None else f"{before}{'in ' if pronoun == 'there' else ''}{name}{after}"
 
 
 def _meaning(pronoun: str, question: str, answer: str) -> str | None:
-    """What a pronoun stands for after a question and its answer."""
-    pronoun, topic = pronoun.lower(), _topic(question)
-    named = answer if _is_name(answer := answer.strip()) else None
-    by_person = re.match(r"(?:by\s+)?who", question, re.IGNORECASE) is not None
-    if pronoun in ("he", "she", "him", "his", "her"):
-        return named or topic if by_person else topic or named
-    if pronoun in ("they", "them", "their") and len(spans := _names(question)) > 1:
-        *first, last = (question[start:end] for start, end in spans)
-        return f"{', '.join(first)} and {last}"
-    if by_person:
-        return topic
-    if pronoun == "there":
-        return named or topic
-    asks_for_it = re.match(r"(?:\w+\s+)?(?:what|which)\b", question, re.IGNORECASE) is not None
-    return named or topic if asks_for_it and not _of_topic(question) else topic or named
-
-
-def _topic(question: str) -> str | None:
-    """What a question is about: its one name; in lower case its last words."""
-    if spans := _names(question):
-        ((start, end), *others) = spans
-        return None if others else question[start:end]
-    tail = re.search(rf"(?:\bof\s+|^{_BY_SOMEBODY})({_WORDS})$", question, re.IGNORECASE)
-    return tail[1].rstrip("?.! ") if tail else None
-
-
-def _of_topic(question: str) -> bool:
-    """Whether a question asks for something of its topic, as *the capital of Chad*."""
+    """What a pronoun stands for after a question and its answer: what was asked about, or what was answered."""
     spans = _names(question)
+    names = [question[start:end] for start, end in spans]
+    if pronoun in ("they", "them", "their") and len(names) > 1:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    tail = None if names else _TOPIC.search(question)
+    topic = names[0] if len(names) == 1 else tail[1] if tail else None
+    answered = answer if _is_name(answer) else None
+    is_person, by_person = (
+        pronoun in ("he", "she", "him", "his", "her"),
+        re.match("(?:by )?who", question, re.IGNORECASE),
+    )
+    if by_person and not is_person:
+        return topic
+    asks_for_it = re.match(r"(?:\w+\s+)?(?:what|which)\b", question, re.IGNORECASE) and not is_person
     before = question[: spans[-1][0]] if spans else question
-    return re.search(r"\bof\s+(?:the\s+)?$" if spans else r"\bof\s", before) is not None
+    of_topic = re.search(r"\bof\s+(?:the\s+)?$" if spans else r"\bof\s", before)  # as *the capital of Chad*
+    if by_person or pronoun == "there" or (asks_for_it and not of_topic):
+        return answered or topic
+    return topic or answered
 
 
 def _names(text: str) -> list[tuple[int, int]]:
@@ -183,9 +165,8 @@ def _names(text: str) -> list[tuple[int, int]]:
 
 def _is_name(answer: str) -> bool:
     """Whether an answer is a few words with a capital first, and no sentence, list, number, yes or no."""
-    words = answer.split()
     other = re.search(r"[\d,;]|[.!?]$|^(?:yes|no)\b", answer, re.IGNORECASE)
-    return 0 < len(words) <= 5 and words[0][0].isupper() and other is None
+    return len(answer.split()) <= 5 and answer[:1].isupper() and other is None
 
 
 def _is(noun: str) -> str:

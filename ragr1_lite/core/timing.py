@@ -93,7 +93,7 @@ class Stages:
         """Takes in how long some work of a kind took here."""
         self._paces[kind].add(work, seconds)
 
-    def expect(self, stage: str, work: Mapping[str, float]) -> None:
+    def expect(self, stage: str, **work: float) -> None:
         """How much work a stage that is still to come has, where that is known better now; without any it is not."""
         if stage in self._work and work:
             self._work[stage] = work

@@ -32,8 +32,7 @@ _UNKNOWN = (
 )
 """Forms of LoRA that change which layers or tokens there are, or name code to import."""
 _RECIPE = "recipe.yaml"
-_QUANTIZED = re.compile(r"(-unsloth)?-bnb-4bit$")
-"""What unsloth's copies of a model in 4 bits end in."""
+_QUANTIZED = re.compile(r"(-unsloth)?-bnb-4bit$")  # what unsloth's copies of a model in 4 bits end in
 _SNAPSHOT = re.compile(r"models--([^/]+)--([^/]+)/snapshots/")
 """The place of a hub model in the hub's cache, on whatever machine."""
 
@@ -92,7 +91,9 @@ class AdapterFolder:
     def require_fit(self, model: str, report: Report = ignore) -> None:
         """Raises ModelError where it was made for another model; a notice where its maker's folder says too little."""
         name = self.made_for
-        if not name or base_key(name) == base_key(model) or _same_folder(self.folder, model):
+        if not name or base_key(name) == base_key(model):
+            return
+        if Path(model).expanduser().resolve() == self.folder.resolve():
             return
         path = Path(name).expanduser()
         if "\\" in name or (not is_hub_id(name) and "/" in name and not path.exists()):
@@ -232,10 +233,6 @@ def base_key(name: str) -> str:
 def _is_on_hub(name: str) -> bool:
     """Whether a name that is no path here can be a hub id: ``runs/typo`` is a path in a folder that exists."""
     return is_hub_id(name) and name != SHIPPED and not Path(name).parent.is_dir()
-
-
-def _same_folder(folder: Path, model: str) -> bool:
-    return Path(model).expanduser().resolve() == folder.resolve()
 
 
 def _checked(folder: Path) -> AdapterFolder:

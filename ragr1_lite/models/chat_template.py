@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 _USER, _SAID = "\ue000Content:\n<b>1</b>\ue000", "\ue000Said\ue000"
 """Stand for the messages while a template is rendered: private-use characters, and what a template may alter."""
-_EDGE = "\t"
-"""Around the user's message; what trims the message takes it away."""
-_SYSTEM = "You are a helpful assistant."
-"""For templates that refuse a conversation without a system message."""
+_EDGE = "\t"  # around the user's message; what trims the message takes it away
+_SYSTEM = "You are a helpful assistant."  # for templates that refuse a conversation without a system message
 _OPENED = re.compile(r"<think>\s*$")
 _NO_THOUGHT = re.compile(r"<think>\s*</think>\s*$")
 
@@ -39,22 +37,13 @@ _PLAIN = _LOOP.format(
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The text around a user's message.
+    """The text around a user's message."""
 
-    Attributes:
-        before: What precedes it.
-        after: What follows, up to where the assistant begins to write.
-        opening: The end of ``after`` where that is an opened thought, ``<think>``: the assistant's turn begins with it,
-            though it does not write it. Empty otherwise.
-        end: What follows an assistant's message, as far as the template shows that.
-        trims: Whether the message loses white space around it.
-    """
-
-    before: str
-    after: str
-    opening: str
-    end: str
-    trims: bool
+    before: str  # what precedes it
+    after: str  # what follows, up to where the assistant begins to write
+    opening: str  # ``<think>`` at the end of ``after``: the turn begins with it, unwritten by the model
+    end: str  # what follows an assistant's message, as far as the template shows that
+    trims: bool  # whether the message loses white space around it
 
 
 def give_template(tokenizer: PreTrainedTokenizerFast) -> str:

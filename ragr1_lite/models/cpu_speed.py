@@ -10,15 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from ragr1_lite.core.events import Notice, Report, ignore
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's malloc.h."""
-_CLEARLY = 1.2
-"""Times one thread's speed that make all threads worth it: they are another program's as well."""
-_SELDOM = 20.0
-"""Seconds, at least, between two looks at the threads."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_CLEARLY = 1.2  # times one thread's speed that make all threads worth it: they are another program's as well
+_SELDOM = 20.0  # seconds, at least, between two looks at the threads
 
 
 @cache
@@ -29,11 +27,7 @@ def prefers_bf16() -> bool:
     """
     import torch
 
-    def product(dtype: torch.dtype) -> Callable[[], object]:
-        left, right = torch.ones(256, 512, dtype=dtype), torch.ones(1024, 512, dtype=dtype)
-        return lambda: torch.nn.functional.linear(left, right)
-
-    full, half = product(torch.float32), product(torch.bfloat16)
+    full, half = (_product(256, 512, 1024, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
     rounds = [(_times(full, 2), _times(half, 2)) for _ in range(6)]  # In turns: other work disturbs both alike.
     return min(min(one) for one, _ in rounds) > 1.25 * min(min(other) for _, other in rounds)
 
@@ -120,11 +114,9 @@ def _gain_of_threads() -> float:
     """
     import torch
 
-    left, right = torch.ones(512, 576), torch.ones(1536, 576)
-
     def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
-        return statistics.fmean(_times(lambda: torch.nn.functional.linear(left, right), 12))
+        return statistics.fmean(_times(_product(512, 576, 1536), 12))
 
     trials = [(seconds(_most_threads()), seconds(1)) for _ in range(3)]
     return statistics.median(one / many for many, one in trials)
@@ -132,10 +124,14 @@ def _gain_of_threads() -> float:
 
 def product_speed() -> float:
     """Multiplications with addition a second, of fp32 matrices, with the threads in use, undisturbed."""
+    return 512 * 576 * 1536 / min(_times(_product(512, 576, 1536), 12))
+
+
+def _product(rows: int, inner: int, columns: int, **dtype: Any) -> Callable[[], object]:
     import torch
 
-    left, right = torch.ones(512, 576), torch.ones(1536, 576)
-    return 512 * 576 * 1536 / min(_times(lambda: torch.nn.functional.linear(left, right), 12))
+    left, right = torch.ones(rows, inner, **dtype), torch.ones(columns, inner, **dtype)
+    return lambda: torch.nn.functional.linear(left, right)
 
 
 def _times(work: Callable[[], object], rounds: int) -> list[float]:

@@ -16,8 +16,7 @@ import torch
 
 from ragr1_lite.models.loops import DTYPES, Loop, array, compiled, prange, run, wide
 
-TILE = 4
-"""Rows that are multiplied together; fewer are multiplied one by one."""
+TILE = 4  # rows that are multiplied together; fewer are multiplied one by one
 MOST = {torch.float32: 64, torch.bfloat16: 16}
 """Rows up to which this is faster than torch's product, which multiplies bf16 by other means."""
 

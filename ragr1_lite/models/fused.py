@@ -15,8 +15,7 @@ from torch.nn.functional import linear
 
 from ragr1_lite.models import upstream
 
-CHUNK = 128
-"""Tokens whose logits exist at a time."""
+CHUNK = 128  # tokens whose logits exist at a time
 
 
 class _LoraLinear(torch.autograd.Function):

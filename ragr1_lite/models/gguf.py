@@ -7,7 +7,6 @@ slow, loses SmolLM2's digit rule and swaps its end and start tokens, and takes G
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from ragr1_lite.core.errors import ModelError
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from gguf import GGUFReader
+    from gguf import GGUFReader, TensorNameMap
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
@@ -27,6 +26,8 @@ CLASSES = {
     "gemma3": ("Gemma3ForCausalLM", "gemma3_text"),
 }
 """Of each GGUF architecture, transformers' class and model type."""
+ARCHITECTURES = {model_type: architecture for architecture, (_, model_type) in CLASSES.items()}
+"""GGUF's names by transformers' model types."""
 _SIZES = {
     "hidden_size": "embedding_length",
     "intermediate_size": "feed_forward_length",
@@ -35,33 +36,13 @@ _SIZES = {
     "num_key_value_heads": "attention.head_count_kv",
     "max_position_embeddings": "context_length",
 }
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_GEMMA_LAYER = _LAYER | {
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
 _ENDS = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>"}
 """What ends a turn, too, whichever token the file names."""
 QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_COMPARED = 512
-"""Rows of two matrices that show whether they are one."""
-_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
-"""Kinds of tokens in GGUF."""
+_COMPARED = 512  # rows of two matrices that show whether they are one
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # kinds of tokens in GGUF
 
 
 def convert(gguf_path: Path, folder: Path) -> None:
@@ -153,33 +134,34 @@ def _is_tied(reader: GGUFReader) -> bool:
     return bool(np.linalg.norm(one - other) < 0.5 * np.linalg.norm(one))
 
 
+def tensor_names(config: dict[str, Any]) -> TensorNameMap:
+    """GGUF's names of a model's tensors, by transformers' names."""
+    from gguf import MODEL_ARCH, get_tensor_name_map
+
+    return get_tensor_name_map(MODEL_ARCH[ARCHITECTURES[config["model_type"]].upper()], config["num_hidden_layers"])
+
+
 def _weights(reader: GGUFReader, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Every tensor, dequantized to bf16 under its transformers name."""
     import torch
     from gguf import dequantize
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    gemma = config["model_type"] == "gemma3_text"
-    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    parts = _GEMMA_LAYER if gemma else _LAYER
+    kind, names = config["model_type"], tensor_names(config)
+    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    with torch.device("meta"):  # no weights, only their names
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    targets = {names.get_name(name, (".weight", ".bias")): name for name in model.state_dict()}
     found = {tensor.name: tensor for tensor in reader.tensors}
-    outer = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-    if not config["tie_word_embeddings"]:
-        outer["output.weight"] = "lm_head.weight"
-    elif "output.weight" in found:  # the tied embedding twice: the head's copy is the finer one
-        outer["output.weight"] = outer.pop("token_embd.weight")
+    if config["tie_word_embeddings"] and "output.weight" in found:  # twice: the head's copy is the finer one
+        found["token_embd.weight"] = found.pop("output.weight")
     weights = {}
-    for name, tensor in found.items():
-        if matched := re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name):
-            layer, part, kind = matched.groups()
-            target = f"model.layers.{layer}.{parts[part]}.{kind}"
-        elif name in outer:
-            target, part = outer[name], ""
-        else:
-            continue
-        values = dequantize(tensor.data, tensor.tensor_type)
-        if gemma and name.endswith("norm.weight"):
+    for name in found.keys() & targets.keys():
+        target = targets[name]
+        values = dequantize(found[name].data, found[name].tensor_type)
+        if kind == "gemma3_text" and name.endswith("norm.weight"):
             values = values - 1  # transformers adds it
-        if config["model_type"] == "llama" and part in heads:
+        if kind == "llama" and (part := target.split(".")[-2]) in heads:
             values = _halves(values, heads[part])
         weights[target] = torch.tensor(values).to(torch.bfloat16)
     return weights
@@ -230,17 +212,12 @@ def _byte_level(reader: GGUFReader, tokens: list[str], kinds: list[int]) -> Toke
     merges = [tuple(merge.split(" ")) for merge in _field(reader, "tokenizer.ggml.merges")]
     vocabulary = {token: i for i, token in enumerate(tokens) if kinds[i] != _UNUSED}
     backend = Tokenizer(BPE(vocab=vocabulary, merges=merges))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    if _field(reader, "tokenizer.ggml.pre") == "qwen2":
+    qwen2 = _field(reader, "tokenizer.ggml.pre") == "qwen2"
+    words = pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated") if qwen2 else pre_tokenizers.Digits(True)
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not qwen2)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_])
+    if qwen2:
         backend.normalizer = normalizers.NFC()
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
     backend.decoder = decoders.ByteLevel()
     return backend
 

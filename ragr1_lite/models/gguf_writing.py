@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.models.gguf import CLASSES, QWEN2_WORDS
+from ragr1_lite.models.gguf import ARCHITECTURES, QWEN2_WORDS, tensor_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Precision = Literal["f16", "q8_0"]
-ARCHITECTURES = {model_type: architecture for architecture, (_, model_type) in CLASSES.items()}
-"""GGUF's names by transformers' model types."""
 
 
 def write_gguf(folder: Path, path: Path, precision: Precision = "f16") -> None:
@@ -76,11 +74,11 @@ def _add_sizes(writer: GGUFWriter, config: dict[str, Any]) -> None:
 
 def _add_weights(writer: GGUFWriter, folder: Path, config: dict[str, Any], precision: Precision) -> None:
     import numpy as np
-    from gguf import MODEL_ARCH, GGMLQuantizationType, get_tensor_name_map, quants
+    from gguf import GGMLQuantizationType, quants
 
     kind = config["model_type"]
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config.get("num_key_value_heads", 0)}
-    names = get_tensor_name_map(MODEL_ARCH[ARCHITECTURES[kind].upper()], config["num_hidden_layers"])
+    names = tensor_names(config)
     writer.add_file_type(1 if precision == "f16" else 7)  # llama.cpp's numbers for mostly f16, mostly q8_0
     for name, values in _weights(folder):
         if name == "lm_head.weight" and config.get("tie_word_embeddings"):

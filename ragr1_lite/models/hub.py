@@ -21,8 +21,7 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched from a hub: no pickle, no code."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _WEIGHTS = "model.safetensors"
-TIMEOUT = 8.0
-"""Seconds after which a silent hub counts as unreachable."""
+TIMEOUT = 8.0  # seconds after which a silent hub counts as unreachable
 
 
 def find_folder(name: str, report: Report = ignore) -> Path:

@@ -22,12 +22,10 @@ from ragr1_lite.models.spans import Span, View, chunks, common_prefix, view_of
 from ragr1_lite.models.upstream import attention
 
 NAME = "ragr1_ragged"
-CHUNK = 512
-"""Tokens of prefill in one forward pass: with more, a CPU's activations no longer fit its cache."""
+CHUNK = 512  # tokens of prefill in one forward pass: with more, a CPU's activations no longer fit its cache
 
 
-_Slabs = tuple[Tensor, Tensor]
-"""Keys and values of a layer, ``(slots, key heads, tokens, dim)`` each."""
+_Slabs = tuple[Tensor, Tensor]  # keys and values of a layer, ``(slots, key heads, tokens, dim)`` each
 
 
 @dataclass(slots=True)

@@ -35,26 +35,15 @@ Engine = Literal["auto", "unsloth", "transformers"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model, and how.
+    """Which model, and how."""
 
-    Attributes:
-        name: Built-in, such as ``smollm2-135m``, a local folder, or a hub id.
-        dtype: Of the weights; see :class:`~ragr1_lite.config.ModelConfig`.
-        engine: Likewise.
-        adapter: See :func:`~ragr1_lite.models.adapter_folder.find_adapter`; None for the bare model.
-        max_length: Longest sequence in tokens; only unsloth has to know it beforehand.
-        compute: In what the weights are multiplied. None: as they are stored, and 4 bits in what the machine is fastest
-            at, see :mod:`~.precision`.
-        threads: Of torch on a CPU. None: measured.
-    """
-
-    name: str
-    dtype: Dtype = "auto"
-    engine: Engine = "auto"
-    adapter: str | None = None
-    max_length: int = 2048
-    compute: Compute | None = None
-    threads: int | None = None
+    name: str  # built-in, such as ``smollm2-135m``, a local folder, or a hub id
+    dtype: Dtype = "auto"  # of the weights; see :class:`~ragr1_lite.config.ModelConfig`
+    engine: Engine = "auto"  # likewise
+    adapter: str | None = None  # see :func:`~ragr1_lite.models.adapter_folder.find_adapter`; None for the bare model
+    max_length: int = 2048  # longest sequence in tokens; only unsloth has to know it beforehand
+    compute: Compute | None = None  # what weights are multiplied in; None: as stored, 4 bits in what is fastest here
+    threads: int | None = None  # of torch on a CPU. None: measured
 
 
 def model_spec(recipe: Recipe) -> ModelSpec:

@@ -26,15 +26,12 @@ except Exception:  # numba raises what it likes where it does not fit NumPy
     at_hand = False
     prange = range
 
-DTYPES = {torch.float32: "float32", torch.bfloat16: "uint16"}
-"""What the loops read, and as what numba sees it."""
-WORTH_A_THREAD = 250_000
-"""Multiplications that take clearly longer than waking a thread."""
+DTYPES = {torch.float32: "float32", torch.bfloat16: "uint16"}  # what the loops read, and as what numba sees it
+WORTH_A_THREAD = 250_000  # multiplications that take clearly longer than waking a thread
 
 _one_at_a_time = Lock()
 
-Loop = Callable[..., None]
-"""Takes contiguous arrays and, last, in how many parts it shares out its work."""
+Loop = Callable[..., None]  # takes contiguous arrays and, last, in how many parts it shares out its work
 
 
 def array(tensor: Any) -> Any:

@@ -36,17 +36,11 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How rows are packed.
+    """How rows are packed."""
 
-    Attributes:
-        token_ids: Of the packed sequence.
-        positions: Each token's place in its row.
-        places: Of each row, in the order given, its tokens' places in the packed sequence.
-    """
-
-    token_ids: list[int]
-    positions: list[int]
-    places: list[list[int]]
+    token_ids: list[int]  # of the packed sequence
+    positions: list[int]  # each token's place in its row
+    places: list[list[int]]  # of each row, in the order given, its tokens' places in the packed sequence
     _pieces: list[_Piece]
     _masks: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
 

@@ -23,8 +23,7 @@ Compute = Literal["fp32", "bf16", "fp16"]
 
 TORCH: dict[str | None, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """What torch calls them."""
-FAST_FP16 = (7, 0)
-"""The compute capability from which cards multiply fp16 faster than fp32 (Volta)."""
+FAST_FP16 = (7, 0)  # the compute capability from which cards multiply fp16 faster than fp32 (Volta)
 
 
 def choose(name: str, dtype: Dtype, compute: Compute | None = None, *, cuda: bool) -> tuple[Dtype, Compute, list[str]]:

@@ -20,8 +20,7 @@ from ragr1_lite.models.spans import common_prefix
 E = tuple(np.float32(1 / factorial(n)) for n in range(7))
 """Of the series of e to the x, exact in fp32 for x up to half of ln 2."""
 LOG2_E, LN_2, HALF = np.float32(1.4426950408889634), np.float32(0.6931471805599453), np.float32(0.5)
-NEARLY = 0.75
-"""Of what two rows share, so much is as good where it is shared with more rows."""
+NEARLY = 0.75  # of what two rows share, so much is as good where it is shared with more rows
 
 
 class Beginnings(NamedTuple):

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 _PROBE = "A b\n\nc."
 _THOUGHT = ("<think>", "</think>")
-_CONTROL = re.compile(r"[<\[].+[>\]]")
-"""How control tokens are written."""
+_CONTROL = re.compile(r"[<\[].+[>\]]")  # how control tokens are written
 _TALK = re.compile(r"<[|｜].+[|｜]>|</?tool_\w+>|</?(?:start|end)_of_\w+>|\[/?[A-Z_]+\]")
 """Those with which chats, tools and code are told apart, though many tokenizers do not mark them as special."""
 _FILLER = re.compile(r"^(?!.*(image|video|audio)).*(pad|reserved|unused|placeholder)")
@@ -41,6 +40,10 @@ class ChatTokenizer:
         ends: Ids of further end tokens, as a generation config names them.
         report: Receives a notice where there is no chat template.
 
+    Attributes:
+        opening: What the chat's frame has already written of the assistant's turn: an opened ``<think>``, or nothing.
+        eos_ids: Ids that end the assistant's turn; the first is the one SFT appends.
+
     Raises:
         ModelError: The tokenizer is not a fast one, its chat template cannot be used, or there is no end token.
     """
@@ -53,7 +56,7 @@ class ChatTokenizer:
             name = give_template(tokenizer)
             report(Notice(f"The model has no chat template: questions are put to it in {name}."))
         frame = read_frame(tokenizer)
-        self._trims, self._opening = frame.trims, frame.opening
+        self._trims, self.opening = frame.trims, frame.opening
         # Plain text next to the user's is encoded with it: some tokenizers put a space before each text.
         leads, trails = (self._control_tokens(text) for text in (frame.before, frame.after))
         lead, trail = leads[-1][1] if leads else 0, trails[0][0] if trails else len(frame.after)
@@ -62,8 +65,8 @@ class ChatTokenizer:
             list(tokenizer.encode(text, add_special_tokens=False))
             for text in (frame.before[:lead], frame.after[trail:], frame.end.lstrip())
         )
-        self._eos_ids = self._find_eos_ids(end[:1], ends)
-        self._plain = _plain_backend(tokenizer.backend_tokenizer, {*self._before, *self._after, *self._eos_ids})
+        self.eos_ids = self._find_eos_ids(end[:1], ends)
+        self._plain = _plain_backend(tokenizer.backend_tokenizer, {*self._before, *self._after, *self.eos_ids})
 
     @classmethod
     def load(cls, folder: Path, report: Report = ignore) -> ChatTokenizer:
@@ -100,20 +103,10 @@ class ChatTokenizer:
         return [*self._before, *self.encode(text), *self._after]
 
     @property
-    def opening(self) -> str:
-        """What the chat's frame has already written of the assistant's turn: an opened ``<think>``, or nothing."""
-        return self._opening
-
-    @property
-    def eos_ids(self) -> tuple[int, ...]:
-        """Ids that end the assistant's turn; the first is the one SFT appends."""
-        return self._eos_ids
-
-    @property
     def pad_id(self) -> int:
         """The id that fills batches; any id will do, since padding is masked by position."""
         pad = self.hf.pad_token_id
-        return pad if isinstance(pad, int) else self._eos_ids[0]
+        return pad if isinstance(pad, int) else self.eos_ids[0]
 
     @property
     def spare_id(self) -> int | None:
@@ -123,7 +116,7 @@ class ChatTokenizer:
         """
         hf = self.hf
         control = {i: token.content for i, token in hf.added_tokens_decoder.items() if token.special}
-        in_turns = {*self._before, *self._after, *self._eos_ids, hf.bos_token_id}
+        in_turns = {*self._before, *self._after, *self.eos_ids, hf.bos_token_id}
         if hf.unk_token_id in self._plain.encode(_RARE, add_special_tokens=False).ids:
             in_turns.add(hf.unk_token_id)
         spare = [i for i, content in control.items() if i not in in_turns and content not in _THOUGHT]

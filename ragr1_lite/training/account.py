@@ -16,8 +16,7 @@ from ragr1_lite.versions import versions
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-SPENT = "resources.json"
-"""In a checkpoint: what the run took up to it."""
+SPENT = "resources.json"  # in a checkpoint: what the run took up to it
 
 
 class Account:

@@ -22,9 +22,7 @@ from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling, save_adapter
 from ragr1_lite.models.processes import is_main
 from ragr1_lite.models.sampler import TransformersSampler
-from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.training.run_folder import HELD_OUT, Run
-from ragr1_lite.training.trainer import as_callback
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -42,24 +40,6 @@ def questions(recipe: Recipe, report: Report = ignore) -> list[Example]:
     if not recipe.eval.questions:
         raise ConfigError("eval.every has nothing to measure: eval.questions is 0", "Set eval.questions, such as 50.")
     return held_out(recipe, report)
-
-
-def callbacks(
-    examples: Sequence[Example],
-    policy: Policy,
-    recipe: Recipe,
-    run: Run,
-    report: Report = ignore,
-    searcher: Searcher | None = None,
-) -> list[Any]:
-    """The callback of a trainer that measures the ``examples`` from :func:`questions`; nothing where there are none.
-
-    ``report`` receives progress, and a notice a measurement. The recipe's index is opened where no searcher is given.
-    """
-    if not examples:
-        return []
-    searcher = searcher or open_searcher(recipe.retrieval.index, report)
-    return [as_callback(Validation, examples, policy, searcher, recipe, run, report)]
 
 
 class Validation:

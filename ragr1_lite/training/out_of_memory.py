@@ -13,8 +13,10 @@ from typing import Any
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import Notice, Report
+from ragr1_lite.core.types import Example, Searcher
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training.account import Account
+from ragr1_lite.training.held_out import Validation
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trackers import logging_into
 from ragr1_lite.training.trainer import TrainResult, as_callback, fit, memory_hint
@@ -28,24 +30,27 @@ def fit_within_memory(
     report: Report,
     *,
     resume: bool,
-    callbacks: Sequence[Any] = (),
+    questions: Sequence[Example] = (),
+    searcher: Searcher | None = None,
 ) -> TrainResult:
     """:func:`~ragr1_lite.training.trainer.fit`, metered, with ever smaller micro-batches while the memory runs out.
 
     Batches, steps and learning rates stay what they were: only more passes make a step. The run keeps the micro-batch
-    that fits. ``build`` makes the trainer for a recipe, again after each failure.
+    that fits. ``build`` makes the trainer for a recipe, again after each failure. The ``questions``, if there are any,
+    are measured on the way.
 
     Raises:
         RunError: Not even one trajectory a pass fits; the last state was written.
     """
     began = time.perf_counter()
+    measured = [as_callback(Validation, questions, policy, searcher, recipe, run, report)] if questions else []
     recipe = _with_micro_batch(recipe, run.recall().get("micro_batch", recipe.train.micro_batch))
     prints: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if policy.engine == "unsloth" else nullcontext()
     with prints, logging_into(run, recipe), as_callback(Account, run) as account:
         while True:
             trainer = build(recipe)
             try:
-                result = fit(trainer, policy, recipe, run, report, resume=resume, callbacks=(*callbacks, account))
+                result = fit(trainer, policy, recipe, run, report, resume=resume, callbacks=(*measured, account))
                 closed: TrainResult = account.close(replace(result, seconds=time.perf_counter() - began))
                 return closed
             except (RuntimeError, MemoryError) as error:

@@ -21,8 +21,7 @@ from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.packing import hidden_states
 from ragr1_lite.models.processes import processes, sharded
 
-IGNORED = -100
-"""The label of a position that is not trained."""
+IGNORED = -100  # the label of a position that is not trained
 
 
 class PackedForward:

@@ -31,10 +31,8 @@ from ragr1_lite.models.processes import is_main, wait
 _COMPLETE = "complete"
 _FILES = ("metrics.jsonl", "state.json", "summary.json", "recipe.yaml")
 """The recipe last, since by it a folder is known as a run's."""
-HELD_OUT = "held_out.json"
-"""In the folder of the best adapter: ``{"step", "em", "f1", "questions"}``."""
-TENSORBOARD = "tensorboard"
-"""The folder in which it writes; wandb's is its own choice."""
+HELD_OUT = "held_out.json"  # in the folder of the best adapter: ``{"step", "em", "f1", "questions"}``
+TENSORBOARD = "tensorboard"  # the folder in which it writes; wandb's is its own choice
 
 
 class Run:

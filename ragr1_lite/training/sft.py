@@ -65,7 +65,8 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         run,
         report,
         resume=resume,
-        callbacks=held_out.callbacks(questions, policy, recipe, run, report, searcher),
+        questions=questions,
+        searcher=searcher,
     )
 
 

@@ -11,8 +11,7 @@ from ragr1_lite.training.run_folder import Run, step_of
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-KEPT = "threads"
-"""In a run's state: ``[[step, threads], …]``, each for the steps after that one."""
+KEPT = "threads"  # in a run's state: ``[[step, threads], …]``, each for the steps after that one
 
 
 def resolved(run: Run) -> dict[str, Any]:

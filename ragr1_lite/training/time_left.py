@@ -8,8 +8,7 @@ from itertools import accumulate
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.timing import Pace
 
-_PROOF = 3
-"""Passes of the proof before GRPO's first step, see :mod:`ragr1_lite.training.grpo.proof`."""
+_PROOF = 3  # passes of the proof before GRPO's first step, see :mod:`ragr1_lite.training.grpo.proof`
 
 
 class TimeLeft:

@@ -50,10 +50,7 @@ def logging_into(run: Run, recipe: Recipe) -> Iterator[None]:
         name = run.recall().get("wandb_id") or uuid.uuid4().hex
         run.remember(wandb_id=name)
         settings |= {"WANDB_DIR": str(run.folder), "WANDB_RUN_ID": name, "WANDB_RESUME": "allow"}
-    ours = {key: value for key, value in settings.items() if key not in os.environ}
-    os.environ.update(ours)
-    try:
+    from accelerate.utils import patch_environment
+
+    with patch_environment(**{key: value for key, value in settings.items() if key not in os.environ}):
         yield
-    finally:
-        for key in ours:
-            os.environ.pop(key, None)

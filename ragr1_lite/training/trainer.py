@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 import signal
 import time
@@ -22,7 +23,6 @@ from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy, import_unsloth_first, load_policy, model_spec
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.processes import is_main, processes, sharded, together, wait
-from ragr1_lite.training.learning_rate import share_of_rate
 from ragr1_lite.training.packed_pass import unpack
 from ragr1_lite.training.progress import Progress
 from ragr1_lite.training.run_folder import Run
@@ -35,21 +35,13 @@ _HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamW
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a training run left.
+    """What a training run left."""
 
-    Attributes:
-        run: Its folder.
-        adapter: The adapter's folder.
-        seconds: Wall time of the training itself.
-        steps: Optimizer steps done.
-        resources: What the run took, its earlier parts included; ``None`` where nothing was metered.
-    """
-
-    run: Run
-    adapter: Path
-    seconds: float
-    steps: int
-    resources: Resources | None = None
+    run: Run  # its folder
+    adapter: Path  # the adapter's folder
+    seconds: float  # wall time of the training itself
+    steps: int  # optimizer steps done
+    resources: Resources | None = None  # what the run took, its earlier parts included, where it was metered
 
 
 def import_in_order(recipe: Recipe) -> None:
@@ -178,12 +170,26 @@ def build_trainer(trainer_class: Any, policy: Policy, **arguments: Any) -> Any:
     # peft looks at the base model's config in each save; under the name of the spec it would ask the hub for it
     policy.model.peft_config["default"].base_model_name_or_path = policy.model.name_or_path
     weights = [(weight, weight.data) for weight in policy.model.parameters() if weight.requires_grad]
-    trainer_class = upstream.with_learning_rates(trainer_class, partial(share_of_rate, arguments["args"]))
+    trainer_class = upstream.with_learning_rates(trainer_class, partial(_share_of_rate, arguments["args"]))
     trainer = trainer_class(model=policy.model, processing_class=policy.tokenizer.hf, **arguments)
     for weight, data in weights:
         weight.data = data
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _share_of_rate(args: Any, done: int) -> float:
+    """The share of ``args.learning_rate`` after ``done`` steps, by ``args``' schedule, warm-up and steps.
+
+    The warm-up's steps rise evenly to the full rate, which the first step after them has: step i has i/(warm-up + 1)
+    of it. From there on it is that of transformers' schedules, whose own warm-up begins with a step of rate 0.
+    """
+    if done < args.warmup_steps:
+        return float((done + 1) / (args.warmup_steps + 1))
+    left: float = (args.max_steps - done) / max(1, args.max_steps - args.warmup_steps)
+    if args.lr_scheduler_type == "cosine":
+        return (1 - math.cos(math.pi * left)) / 2
+    return 1.0 if args.lr_scheduler_type == "constant_with_warmup" else left
 
 
 def _align_special_tokens(policy: Policy) -> None:

@@ -9,8 +9,7 @@ from statistics import fmean
 
 from ragr1_lite.ui.text import one_line, share
 
-CHARTED = ("reward", "em", "loss", "eval_em")
-"""Figures whose course is drawn."""
+CHARTED = ("reward", "em", "loss", "eval_em")  # figures whose course is drawn
 _GROUPS: dict[str, tuple[str, ...]] = {
     "rollouts": ("rounds", "queries", "tokens", "invalid"),
     "groups": ("dead", "signal", "resampled", "expert", "expert_reward", "continued", "continued_reward"),
@@ -38,40 +37,8 @@ _FORMATS = {
     "memory_gb": "{:.1f} GB",
 }
 """How a figure is written where it is not a share."""
-_NOT_IN_LINES = {*_GROUPS["update"], "tokens", "rollout_seconds"}
-"""Figures for which a line has no room."""
+_NOT_IN_LINES = {*_GROUPS["update"], "tokens", "rollout_seconds"}  # figures for which a line has no room
 _BLOCKS = "▁▂▃▄▅▆▇█"
-
-
-class Curve:
-    """A figure over the steps, as means of equally many steps each: few numbers, however long the run.
-
-    Args:
-        room: Points that are kept at most; an even number.
-    """
-
-    def __init__(self, room: int = 512) -> None:
-        self._room, self._each = room, 1
-        self._means: list[float] = []
-        self._rest: list[float] = []
-
-    def add(self, value: float) -> None:
-        """Adds the next step's figure; NaN and infinities are skipped."""
-        if not math.isfinite(value):
-            return
-        self._rest.append(value)
-        if len(self._rest) == self._each:
-            self._means.append(fmean(self._rest))
-            self._rest.clear()
-        if len(self._means) == self._room:
-            self._means = [fmean(self._means[start : start + 2]) for start in range(0, self._room, 2)]
-            self._each *= 2
-
-    @property
-    def points(self) -> list[float]:
-        """The means, oldest first; the last may be of fewer steps."""
-        means, rest = list(self._means), list(self._rest)  # copies: a display reads while the run goes on
-        return [*means, fmean(rest)] if rest else means
 
 
 def sparkline(points: Sequence[float], width: int) -> str:

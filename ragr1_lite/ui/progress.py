@@ -12,8 +12,7 @@ from ragr1_lite.core.events import Part
 from ragr1_lite.core.timing import Pace, about
 from ragr1_lite.ui.text import duration, one_line
 
-SHORT = 0.5
-"""Phases of fewer seconds leave no line."""
+SHORT = 0.5  # phases of fewer seconds leave no line
 _LONG = 30.0  # seconds left from which a line says so beforehand
 _SURE = 1.0  # seconds after which it does
 _MANY = 100  # units a second from which their rate is shown

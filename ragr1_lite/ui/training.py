@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from ragr1_lite.core.events import Notice, PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
 from ragr1_lite.core.types import Reward, Trajectory, Turn
-from ragr1_lite.ui.figures import CHARTED, Curve, number, rows, sparkline, trend
+from ragr1_lite.ui.figures import CHARTED, number, rows, sparkline, trend
 from ragr1_lite.ui.progress import Task, sentence
 from ragr1_lite.ui.text import one_line, share, title_of
 
@@ -33,8 +34,7 @@ _CURVE = 40  # columns of the longest curve
 _FRAME = 4  # columns of the border and the padding
 _TITLES = 3  # documents of a query that are named
 _LONGEST = 400  # characters of a foreign text that any terminal's line might show
-_NEEDED, _SEARCH, _THOUGHT, _DOCUMENT = range(4)
-"""Kinds of lines, in the order in which they get room."""
+_NEEDED, _SEARCH, _THOUGHT, _DOCUMENT = range(4)  # kinds of lines, in the order in which they get room
 
 
 def begins(event: object) -> bool:
@@ -51,7 +51,7 @@ class TrainingView:
         self._clock = clock
         self.steps = Task(TRAINING, None, "steps", clock())
         self._metrics: dict[str, float] = {}
-        self._curves = {name: Curve() for name in CHARTED}
+        self._curves: dict[str, list[float]] = {name: [] for name in CHARTED}
         self._best: tuple[float, float, int] | None = None
         self._phase_began = self.steps.began
         self._warning = ""
@@ -96,9 +96,8 @@ class TrainingView:
     @property
     def summary(self) -> str:
         """The course of loss and reward, and the best measurement."""
-        course = trend({name: curve.points for name, curve in self._curves.items()})
         best = f"best eval EM {share(self._best[0])} at step {self._best[2]}" if self._best else ""
-        return ", ".join(part for part in (course, best) if part)
+        return ", ".join(part for part in (trend(self._curves), best) if part)
 
     def _step(self, event: StepFinished, now: float) -> None:
         if not self._started:  # the run's first event is its first step
@@ -111,8 +110,8 @@ class TrainingView:
         measured = {name: value for name, value in self._metrics.items() if name.startswith("eval_")}
         self._metrics = measured | dict(event.metrics)
         for name in CHARTED:
-            if name in event.metrics:
-                self._curves[name].add(event.metrics[name])
+            if math.isfinite(value := event.metrics.get(name, math.nan)):
+                self._curves[name].append(value)
         if "eval_em" in event.metrics:
             figures = event.metrics["eval_em"], event.metrics.get("eval_f1", 0.0)
             if self._best is None or figures > self._best[:2]:
@@ -177,7 +176,7 @@ class TrainingView:
             for name in names[start : start + columns]:
                 line.append(f"{name:<{_LABEL}}", "dim")
                 line.append(f"{number(name, self._metrics[name]):<6} ", "bold")
-                course = sparkline(self._curves[name].points, min(room, _CURVE))
+                course = sparkline(self._curves[name], min(room, _CURVE))
                 line.append(f"{course:<{room}}  ", "magenta" if name == "loss" else "cyan")
             line.rstrip()
             yield line

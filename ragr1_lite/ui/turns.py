@@ -24,8 +24,7 @@ NO_ANSWER: dict[StopReason, str] = {
 _TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "answer") for slash in ("", "/"))
 _TAG = re.compile("|".join(_TAGS))
 _ACTION = re.compile(r"<(search|answer)>")
-_LONGEST = 80
-"""Characters of a source's title or place that are shown at most."""
+_LONGEST = 80  # characters of a source's title or place that are shown at most
 
 
 class PartialTurn(NamedTuple):

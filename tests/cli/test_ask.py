@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
 ANSWER = "<think>Known.</think><answer>Niger</answer>"
 NIAMEY = "Which country has the capital Niamey?"
-
-
-@pytest.fixture(autouse=True)
-def _environment_stays() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def run(*arguments: str, given: str | None = None) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,14 +14,6 @@ from ragr1_lite.cli.main import app
 
 WELL = (Finding("python", "3.11.7 on Linux"), Finding("gpu", "none found"))
 ILL = Finding("trl", "\x1b[31m1.15.0\x1b[0m, [red]wrong[/red]", 'pip install "trl==1.14.2"')
-
-
-@pytest.fixture(autouse=True)
-def _environment_stays() -> Iterator[None]:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def run(*arguments: str) -> Any:

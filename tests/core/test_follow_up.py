@@ -66,6 +66,7 @@ def test_examples_in_docstrings() -> None:
         (EMMA, "When was it written?", "When was Emma written?"),
         (AUSTEN, "In which year did she die?", "In which year did Jane Austen die?"),
         (AUSTEN, "Who was her father?", "Who was the father of Jane Austen?"),
+        (AUSTEN, "What did she write?", "What did Jane Austen write?"),
         (RADIUM, "What is its symbol?", "What is the symbol of radium?"),
     ],
 )

@@ -54,7 +54,7 @@ def test_what_took_no_work_says_nothing() -> None:
 
 def test_stages_change_and_fall_away() -> None:
     stages = Stages({"first": {"read": 1.0}, "second": {"read": 2.0}, "third": {"read": 3.0}}, {"read": 60.0})
-    stages.expect("second", {"read": 5.0})
-    stages.expect("third", {})
-    stages.expect("fourth", {"read": 1.0})
+    stages.expect("second", read=5.0)
+    stages.expect("third")
+    stages.expect("fourth", read=1.0)
     assert stages.left() == "about 6 minutes to go on this machine: first 1 minute, second 5 minutes"

@@ -92,7 +92,7 @@ def test_weights_choose_among_all_questions_of_a_file(tmp_path: Path) -> None:
 def test_a_selected_file_trains_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was selected goes into GRPO as it is; the recipe's order decides what each step asks."""
     from ragr1_lite.training import grpo
-    from ragr1_lite.training.grpo import stage, trainer
+    from ragr1_lite.training.grpo import trainer
 
     out = tmp_path / "rl.jsonl"
     assert selecting(out, "pass-rate") == 0
@@ -108,7 +108,7 @@ def test_a_selected_file_trains_in_its_order(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(trainer, "Rollouts", Rollouts)
     monkeypatch.setattr(trainer, "TransformersSampler", lambda policy, **_: tiny.Script(policy.tokenizer, say))
-    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(trainer, "open_searcher", lambda index, report: tiny.OnePassage())
     model = tiny.save_byte_model(tmp_path / "tiny-byte")
     data = {"train": str(out), "order": "hard-first", "weights": "signal"}
     recipe = tiny.make_recipe("grpo", model, tmp_path / "run", data=data, train={"steps": 4, "batch_size": 4})

@@ -14,7 +14,7 @@ from ragr1_lite.core.events import Notice, StepFinished
 from ragr1_lite.core.types import Reward, Trajectory
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.training import grpo, sft
-from ragr1_lite.training.grpo import rollouts, stage
+from ragr1_lite.training.grpo import rollouts, trainer
 from tests.support import tiny
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -76,7 +76,7 @@ def test_it_goes_on_and_is_resumed(
     task: str, kind: str, dtype: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollouts, "score", by_parity)
-    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(trainer, "open_searcher", lambda index, report: tiny.OnePassage())
     train: Any = sft.train if task == "sft" else grpo.train
     said: list[Any] = []
     whole = train(recipe_of(task, kind, folder, tmp_path / "whole", dtype), report=said.append)

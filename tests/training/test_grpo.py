@@ -23,7 +23,7 @@ from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.sampler import TransformersSampler
 from ragr1_lite.training import grpo
-from ragr1_lite.training.grpo import rollouts, stage, trainer
+from ragr1_lite.training.grpo import rollouts, trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit
 from tests.support import tiny
@@ -514,7 +514,7 @@ def test_one_line_a_step_and_nothing_printed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     script(mixed)
-    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(trainer, "open_searcher", lambda index, report: tiny.OnePassage())
     monkeypatch.delenv("TRL_EXPERIMENTAL_SILENCE", raising=False)
     recipe = tiny.make_recipe(
         "grpo", byte_model, tmp_path / "run", data=question_file(tmp_path), grpo={"beta": 0.01}, train={"steps": 2}

@@ -17,7 +17,7 @@ from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import trainer as trainer_module
-from ragr1_lite.training.grpo.figures import Place, describe, row_of
+from ragr1_lite.training.grpo.places import Place, describe, row_of
 from ragr1_lite.training.grpo.rollouts import Rollouts, to_trl
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit

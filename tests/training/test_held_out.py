@@ -18,7 +18,8 @@ from ragr1_lite.core.types import Example, Reward
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy, load_policy
 from ragr1_lite.training import grpo, held_out, sft, trainer
-from ragr1_lite.training.grpo import rollouts, stage
+from ragr1_lite.training.grpo import rollouts
+from ragr1_lite.training.grpo import trainer as grpo_trainer
 from tests.support import tiny
 
 TRAIN = {"steps": 5, "learning_rate": 0.01, "save_every": 3}
@@ -46,8 +47,7 @@ def task(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         return Reward(total, {"em": total})
 
     monkeypatch.setattr(rollouts, "score", by_parity)
-    for module in (stage, held_out):
-        monkeypatch.setattr(module, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(grpo_trainer, "open_searcher", lambda index, report: tiny.OnePassage())
     task: str = request.param
     return task
 

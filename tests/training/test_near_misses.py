@@ -18,8 +18,7 @@ from ragr1_lite.data.sets import require_titles
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.training import grpo
 from ragr1_lite.training.grpo import trainer
-from ragr1_lite.training.grpo.figures import Place
-from ragr1_lite.training.grpo.near_misses import to_continue, up_to_evidence
+from ragr1_lite.training.grpo.places import Place, to_continue, up_to_evidence
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import fit
 from tests.support import tiny

@@ -18,7 +18,7 @@ from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished, ignore
 from ragr1_lite.core.types import Reward, Trajectory
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.training import grpo, sft
-from ragr1_lite.training.grpo import rollouts, stage, trainer
+from ragr1_lite.training.grpo import rollouts, trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult
 from tests.support import tiny
@@ -97,7 +97,7 @@ def task(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         return Reward(total, {"em": total})
 
     monkeypatch.setattr(rollouts, "score", by_parity)
-    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(trainer, "open_searcher", lambda index, report: tiny.OnePassage())
     task: str = request.param
     return task
 
@@ -108,10 +108,10 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Memory], Memory]:
 
     def use(memory: Memory) -> Memory:
         monkeypatch.setattr(sft, "make_trainer", memory.limit(plain["sft"]))
-        monkeypatch.setattr(stage, "make_trainer", memory.limit(plain["grpo"]))
+        monkeypatch.setattr(trainer, "make_trainer", memory.limit(plain["grpo"]))
         return memory
 
-    plain = {"sft": sft.make_trainer, "grpo": stage.make_trainer}
+    plain = {"sft": sft.make_trainer, "grpo": trainer.make_trainer}
     return use
 
 
@@ -234,7 +234,7 @@ def test_nothing_of_the_failed_trainer_stays(
     task: str, folder: Path, tmp_path: Path, on_device: Callable[[Memory], Memory]
 ) -> None:
     memory = Memory(fits=2)
-    make = memory.limit(sft.make_trainer if task == "sft" else stage.make_trainer)
+    make = memory.limit(sft.make_trainer if task == "sft" else trainer.make_trainer)
     alive: list[bool] = []
 
     def watched(*args: Any, **options: Any) -> Any:
@@ -248,11 +248,10 @@ def test_nothing_of_the_failed_trainer_stays(
         samplers.append(plain(*args))
         return samplers[-1]
 
-    plain = stage.make_sampler
+    plain = trainer.make_sampler
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sft if task == "sft" else stage, "make_trainer", watched)
-        patched.setattr(stage, "make_sampler", make_sampler)
-        patched.setattr(trainer, "make_sampler", None)
+        patched.setattr(sft if task == "sft" else trainer, "make_trainer", watched)
+        patched.setattr(trainer, "make_sampler", make_sampler)
         train(make_recipe(task, folder, tmp_path / "run"))
     assert alive == [False]
     assert len(samplers) == (task == "grpo"), "vLLM's memory would be taken twice"

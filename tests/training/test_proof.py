@@ -432,9 +432,9 @@ def test_unsloths_places() -> None:
     """It moves each row's padding to the right and looks from the first column in which a completion begins."""
     own = proof._Proof.__new__(proof._Proof)
     prompts, values = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 1]]), torch.arange(6.0).view(3, 2)
-    own._policy = SimpleNamespace(engine="transformers")  # type: ignore[assignment]
+    own.policy = SimpleNamespace(engine="transformers")  # type: ignore[assignment]
     assert own._in_place(values, prompts) is values
-    own._policy = SimpleNamespace(engine="unsloth")  # type: ignore[assignment]
+    own.policy = SimpleNamespace(engine="unsloth")  # type: ignore[assignment]
     gap = proof._UNLIKELY
     assert own._in_place(values, prompts).tolist() == [[0, 1, gap, gap], [gap, 2, 3, gap], [gap, gap, 4, 5]]
 

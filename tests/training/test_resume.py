@@ -26,7 +26,8 @@ from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models import cpu_speed
 from ragr1_lite.models.loading import Policy, load_policy
 from ragr1_lite.training import grpo, sft, trainer
-from ragr1_lite.training.grpo import rollouts, stage
+from ragr1_lite.training.grpo import rollouts
+from ragr1_lite.training.grpo import trainer as grpo_trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult
 from tests.support import tiny
@@ -63,7 +64,7 @@ def by_parity(trajectory: Trajectory, weights: object) -> Reward:
 
 def untrained(monkeypatch: pytest.MonkeyPatch | None = None) -> None:
     """Lets GRPO run with a model that knows nothing: another reward, another searcher."""
-    values = ((rollouts, "score", by_parity), (stage, "open_searcher", lambda index, report: tiny.OnePassage()))
+    values = ((rollouts, "score", by_parity), (grpo_trainer, "open_searcher", lambda index, report: tiny.OnePassage()))
     for module, name, value in values:
         setattr(module, name, value) if monkeypatch is None else monkeypatch.setattr(module, name, value)
 

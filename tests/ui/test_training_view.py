@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import io
 import re
-import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from ragr1_lite.core.events import (
 )
 from ragr1_lite.core.types import Example, Passage, Reward, Segment, StopReason, Trajectory, Turn
 from ragr1_lite.ui import Display
-from ragr1_lite.ui.figures import Curve, sparkline, step_line
+from ragr1_lite.ui.figures import sparkline, step_line
 from ragr1_lite.ui.progress import Task
 from ragr1_lite.ui.training import TRAINING, Sample, TrainingView
 
@@ -319,28 +318,12 @@ def test_no_rollouts_no_sample() -> None:
 # --- curves -------------------------------------------------------------------------------------------------------
 
 
-def test_a_long_run_takes_no_more_memory_and_its_ends_are_known() -> None:
+def test_the_ends_of_a_long_run_are_known() -> None:
     view = TrainingView(Clock())
-    first: Mapping[str, float] = dict.fromkeys(("reward", "em", "loss", "eval_em"), 0.0)
     for step in range(1, 2001):
-        view.take(StepFinished(step, 100_000, first))
-    tracemalloc.start()
-    try:
-        for step in range(2001, 12_001):
-            view.take(StepFinished(step, 100_000, dict.fromkeys(first, step / 12000)))
-        grown = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert grown < 100_000
+        view.take(StepFinished(step, 2000, dict.fromkeys(("reward", "em", "loss", "eval_em"), (step - 1) // 200 / 10)))
     assert view.summary.startswith("loss 0.000 → 0.9")
     assert all(len(line) == 80 for line in frame(view))
-
-
-def test_a_curve_keeps_means_of_equally_many_steps() -> None:
-    curve = Curve(room=4)
-    for value in range(1, 12):
-        curve.add(float(value))
-    assert curve.points == [2.5, 6.5, 10.0]  # fours, and the rest
 
 
 def test_sparklines() -> None:

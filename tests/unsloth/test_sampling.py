@@ -68,7 +68,7 @@ def test_prefill_is_shared_and_finished_rows_leave(policy: Policy, monkeypatch: 
     sampler = TransformersSampler(policy)
     prompts = [sampler.tokenizer.render_chat(text) for text in PROMPTS]
     requests = [SampleRequest(row, ids) for row, ids in enumerate(prompts)]
-    monkeypatch.setattr(sampler.tokenizer, "_eos_ids", (say(sampler, 1)[2].token_ids[0],))
+    monkeypatch.setattr(sampler.tokenizer, "eos_ids", (say(sampler, 1)[2].token_ids[0],))
     computed.clear()
     sampler.sample(requests, stop=(), max_new_tokens=5)
     assert computed[0] < len(prompts[0]) + len(prompts[2]), "the second row is the first"

@@ -8,7 +8,6 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,14 @@ from ragr1_lite.cli.doctor.packages import has_card
 from ragr1_lite.evaluation.resources import energy_meters
 from ragr1_lite.models.builtin import BUILT_IN, DEFAULT_MODEL, cache_root, cached
 from ragr1_lite.models.precision import FAST_FP16
-from ragr1_lite.training.planning.machine import GIB
+from ragr1_lite.training.planning.machine import GIB, main_memory
 
-FREE_MEMORY = 2 * GIB
-"""Bytes with which answering works; training wants more, see `ragr1-lite plan`."""
-BF16 = (8, 0)
-"""The first compute capability that calculates in bf16 (Ampere)."""
-FOUR_BITS = (6, 0)
-"""The first for which bitsandbytes has 4-bit kernels (Pascal)."""
+FREE_MEMORY = 2 * GIB  # bytes with which answering works; training wants more, see `ragr1-lite plan`
+BF16 = (8, 0)  # the first compute capability that calculates in bf16 (Ampere)
+FOUR_BITS = (6, 0)  # the first for which bitsandbytes has 4-bit kernels (Pascal)
 RUN_BYTES = GIB
 """Free space that a run needs: adapters and two checkpoints of a model of 3B parameters take about as much."""
-TIMEOUT = 3.0
-"""Seconds in which a hub should answer."""
+TIMEOUT = 3.0  # seconds in which a hub should answer
 
 
 def gpus() -> list[Finding]:
@@ -55,7 +50,7 @@ def threads() -> Finding:
 
 def memory() -> Finding:
     """The memory of the machine or of this container."""
-    free, total = _memory()
+    free, total = main_memory()
     fix = "Close other programs, or give this container more." if free < FREE_MEMORY else ""
     return Finding("memory", f"{free / GIB:.1f} GB free of {total / GIB:.1f}", fix)
 
@@ -152,20 +147,6 @@ def _has_kernels(architectures: list[str], capability: tuple[int, int]) -> bool:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory() -> tuple[int, int]:
-    """Bytes free and in all."""
-    import psutil
-
-    machine = psutil.virtual_memory()
-    free, total = machine.available, machine.total
-    with suppress(OSError, ValueError):  # no container, or "max"
-        files = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-        limit, used = (int(file.read_text(encoding="utf-8")) for file in files)
-        if limit < total:
-            free, total = min(free, limit - used), limit
-    return free, total
 
 
 def _unreachable(url: str) -> str:

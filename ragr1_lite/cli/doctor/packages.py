@@ -17,8 +17,7 @@ from packaging.version import Version
 from ragr1_lite.cli.doctor.finding import Finding, error_line, load
 from ragr1_lite.versions import VLLM, VLLM_4BIT, pip_line, tested_versions
 
-_OWN_CHECK = ("torch", "bitsandbytes", "numba")
-"""Packages with a check of their own."""
+_OWN_CHECK = ("torch", "bitsandbytes", "numba")  # packages with a check of their own
 _VLLM_IS_BUILT_FOR = ("torch", "transformers")
 
 

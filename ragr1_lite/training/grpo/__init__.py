@@ -61,18 +61,15 @@ itself; queries, rounds and evidence count from the question on.
 
 ::
 
-    stage.py       the whole stage: model, questions, trainer, run
-    trainer.py     TRL's GRPOTrainer from a recipe
+    trainer.py     the whole stage: model, questions, run, and TRL's GRPOTrainer from a recipe
     rollouts.py    its rollout_func and its reward
-    near_misses.py which rollouts a group goes on from
-    figures.py     who has the places of a batch, and the figures of a step
+    places.py      who has the places of a batch, near misses that a group goes on from, the figures of a step
     user_reward.py a reward of the user's own
     proof.py       what is shown before the first step
     guard.py       what is watched after each
     by_unsloth.py  what unsloth's trainer needs to be TRL's
 """
 
-from ragr1_lite.training.grpo.stage import questions_read, train
-from ragr1_lite.training.grpo.trainer import make_trainer
+from ragr1_lite.training.grpo.trainer import make_trainer, questions_read, train
 
 __all__ = ["make_trainer", "questions_read", "train"]

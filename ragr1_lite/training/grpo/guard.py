@@ -83,7 +83,10 @@ class Guard:
             return
         self._streak += 1
         if self._streak == 1:
-            self._warn(state.global_step, breaches)
+            then = f"The last good adapter comes back if it lasts for {self._config.patience} steps"
+            then = "It was rolled back before and goes on as it is" if self._rolled_back else then
+            found = f"Step {state.global_step} looks like a collapse: {', '.join(breaches)}"
+            self._report(Notice(f"{found}. {then}.", "warning"))
         if self._streak == self._config.patience and not self._rolled_back:
             self._roll_back(optimizer, lr_scheduler)
 
@@ -113,12 +116,6 @@ class Guard:
         for name, (key, bound) in bounds.items():
             if not (value := _number(logs, name)) <= bound:
                 yield f"{name.removeprefix('rollout/')} {value:.3g} is above {bound:.3g} (guard.{key})"
-
-    def _warn(self, step: int, breaches: list[str]) -> None:
-        then = f"The last good adapter comes back if it lasts for {self._config.patience} steps"
-        if self._rolled_back:
-            then = "It was rolled back before and goes on as it is"
-        self._report(Notice(f"Step {step} looks like a collapse: {', '.join(breaches)}. {then}.", "warning"))
 
     def _roll_back(self, optimizer: Any, scheduler: Any) -> None:
         for name, weight in self._trained():

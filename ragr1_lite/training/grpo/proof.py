@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,10 +34,8 @@ Bound = tuple[float, float]
 BOUNDS: dict[str, Bound] = {"fp32": (0.002, 0.0005), "bf16": (0.05, 0.02), "fp16": (0.05, 0.02), "nf4": (0.08, 0.02)}
 """How far sampler and trainer may be apart, by precision: nats, and a share of how unlikely the sampled tokens were,
 both as root mean squares. They follow from what was measured, see docs/training.md; fp16, which was not, has bf16's."""
-OTHER_KERNELS: Bound = (0.1, 0.05)
-"""The same where others sample than train: vLLM, or unsloth's own forward."""
-_UNLIKELY = -30.0
-"""Stands where nothing was sampled: whatever is compared with it is tens of nats away."""
+OTHER_KERNELS: Bound = (0.1, 0.05)  # the same where others sample than train: vLLM, or unsloth's own forward
+_UNLIKELY = -30.0  # stands where nothing was sampled: whatever is compared with it is tens of nats away
 
 
 def bound_of(policy: Policy) -> Bound:
@@ -68,20 +67,19 @@ def prove_first(
     trainer.compute_loss = _Proof(trainer, whole, policy, rollouts, bound, report)
 
 
+@dataclass
 class _Proof:
-    def __init__(
-        self,
-        trainer: Any,
-        whole: Callable[..., Any],
-        policy: Policy,
-        rollouts: Rollouts,
-        bound: Bound,
-        report: Report,
-    ) -> None:
-        self._trainer, self._policy, self._rollouts = trainer, policy, rollouts
-        self._bound, self._report = bound, report
-        self._compute_loss, self._whole = trainer.compute_loss, whole
-        self._proved = False
+    """The trainer's ``compute_loss`` once it has proved itself; see :func:`prove_first`."""
+
+    trainer: Any
+    whole: Callable[..., Any]
+    policy: Policy
+    rollouts: Rollouts
+    bound: Bound
+    report: Report
+
+    def __post_init__(self) -> None:
+        self._compute_loss, self._proved = self.trainer.compute_loss, False
 
     def __call__(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
         if not self._proved:
@@ -95,7 +93,7 @@ class _Proof:
         retrieved = int((inputs["completion_mask"] * (1 - inputs["tool_mask"])).sum())
         if anywhere(not written):  # several processes count together, so each computes as often as the others
             return False
-        with _left_as_it_was(self._trainer, self._policy):
+        with _left_as_it_was(self.trainer, self.policy):
             if self._gradient(model, inputs, torch.zeros_like(mask)):
                 raise self._error("masked tokens are trained")
             moving = self._gradient(model, inputs, mask, sampled)
@@ -104,7 +102,7 @@ class _Proof:
             distance = self._distance(sampled)
             if not anywhere(not retrieved) and not self._gradient(model, inputs, 1 - inputs["tool_mask"]):
                 raise self._error("the mask does not decide what is trained")
-        self._report(Notice(_summary(written, retrieved, distance, len(moving))))
+        self.report(Notice(_summary(written, retrieved, distance, len(moving))))
         return True
 
     def _match(self, inputs: dict[str, Any]) -> tuple[torch.Tensor | None, torch.Tensor]:
@@ -114,12 +112,12 @@ class _Proof:
             The sampler's log-probabilities, ``(rows, completion)``, None where it gives none; and the rows' masks,
             without the expert's rows, which no sampler wrote.
         """
-        trajectories = self._rollouts.trajectories
+        trajectories = self.rollouts.trajectories
         if not trajectories:
             raise self._error("rollout_func is never called")
         if "tool_mask" not in inputs:
             raise self._error("the mask of what the environment wrote is dropped")
-        handed = self._rollouts.handed()
+        handed = self.rollouts.handed()
         rows = _by_ids_and_mask(handed, [one.expert for one in trajectories])
         known = {ids for ids, _ in rows}
         sampled = torch.full_like(inputs["tool_mask"], _UNLIKELY, dtype=torch.float32)
@@ -149,28 +147,28 @@ class _Proof:
             RunError: A weight other than the adapter's has a gradient, or one of the adapter's has none.
         """
         changed = {"tool_mask": mask, "advantages": torch.ones_like(inputs["advantages"])}
-        beta = self._trainer.beta
+        beta = self.trainer.beta
         if reference is not None:
             changed["ref_per_token_logps"] = self._in_place(reference, inputs["prompt_mask"])
-            self._trainer.beta = beta or 1.0
-        with self._trainer.accelerator.no_sync(model):
-            loss = self._whole(model, inputs | changed)
-            with torch.autocast(self._policy.device, enabled=False):
-                self._trainer.accelerator.backward(loss)  # scaled where fp16 is
-        self._trainer.beta = beta
-        weights = dict(self._policy.model.named_parameters())
+            self.trainer.beta = beta or 1.0
+        with self.trainer.accelerator.no_sync(model):
+            loss = self.whole(model, inputs | changed)
+            with torch.autocast(self.policy.device, enabled=False):
+                self.trainer.accelerator.backward(loss)  # scaled where fp16 is
+        self.trainer.beta = beta
+        weights = dict(self.policy.model.named_parameters())
         for name, weight in weights.items():
             if weight.grad is not None and not upstream.of_adapter(name):
                 raise self._error(f"{name} would be trained next to the adapter")
             if weight.grad is None and weight.requires_grad:
                 raise self._error(f"{name} of the adapter gets no gradient")
         found = [name for name, weight in weights.items() if weight.grad is not None and weight.grad.any()]
-        self._policy.model.zero_grad()
+        self.policy.model.zero_grad()
         return found
 
     def _in_place(self, values: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
         """Values of the completions where the trainer looks for them: unsloth moves all padding to the right."""
-        if self._policy.engine != "unsloth":
+        if self.policy.engine != "unsloth":
             return values
         padding = (prompt_mask == 0).sum(1)
         moved = values.new_full((len(values), int(padding.max()) + values.shape[1]), _UNLIKELY)
@@ -182,8 +180,8 @@ class _Proof:
         """How far the sampler's log-probabilities are from the trainer's, in nats, after a pass that compared them."""
         if sampled is None:
             return None
-        distance = math.sqrt(2 * max(upstream.last_kl(self._trainer), 0.0))
-        nats, share = self._bound
+        distance = math.sqrt(2 * max(upstream.last_kl(self.trainer), 0.0))
+        nats, share = self.bound
         allowed = nats + share * float(sampled[sampled != _UNLIKELY].square().mean().sqrt())
         if not distance <= allowed:
             raise self._error(
@@ -192,7 +190,7 @@ class _Proof:
         return distance
 
     def _error(self, problem: str) -> RunError:
-        return version_error(self._policy.engine, problem)
+        return version_error(self.policy.engine, problem)
 
 
 def _by_ids_and_mask(

@@ -19,8 +19,7 @@ from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling
 from ragr1_lite.training.grpo import by_unsloth
-from ragr1_lite.training.grpo.figures import Place, describe, has_signal, row_of
-from ragr1_lite.training.grpo.near_misses import to_continue
+from ragr1_lite.training.grpo.places import Place, describe, has_signal, row_of, to_continue
 from ragr1_lite.training.grpo.user_reward import load_user_reward
 from ragr1_lite.versions import pip_line, tested_versions
 

@@ -1,29 +1,95 @@
-"""TRL's GRPOTrainer as a recipe wants it."""
+"""The stage as a whole, from a recipe to a trained adapter, and TRL's GRPOTrainer as the recipe wants it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ragr1_lite.config import GrpoConfig, Recipe
+from ragr1_lite.config import WORLD, GrpoConfig, Recipe
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.curriculum import schedule
-from ragr1_lite.data.sets import expert_trajectories, require_titles
+from ragr1_lite.data.sets import expert_trajectories, load_examples, require_expert, require_titles
+from ragr1_lite.files.alone import alone_at
 from ragr1_lite.models import upstream, vllm_sampler
+from ragr1_lite.models.adapter_folder import require_adapter
 from ragr1_lite.models.loading import Policy
+from ragr1_lite.models.processes import is_main
 from ragr1_lite.models.sampler import TransformersSampler
+from ragr1_lite.retrieval import open_searcher
+from ragr1_lite.training import held_out
 from ragr1_lite.training.grpo import by_unsloth
 from ragr1_lite.training.grpo.guard import Guard
 from ragr1_lite.training.grpo.proof import OTHER_KERNELS, bound_of, prove_first
 from ragr1_lite.training.grpo.rollouts import Rollouts, version_error
+from ragr1_lite.training.grpo.user_reward import load_user_reward
+from ragr1_lite.training.out_of_memory import fit_within_memory
 from ragr1_lite.training.packed_pass import pack_grpo
 from ragr1_lite.training.run_folder import Run
-from ragr1_lite.training.trainer import as_callback, build_trainer, trainer_arguments
+from ragr1_lite.training.trackers import check_trackers
+from ragr1_lite.training.trainer import (
+    TrainResult,
+    as_callback,
+    build_trainer,
+    finished,
+    import_in_order,
+    load_trainable,
+    trainer_arguments,
+)
 
 _OF_SEQUENCES = ("gspo", "luspo")
 """Losses whose importance weight is that of a whole sequence; the others weigh each token."""
+
+
+@alone_at("recipe.output", when=is_main)
+def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, report: Report = ignore) -> TrainResult:
+    """Trains an adapter by reward on its own rollouts.
+
+    As :func:`ragr1_lite.training.sft.train`; ``model.adapter`` names the SFT adapter to start from.
+
+    Raises:
+        RagR1Error: A problem of recipe, data, model or disk.
+        KeyboardInterrupt: After Ctrl-C; a checkpoint was written.
+    """
+    if resume and (result := finished(recipe, report)):
+        return result
+    import_in_order(recipe)
+    check_trackers(recipe)
+    load_user_reward(recipe.reward)  # what is wrong with it is reported before the run's folder is made
+    require_adapter(recipe)
+    examples = load_examples(
+        recipe.data.train,
+        "train",
+        limit=questions_read(recipe),
+        seed=recipe.train.seed,
+        mix=recipe.data.mix,
+        report=report,
+    )
+    questions = held_out.questions(recipe, report)
+    require_expert(recipe)  # before the model is loaded
+    searcher = open_searcher(recipe.retrieval.index, report)
+    run = Run.start(recipe, resume=resume, overwrite=overwrite)
+    policy = load_trainable(recipe, run, report)
+    if recipe.model.adapter is None:
+        report(Notice("No model.adapter is given: small models rarely find a reward without SFT first.", "warning"))
+    sampler = make_sampler(policy, recipe, report)  # whichever trainer is at work: vLLM takes its memory but once
+    return fit_within_memory(
+        lambda recipe: make_trainer(policy, examples, searcher, recipe, run, report, sampler),
+        policy,
+        recipe,
+        run,
+        report,
+        resume=resume,
+        questions=questions,
+        searcher=searcher,
+    )
+
+
+def questions_read(recipe: Recipe) -> int | None:
+    """How many questions are loaded: no more than training meets, unless weights are to choose among a file's."""
+    weighted = recipe.data.weights != "even" and recipe.data.train != WORLD
+    return recipe.data.limit or (None if weighted else recipe.groups_needed * (1 + recipe.grpo.resample))
 
 
 def make_trainer(

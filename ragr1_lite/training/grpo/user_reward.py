@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from ragr1_lite.config import RewardConfig
-from ragr1_lite.core.errors import ConfigError, RagR1Error, RunError
+from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.core.rewards import PARTS
 from ragr1_lite.core.types import Example, Reward, Segment, Trajectory, Turn
 
@@ -33,17 +33,11 @@ _TAKEN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class UserReward:
-    """A function that takes part in the reward.
+    """A function that takes part in the reward."""
 
-    Attributes:
-        spec: As it stands in the recipe.
-        weight: What it is multiplied by.
-        function: The function.
-    """
-
-    spec: str
-    weight: float
-    function: Callable[[Trajectory], Any]
+    spec: str  # as it stands in the recipe
+    weight: float  # what it is multiplied by
+    function: Callable[[Trajectory], Any]  # the function
 
     @property
     def name(self) -> str:
@@ -57,8 +51,11 @@ class UserReward:
         Raises:
             RunError: The function raises, or what it returns is no finite number.
         """
-        where = f"on question {trajectory.example.id}"
-        value = self._call(trajectory, RunError, where, "Correct the function and go on with --resume.")
+        try:
+            value = self._value(trajectory)
+        except ValueError as error:
+            where = f"on question {trajectory.example.id}"
+            raise RunError(f"{error} {where}", "Correct the function and go on with --resume.") from error
         return Reward(reward.total + self.weight * value, reward.parts | {self.name: value})
 
     def rehearse(self, example: Example) -> None:
@@ -74,23 +71,26 @@ class UserReward:
             Trajectory(example, begun, (search, answer), "answer"),
             Trajectory(example, begun, (search, Turn("invalid")), "invalid"),
         ):
-            where = f"when it is tried on a trajectory {'with' if trial.answer else 'without'} an answer"
-            hint = "It gets every Trajectory, unanswered ones as well, and returns a number."
-            self._call(trial, ConfigError, where, hint)
+            try:
+                self._value(trial)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{error} when it is tried on a trajectory {'with' if trial.answer else 'without'} an answer",
+                    "It gets every Trajectory, unanswered ones as well, and returns a number.",
+                ) from error
 
-    def _call(self, trajectory: Trajectory, kind: type[RagR1Error], where: str, hint: str) -> float:
-        def error(problem: str) -> RagR1Error:
-            return kind(f"reward.function {self.spec} {problem} {where}", hint)
-
+    def _value(self, trajectory: Trajectory) -> float:
+        """What the function says; raises ValueError where it fails or that is no finite number."""
         try:
             with redirect_stdout(sys.stderr):
                 value = self.function(trajectory)
             number = float(value) if isinstance(value, SupportsFloat) else math.nan
         except Exception as raised:  # whatever the user's code raises
-            text = " ".join(str(raised).split())
-            raise error(f"raises {type(raised).__name__}" + (f" ({text[:200]})" if text else "")) from raised
+            text = " ".join(str(raised).split())[:200]
+            why = f"raises {type(raised).__name__}" + (f" ({text})" if text else "")
+            raise ValueError(f"reward.function {self.spec} {why}") from raised
         if not math.isfinite(number):
-            raise error(f"returns {value!r:.80}, no finite number,")
+            raise ValueError(f"reward.function {self.spec} returns {value!r:.80}, no finite number,")
         return number
 
 

@@ -25,8 +25,7 @@ ALLOCATOR = {"cuda": 0.05, "cpu": 0.38}
 """What the allocator holds beyond what is asked of it, as a share. CPU, measured in training: freed blocks are kept
 (:func:`ragr1_lite.models.cpu_speed.keep_freed_memory`), and not each fits what is asked for next. CUDA, nominal:
 PyTorch rounds blocks up and keeps freed ones."""
-ROOM = 0.95
-"""Share of a memory that a plan may fill: a card's screen, a machine's other programs need some."""
+ROOM = 0.95  # share of a memory that a plan may fill: a card's screen, a machine's other programs need some
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +38,23 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a recipe takes.
-
-    Attributes:
-        dtype: Of the weights, ``auto`` resolved.
-        length: Tokens of the longest sequence.
-        peak_gb: The most that is held: of the card's memory, or of a CPU's the resident memory of the process.
-        moment: When: ``loss``, ``backward`` or ``sampling``.
-        parts: GB of each part at that moment; they add up to the peak.
-        moments: GB of each moment.
-        gpu_gb: What there is; None where that is not known.
-        fits: Whether the peak leaves some of it; None where that is not known.
-        suggestion: Recipe keys to change, with their values; empty where nothing is to be.
-        notes: What to know about these figures, sentences.
-        seconds_per_step: Measured by a probe; None without one.
-        probe: What a probe measured and what had been predicted, where there was one.
-    """
+    """What a recipe takes."""
 
     task: str
     model: str
     device: Device
-    dtype: str
-    length: int
-    peak_gb: float
-    moment: str
-    parts: Mapping[str, float]
-    moments: Mapping[str, float]
-    gpu_gb: float | None
-    fits: bool | None
-    suggestion: Mapping[str, int]
-    notes: tuple[str, ...]
-    seconds_per_step: float | None = None
-    probe: Mapping[str, float | None] | None = None
+    dtype: str  # of the weights, ``auto`` resolved
+    length: int  # tokens of the longest sequence
+    peak_gb: float  # the most that is held: of the card's memory, or of a CPU's the resident memory of the process
+    moment: str  # when: ``loss``, ``backward`` or ``sampling``
+    parts: Mapping[str, float]  # GB of each part at that moment; they add up to the peak
+    moments: Mapping[str, float]  # GB of each moment
+    gpu_gb: float | None  # what there is; None where that is not known
+    fits: bool | None  # whether the peak leaves some of it; None where that is not known
+    suggestion: Mapping[str, int]  # recipe keys to change, with their values; empty where nothing is to be
+    notes: tuple[str, ...]  # what to know about these figures, sentences
+    seconds_per_step: float | None = None  # measured by a probe; None without one
+    probe: Mapping[str, float | None] | None = None  # what a probe measured and what had been predicted
 
     def to_json(self) -> dict[str, Any]:
         """Everything, GB and seconds rounded."""

@@ -8,8 +8,7 @@ from typing import Literal
 
 Device = Literal["cuda", "cpu"]
 
-GIB = 1 << 30
-"""What is called a GB here, as on the boxes of graphics cards."""
+GIB = 1 << 30  # what is called a GB here, as on the boxes of graphics cards
 
 
 def has_card() -> bool:
@@ -25,9 +24,18 @@ def memory_gb(device: Device) -> float | None:
         import torch
 
         return float(torch.cuda.get_device_properties(0).total_memory) / GIB if has_card() else None
+    return main_memory()[1] / GIB
+
+
+def main_memory() -> tuple[int, int]:
+    """Bytes free and in all, of the machine or its container."""
     import psutil
 
-    memory = int(psutil.virtual_memory().total)
-    with suppress(OSError, ValueError):
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
-    return memory / GIB
+    machine = psutil.virtual_memory()
+    free, total = int(machine.available), int(machine.total)
+    with suppress(OSError, ValueError):  # no container, or "max"
+        files = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+        limit, used = (int(file.read_text(encoding="utf-8")) for file in files)
+        if limit < total:
+            free, total = min(free, limit - used), limit
+    return free, total

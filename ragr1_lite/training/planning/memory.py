@@ -26,40 +26,26 @@ PREFILL_CHUNK = 512
 """Tokens of one forward while rollouts are sampled; :data:`ragr1_lite.models.kv_cache.CHUNK`."""
 SAMPLING_ON_CPU = 110 * MIB
 """What else a CPU holds while it samples, measured: kernels and buffers, what training left in small pieces."""
-WORKING = {"activations", "logits", "kv_cache"}
-"""Parts that come and go."""
-SAMPLING = {"merged", "kv_cache", "activations"}
-"""Parts that only our own sampler has."""
-PADDED_TO = 32
-"""SFT on a card pads to a multiple of it."""
+WORKING = {"activations", "logits", "kv_cache"}  # parts that come and go
+SAMPLING = {"merged", "kv_cache", "activations"}  # parts that only our own sampler has
+PADDED_TO = 32  # SFT on a card pads to a multiple of it
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the formulas need to know of a recipe.
-
-    Attributes:
-        dtype: Of the weights: ``fp32``, ``bf16``, ``fp16`` or ``nf4``.
-        stream: Bytes of a number in the hidden states and of what a matrix product gives: 2 or, in fp32, 4.
-        rank: Of the adapter.
-        targets: The linear modules that get one.
-        micro_batch: Sequences per forward pass.
-        length: Tokens of the longest sequence.
-        rows: Sequences sampled together.
-        reference: Whether a copy of the starting adapter is kept for the KL.
-    """
+    """What the formulas need to know of a recipe."""
 
     shape: Shape
     task: Literal["sft", "grpo"]
     device: Device
-    dtype: str
-    stream: int
-    rank: int
-    targets: tuple[str, ...]
-    micro_batch: int
-    length: int
-    rows: int
-    reference: bool
+    dtype: str  # of the weights: ``fp32``, ``bf16``, ``fp16`` or ``nf4``
+    stream: int  # bytes of a number in the hidden states and of what a matrix product gives: 2 or, in fp32, 4
+    rank: int  # of the adapter
+    targets: tuple[str, ...]  # the linear modules that get one
+    micro_batch: int  # sequences per forward pass
+    length: int  # tokens of the longest sequence
+    rows: int  # sequences sampled together
+    reference: bool  # whether a copy of the starting adapter is kept for the KL
 
     @property
     def autocast(self) -> bool:

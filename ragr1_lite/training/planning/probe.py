@@ -6,18 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.core.events import PhaseFinished, PhaseStarted, Report, ignore
+from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.training.planning.forecast import RUNTIME, Correction, Plan, allocator_share, plan
 from ragr1_lite.training.planning.machine import GIB, Device
 from ragr1_lite.training.planning.memory import WORKING
 from ragr1_lite.training.planning.steps import Steps
-
-PHASE = "probe"
 
 
 def probe(recipe: Recipe, length: int | None = None, report: Report = ignore) -> Steps:
@@ -26,18 +23,16 @@ def probe(recipe: Recipe, length: int | None = None, report: Report = ignore) ->
     Raises:
         ModelError: The steps failed.
     """
-    began = time.perf_counter()
-    report(PhaseStarted(PHASE))
     module = "ragr1_lite.training.planning.steps"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", module, str(length or recipe.rollout.max_length)],
-        input=recipe.model_dump_json(),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        check=False,
-    )
-    report(PhaseFinished(PHASE, time.perf_counter() - began))
+    with phase(report, "probe"):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", module, str(length or recipe.rollout.max_length)],
+            input=recipe.model_dump_json(),
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            check=False,
+        )
     if done.returncode:
         raise _failure(done)
     return Steps(**json.loads(done.stdout))

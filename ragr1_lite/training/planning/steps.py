@@ -40,27 +40,16 @@ QUESTION = Example("q", "Is 3 more than 2?", ("yes",))
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What was measured; bytes and seconds.
+    """What was measured; bytes and seconds."""
 
-    Attributes:
-        device: ``cuda`` or ``cpu``.
-        dtype: That of the weights, ``auto`` resolved.
-        sampling: The most while rollouts were sampled; 0 for SFT.
-        peak: The most of all; 0 where the system does not report it.
-        trained: Trajectories per step.
-        train_seconds: Of the second step, sampling aside.
-        sampled: Tokens drawn in a step.
-        sample_seconds: For them, prefill included.
-    """
-
-    device: str
-    dtype: str
-    sampling: int
-    peak: int
-    trained: int
-    train_seconds: float
-    sampled: int
-    sample_seconds: float
+    device: str  # ``cuda`` or ``cpu``
+    dtype: str  # that of the weights, ``auto`` resolved
+    sampling: int  # the most while rollouts were sampled; 0 for SFT
+    peak: int  # the most of all; 0 where the system does not report it
+    trained: int  # trajectories per step
+    train_seconds: float  # of the second step, sampling aside
+    sampled: int  # tokens drawn in a step
+    sample_seconds: float  # for them, prefill included
 
 
 def small(recipe: Recipe, output: Path) -> Recipe:

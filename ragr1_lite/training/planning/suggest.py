@@ -7,8 +7,8 @@ from typing import Any
 
 from ragr1_lite.config import Recipe
 
-STEP = 64
-"""Lengths are tried in multiples of it."""
+STEP = 64  # lengths are tried in multiples of it
+MICRO_BATCH, ROWS, LENGTH = "train.micro_batch", "rollout.batch_size", "rollout.max_length"
 
 
 def suggest(
@@ -26,34 +26,35 @@ def suggest(
         Nothing to change is an empty mapping; None where nothing fits.
     """
     fitted, taken = recipe, peak(recipe)
-    batch, micro = recipe.train.batch_size, recipe.train.micro_batch
+    batch, samples = recipe.train.batch_size, recipe.task == "grpo"
     divisors = [size for size in range(1, batch + 1) if batch % size == 0]
+    halves = [min(recipe.rollout.batch_size, batch)]
+    while halves[-1] > 1:
+        halves.append(halves[-1] // 2)
+    least = recipe.rollout.max_new_tokens + 4 * STEP  # a prompt and one generation still have room
     smaller: dict[str, Iterable[int]] = {
-        "train.micro_batch": [size for size in reversed(divisors) if size < micro],
-        "rollout.batch_size": _halves(recipe),
+        MICRO_BATCH: [size for size in reversed(divisors) if size < recipe.train.micro_batch],
+        ROWS: halves[1:] if samples else (),
+        LENGTH: range((recipe.rollout.max_length - 1) // STEP * STEP, least - 1, -STEP) if shorten else (),
     }
-    if shorten:
-        smaller["rollout.max_length"] = _lengths(recipe)
-    for key, values in smaller.items():
-        for value in values:
-            if taken <= room:
-                break
-            candidate = changed(fitted, key, value)
-            if (less := peak(candidate)) < taken:
-                fitted, taken = candidate, less
+    for key, value in ((key, value) for key, values in smaller.items() for value in values):
+        if taken > room and (less := peak(candidate := changed(fitted, key, value))) < taken:
+            fitted, taken = candidate, less
     if taken > room:
         return None
+    doubles = [fitted.rollout.batch_size]
+    while doubles[-1] < batch:
+        doubles.append(min(2 * doubles[-1], batch))
     larger: dict[str, Iterable[int]] = {
-        "train.micro_batch": [size for size in divisors if size > fitted.train.micro_batch],
-        "rollout.batch_size": _doubles(fitted),
+        MICRO_BATCH: [size for size in divisors if size > fitted.train.micro_batch],
+        ROWS: doubles[1:] if samples else (),
     }
     for key, values in larger.items() if grow else ():
         for value in values:
             if peak(candidate := changed(fitted, key, value)) > room:
                 break
             fitted = candidate
-    keys = ("train.micro_batch", "rollout.batch_size", "rollout.max_length")
-    return {key: value for key in keys if (value := _value(fitted, key)) != _value(recipe, key)}
+    return {key: value for key in smaller if (value := _value(fitted, key)) != _value(recipe, key)}
 
 
 def changed(recipe: Recipe, key: str, value: object) -> Recipe:
@@ -67,23 +68,3 @@ def changed(recipe: Recipe, key: str, value: object) -> Recipe:
 def _value(recipe: Recipe, key: str) -> Any:
     section, _, name = key.partition(".")
     return getattr(getattr(recipe, section), name)
-
-
-def _halves(recipe: Recipe) -> Iterable[int]:
-    rows = min(recipe.rollout.batch_size, recipe.train.batch_size)
-    while recipe.task == "grpo" and rows > 1:
-        rows //= 2
-        yield rows
-
-
-def _doubles(recipe: Recipe) -> Iterable[int]:
-    rows = recipe.rollout.batch_size
-    while recipe.task == "grpo" and rows < recipe.train.batch_size:
-        rows = min(2 * rows, recipe.train.batch_size)
-        yield rows
-
-
-def _lengths(recipe: Recipe) -> Iterable[int]:
-    """Shorter and shorter, as long as a prompt and one generation still have room."""
-    least = recipe.rollout.max_new_tokens + 4 * STEP
-    return range((recipe.rollout.max_length - 1) // STEP * STEP, least - 1, -STEP)

@@ -1,11 +1,15 @@
-"""Who has the places of a batch, and the figures of a step."""
+"""Who has the places of a batch: where near misses go on, what teaches, and the figures of a step.
+
+A near miss is a rollout that found the evidence and gave no right answer.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ragr1_lite.core.rewards import evidence
 from ragr1_lite.core.types import Reward, Trajectory
 
 _OF_PLACES = {"trained", "expert", "continued"}
@@ -62,3 +66,32 @@ def describe(rows: Sequence[Mapping[str, float]], group_size: int) -> dict[str, 
 def has_signal(rewards: Sequence[float]) -> bool:
     """Whether a group teaches anything: its rewards are not all equal."""
     return max(rewards) > min(rewards)
+
+
+def to_continue(group: Sequence[Place], places: int) -> dict[int, Trajectory]:
+    """The places of a group that are sampled anew, and the trajectory that they go on from: the best near miss's.
+
+    The best was shown most gold passages; of equals it needed the fewest turns, then it comes first. It keeps its own
+    place, as experts do; of the others the last are taken. None where an answer is right or none was shown any.
+    """
+    sampled = [place for place, one in enumerate(group) if not one.trajectory.expert]
+    begun = {place: up_to_evidence(group[place].trajectory) for place in sampled}
+    best = max(sampled, key=lambda place: (evidence(begun[place]) or 0.0, -len(begun[place].turns)))
+    if not evidence(begun[best]) or any(group[place].reward.parts["em"] == 1 for place in sampled):
+        return {}
+    others = [place for place in sampled if place != best]
+    return dict.fromkeys(others[-places:], begun[best])
+
+
+def up_to_evidence(trajectory: Trajectory) -> Trajectory:
+    """Its shortest beginning, of whole turns with what they found, that has all of its evidence."""
+    return next(
+        begun
+        for turns in range(len(trajectory.turns) + 1)
+        if evidence(begun := _beginning(trajectory, turns)) == evidence(trajectory)
+    )
+
+
+def _beginning(trajectory: Trajectory, turns: int) -> Trajectory:
+    """Each turn of a model that searches has two segments, its own and the information's; the prompt comes first."""
+    return replace(trajectory, segments=trajectory.segments[: 1 + 2 * turns], turns=trajectory.turns[:turns])
