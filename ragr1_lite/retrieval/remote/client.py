@@ -105,14 +105,28 @@ class JsonClient(Server):
             headers={"Accept": "application/json", **(headers or {})},
         )
 
-    def ask(self, method: str, *, params: Mapping[str, str] | None = None, body: Any = None) -> Any:
-        """Sends ``body`` as JSON and returns the answer's; raises RetrievalIndexError where no usable one comes."""
+    def ask(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        lines: bytes | None = None,
+    ) -> Any:
+        """Sends ``body`` as JSON, or ``lines`` of it, and returns the answer's; ``path`` is added to the URL.
+
+        Raises:
+            RetrievalIndexError: No usable answer comes.
+        """
         options: dict[str, Any] = {"params": params}
-        if body is not None:
+        if lines is not None:
+            options |= {"content": lines, "headers": {"Content-Type": "application/x-ndjson"}}
+        elif body is not None:
             options |= {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
-        status, content = self.retried(lambda: self._send(method, options))
+        status, content = self.send(method, path, **options)
         if not 200 <= status < 300:
-            raise self.refused(_reason(status, content))
+            raise self.refusal(status, content)
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
@@ -120,19 +134,33 @@ class JsonClient(Server):
 
     def reach(self) -> None:
         """Makes sure that something answers, whatever its status; raises RetrievalIndexError where nothing does."""
-        self.retried(lambda: self._send("GET", {}, any_status=True), min(1, self._retries))
+        self.send("GET", retries=min(1, self._retries), any_status=True)
+
+    def send(
+        self, method: str, path: str = "", *, retries: int | None = None, any_status: bool = False, **options: Any
+    ) -> tuple[int, bytes]:
+        """Sends a request with httpx' ``options``; returns status and content.
+
+        A status that may pass is tried again unless ``any_status`` is taken. Raises RetrievalIndexError where no whole
+        answer comes.
+        """
+        return self.retried(lambda: self._send(method, self._url + path, options, any_status), retries)
+
+    def refusal(self, status: int, content: bytes) -> RetrievalIndexError:
+        """The error of an answer with a status that is not a success."""
+        return self.refused(_reason(status, content))
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
 
-    def _send(self, method: str, options: dict[str, Any], *, any_status: bool = False) -> tuple[int, bytes]:
+    def _send(self, method: str, url: str, options: dict[str, Any], any_status: bool) -> tuple[int, bytes]:
         import httpx
 
         deadline = time.monotonic() + self._timeout
         content = bytearray()
         try:
-            with self._http.stream(method, self._url, **options) as response:
+            with self._http.stream(method, url, **options) as response:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > _ANSWER_BYTES:
@@ -253,8 +281,8 @@ def _reason(status: int, content: bytes | bytearray) -> str:
         reason = json.loads(content) if len(content) <= 65_536 else text
     except (ValueError, RecursionError):
         reason = "" if "<html" in text.lower() else text
-    if isinstance(reason, dict):
-        reason = next((reason[key] for key in ("detail", "error", "message") if reason.get(key)), "")
+    while isinstance(reason, dict):
+        reason = next((reason[key] for key in ("detail", "error", "message", "reason") if reason.get(key)), "")
     reason = one_line(reason if isinstance(reason, str) else json.dumps(reason))
     return f"status {status}: {reason}" if reason else f"status {status}"
 
