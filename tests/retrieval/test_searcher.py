@@ -21,7 +21,7 @@ from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.retrieval.bm25 import searcher as module
 from ragr1_lite.retrieval.bm25 import store
 from ragr1_lite.retrieval.bm25.build import build_index
-from ragr1_lite.retrieval.bm25.postings import Postings, best_by_bm25s
+from ragr1_lite.retrieval.bm25.postings import Postings, best_by_numpy
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 from ragr1_lite.retrieval.bm25.store import verify_index
 
@@ -199,7 +199,7 @@ class TestKernel:
         assert isinstance(events[1], Notice)
         assert events[1].level == "warning"
         assert "Search is slow" in events[1].text
-        assert searcher._best is best_by_bm25s
+        assert searcher._best is best_by_numpy
         assert ids(searcher.search(["highest point in Chad"], 2)) == [["chad", "niger"]]
 
 

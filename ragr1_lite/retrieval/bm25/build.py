@@ -126,30 +126,11 @@ def count_postings(ids: Array, lengths: Array, words: int, *, k1: float = K1, b:
         k1: As in :func:`build_index`.
         b: Likewise.
     """
-    ends = np.cumsum(lengths, dtype=np.int64)
-
-    def blocks() -> Iterator[Block]:
-        first, start = 0, 0
-        while first < len(lengths):
-            last = max(first + 1, int(np.searchsorted(ends, start + BLOCK, side="right")))
-            yield Block(first, lengths[first:last], ids[start : ends[last - 1]])
-            first, start = last, int(ends[last - 1])
-
-    return count_blocks(blocks, words, k1=k1, b=b)
-
-
-def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float = K1, b: float = B) -> Postings:
-    """Makes the postings of word ids that come block by block.
-
-    ``blocks`` is called twice and gives all passages in order; at least one of them has a word.
-    """
-    passages, tokens, frequencies = 0, 0, np.zeros(words, np.int64)
-    for block in blocks():
-        add_frequencies(block, frequencies)
-        passages, tokens = passages + len(block.lengths), tokens + len(block.ids)
-    indptr = indptr_of(frequencies)
-    filled = fill(blocks(), weights_of(frequencies, passages, tokens, k1, b), indptr, 0, words)
-    return Postings(filled.data, filled.indices, indptr, passages)
+    block, frequencies = Block(0, lengths, ids), np.zeros(words, np.int64)
+    add_frequencies(block, frequencies)
+    indptr, weights = indptr_of(frequencies), weights_of(frequencies, len(lengths), len(ids), k1, b)
+    filled = fill([block], weights, indptr, 0, words)
+    return Postings(filled.data, filled.indices, indptr, len(lengths))
 
 
 class TokenFile:
