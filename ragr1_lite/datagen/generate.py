@@ -17,21 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from ragr1_lite.assistant import Setup
-from ragr1_lite.core.errors import ConfigError, DataError, RunError
+from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice, Part, Report, ignore, phase
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.gold import ByteTokenizer, PlanSampler
 from ragr1_lite.data.questions import Question, digest, read_questions
-from ragr1_lite.data.trajectories import RECORD_FORM, no_record, to_record, write_rows
+from ragr1_lite.data.trajectories import no_record, rows_again, to_record, write_rows
 from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import Criteria, why_rejected
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
-from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.writing import refuse_input
 from ragr1_lite.retrieval import open_searcher
 
@@ -228,17 +227,8 @@ def _read_again(out: Path, rejected: Path | None, asked: Sequence[Question]) -> 
     Raises:
         RunError: They are of other questions.
     """
-
-    def read(path: Path) -> list[dict[str, Any]]:
-        return list(read_rows(path, lambda row, _: row, RECORD_FORM)) if path.exists() and path.stat().st_size else []
-
-    kept, others = read(out), read(rejected) if rejected is not None else []
-    ids = {(one.example.id, one.example.question) for one in asked}
-    if foreign := next((row for row in (*kept, *others) if (row.get("id"), row.get("question")) not in ids), None):
-        raise RunError(
-            f"{out} is of other questions, such as {foreign.get('id')}",
-            "Give the same ones to --resume, or begin anew with --overwrite.",
-        )
+    examples = [one.example for one in asked]
+    kept, others = rows_again(out, examples), rows_again(rejected, examples) if rejected is not None else []
     reasons = Counter(row["reason"] for row in others)
     if unknown := len(asked) - len(kept) - len(others):
         reasons["not in a file"] = unknown

@@ -21,13 +21,6 @@ NO_ANSWER: dict[StopReason, str] = {
     "budget": "no answer: still searching after the last round",
     "context": "no answer: the sequence is full",
 }
-WRONG = "wrong answer"
-NO_THOUGHT = "no thought before a tag"
-OWN_INFORMATION = "the model wrote information itself"
-TOO_MANY = "more queries in a tag than allowed"
-TWICE = "a query twice in a tag"
-AGAIN = "a query of an earlier turn again"
-NOTHING_FOUND = "nothing was found"
 
 _MANY = 10**6
 _CLOSED = {"yes", "no"}
@@ -58,7 +51,7 @@ def why_rejected(
     if trajectory.stop_reason != "answer":
         return NO_ANSWER[trajectory.stop_reason]
     if not criteria.right(trajectory.answer, trajectory.example.answers):
-        return WRONG
+        return "wrong answer"
     return _breach(trajectory, written, protocol) or _unsupported(trajectory, criteria)
 
 
@@ -68,20 +61,20 @@ def _breach(trajectory: Trajectory, written: Sequence[str], protocol: Protocol) 
     earlier: set[str] = set()
     for turn, text in zip(turns, written, strict=True):
         if not turn.think:
-            return NO_THOUGHT
+            return "no thought before a tag"
         if "<information>" in text:
-            return OWN_INFORMATION
+            return "the model wrote information itself"
         if turn.kind != "search":
             continue
         queries = replace(protocol, max_queries=_MANY).parse_turn(text).queries
         if len(queries) > len(turn.queries):
-            return TOO_MANY
+            return "more queries in a tag than allowed"
         tag = text.rpartition("</search>")[0].rpartition("<search>")[2]
         if _letters([tag]) > _letters(queries):
-            return TWICE
+            return "a query twice in a tag"
         folded = {query.casefold() for query in queries}
         if folded & earlier:
-            return AGAIN
+            return "a query of an earlier turn again"
         earlier |= folded
     return None
 
@@ -100,18 +93,15 @@ def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
     if not any(turn.kind == "search" for turn in trajectory.turns):
         return None
     if not passages:
-        return UNSUPPORTED if trajectory.found else NOTHING_FOUND
+        return UNSUPPORTED if trajectory.found else "nothing was found"
     example, answer = trajectory.example, trajectory.answer or ""
     if normalize(answer) in _CLOSED or stands_in(answer, example.question):
         return None
     texts = [f"{passage.title} {passage.text}" for passage in passages]
     spellings = [answer, *(example.answers if criteria.keep != "any" else ())]
-    return None if any(_supported(spelling, texts) for spelling in spellings) else UNSUPPORTED
-
-
-def _supported(answer: str, texts: Sequence[str]) -> bool:
-    """Whether a text holds the answer; where it lists several things, whether some text holds each."""
-    parts = answer.split(", ")
-    return any(stands_in(answer, text) for text in texts) or (
-        len(parts) > 1 and all(any(stands_in(part, text) for text in texts) for part in parts)
-    )
+    for spelling in spellings:
+        whole = any(stands_in(spelling, text) for text in texts)
+        # Where it lists several things, some text holds each.
+        if whole or all(any(stands_in(part, text) for text in texts) for part in spelling.split(", ")):
+            return None
+    return UNSUPPORTED

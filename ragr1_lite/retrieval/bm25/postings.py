@@ -58,7 +58,6 @@ def best_by_numpy(postings: Postings, queries: Sequence[Sequence[int]], k: int) 
     Raises:
         IndexError: A word's id is not in the index, or a position in the postings is not one of a passage.
     """
-
     shape = len(queries), min(k, postings.passages)
     positions, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
     for row, query in enumerate(queries):

@@ -9,9 +9,13 @@ import json
 import random
 import ssl
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.core.types import Passage
 from ragr1_lite.core.urls import refuse_password
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.titles import split_contents
 
 _ANSWER_BYTES = 256 * 2**20
@@ -27,6 +32,8 @@ _LARGEST_SCORE = 1e30
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED_PAUSE = 0.25, 8.0, 30.0
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Temporary(Exception):
@@ -128,8 +135,8 @@ class JsonClient(Server):
         if not 200 <= status < 300:
             raise self.refusal(status, content)
         try:
-            return json.loads(content)
-        except (ValueError, RecursionError):
+            return json_of(content)
+        except ValueError:
             raise self.unusable("it is not JSON") from None
 
     def reach(self) -> None:
@@ -209,6 +216,39 @@ class RemoteSearcher(ABC):
         return sys.maxsize
 
 
+def side_by_side(
+    call: Callable[[Item], Result], items: Sequence[Item], at_once: int, patience: float | None = None
+) -> list[Result]:
+    """Calls for each item, at most ``at_once`` at a time, and returns the results in order or raises a call's error.
+
+    Raises TimeoutError, "2 of 3", where so many results were not there after ``patience`` seconds. The threads are
+    daemons, unlike a pool's: an interrupted program need not wait for requests under way.
+    """
+    results: list[Future[Result]] = [Future() for _ in items]
+    waiting = deque(zip(results, items, strict=True))
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                result, item = waiting.popleft()
+                try:
+                    result.set_result(call(item))
+                except Exception as error:
+                    result.set_exception(error)
+
+    for _ in range(min(at_once, len(items))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        done, late = wait(results, patience, FIRST_EXCEPTION)
+        for result in done:
+            result.result()  # raises the call's error, if there was one
+        if late:
+            raise TimeoutError(f"{len(late)} of {len(items)}")
+        return [result.result() for result in results]
+    finally:
+        waiting.clear()
+
+
 def split_url(url: str) -> SplitResult:
     """Splits a server's URL; raises ConfigError where it has no host, a wrong port, a password or odd characters."""
     refuse_password(url)
@@ -278,8 +318,8 @@ def _reason(status: int, content: bytes | bytearray) -> str:
     """A status, with the reason that the server gave."""
     text = content[:4096].decode("utf-8", "replace")
     try:
-        reason = json.loads(content) if len(content) <= 65_536 else text
-    except (ValueError, RecursionError):
+        reason = json_of(bytes(content)) if len(content) <= 65_536 else text
+    except ValueError:
         reason = "" if "<html" in text.lower() else text
     while isinstance(reason, dict):
         reason = next((reason[key] for key in ("detail", "error", "message", "reason") if reason.get(key)), "")

@@ -19,6 +19,7 @@ from ragr1_lite import __version__
 from ragr1_lite.core.errors import RagR1Error
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Passage, Searcher
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.remote.hosting import Refused, listening, need_extra, only_for_this_machine, read_body, run
 
 __all__ = ["Limits", "make_app", "serve"]
@@ -137,8 +138,8 @@ def make_app(searcher: Searcher, limits: Limits = Limits(), report: Report = ign
 def read_request(body: bytes, limits: Limits) -> Request:
     """Reads a request; unknown keys are ignored, as by Search-R1's server. Raises Refused."""
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        fields = json_of(body)
+    except ValueError as error:
         raise Refused(400, f"The body is not JSON ({str(error).partition(':')[0]}).") from None
     if not isinstance(fields, dict):
         raise Refused(422, f"The body must be a JSON object such as {_FORM}.")
