@@ -18,6 +18,7 @@ from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import Question, read_questions
 from ragr1_lite.data.trajectories import read_records
 from ragr1_lite.retrieval import open_searcher
+from ragr1_lite.world import questions
 
 
 def load_examples(
@@ -36,8 +37,6 @@ def load_examples(
     and ``mix`` (weights by kind) are of the world only; with ``kinds``, other questions are left out.
     """
     if data == WORLD:
-        from ragr1_lite.world import questions
-
         drawn = questions(split, seed=seed, limit=limit, kinds=kinds, mix=mix or None)
         return [question.example for question in drawn]
     source = BENCHMARKS[data].source if data in BENCHMARKS else data
@@ -63,8 +62,6 @@ def training_material(recipe: Recipe, report: Report = ignore) -> Callable[[Toke
             return [one for record in records for one in replay(record, tokenizer, protocol, limits)]
 
     else:
-        from ragr1_lite.world import questions
-
         needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
         drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
         examples = [question.example for question in drawn]
@@ -109,8 +106,6 @@ def expert_trajectories(
     protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
     asked = list(dict.fromkeys(examples))
     if source == WORLD:
-        from ragr1_lite.world import questions
-
         plans = {one.example.question: one.plan(protocol.mode) for one in questions("train")}
         known = [one for one in asked if one.question in plans]
         golden = [plans[one.question] for one in known]
@@ -212,8 +207,6 @@ def _key(question: str) -> str:
 
 
 def _world(count: int, seed: int) -> Iterator[Shot]:
-    from ragr1_lite.world import questions
-
     for one in questions("train", seed=seed, limit=count):
         yield Shot(one.example.question, one.example.answers[0], one.multi.think)
 

@@ -21,6 +21,13 @@ NO_ANSWER: dict[StopReason, str] = {
     "budget": "no answer: still searching after the last round",
     "context": "no answer: the sequence is full",
 }
+WRONG = "wrong answer"
+NO_THOUGHT = "no thought before a tag"
+OWN_INFORMATION = "the model wrote information itself"
+TOO_MANY = "more queries in a tag than allowed"
+TWICE = "a query twice in a tag"
+AGAIN = "a query of an earlier turn again"
+NOTHING_FOUND = "nothing was found"
 
 _MANY = 10**6
 _CLOSED = {"yes", "no"}
@@ -51,7 +58,7 @@ def why_rejected(
     if trajectory.stop_reason != "answer":
         return NO_ANSWER[trajectory.stop_reason]
     if not criteria.right(trajectory.answer, trajectory.example.answers):
-        return "wrong answer"
+        return WRONG
     return _breach(trajectory, written, protocol) or _unsupported(trajectory, criteria)
 
 
@@ -61,20 +68,20 @@ def _breach(trajectory: Trajectory, written: Sequence[str], protocol: Protocol) 
     earlier: set[str] = set()
     for turn, text in zip(turns, written, strict=True):
         if not turn.think:
-            return "no thought before a tag"
+            return NO_THOUGHT
         if "<information>" in text:
-            return "the model wrote information itself"
+            return OWN_INFORMATION
         if turn.kind != "search":
             continue
         queries = replace(protocol, max_queries=_MANY).parse_turn(text).queries
         if len(queries) > len(turn.queries):
-            return "more queries in a tag than allowed"
+            return TOO_MANY
         tag = text.rpartition("</search>")[0].rpartition("<search>")[2]
         if _letters([tag]) > _letters(queries):
-            return "a query twice in a tag"
+            return TWICE
         folded = {query.casefold() for query in queries}
         if folded & earlier:
-            return "a query of an earlier turn again"
+            return AGAIN
         earlier |= folded
     return None
 
@@ -93,7 +100,7 @@ def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
     if not any(turn.kind == "search" for turn in trajectory.turns):
         return None
     if not passages:
-        return UNSUPPORTED if trajectory.found else "nothing was found"
+        return UNSUPPORTED if trajectory.found else NOTHING_FOUND
     example, answer = trajectory.example, trajectory.answer or ""
     if normalize(answer) in _CLOSED or stands_in(answer, example.question):
         return None

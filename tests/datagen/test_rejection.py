@@ -59,29 +59,23 @@ def judged(
         ((SEARCH, "I do not know."), rejection.NO_ANSWER["invalid"]),
         (("",), rejection.NO_ANSWER["invalid"]),
         ((SEARCH, "<think>t</think><search>oil</search>"), rejection.NO_ANSWER["budget"]),
-        ((SEARCH, say("Niamey")), "wrong answer"),
-        ((SEARCH, "<answer>N'Djamena</answer>"), "no thought before a tag"),
-        (("<search>chad</search>", say("N'Djamena")), "no thought before a tag"),
-        (("<think> </think><search>chad</search>", say("N'Djamena")), "no thought before a tag"),
-        (
-            ("<think>t</think><search>chad, niger, a, b</search>", say("N'Djamena")),
-            "more queries in a tag than allowed",
-        ),
-        (("<think>t</think><search>chad, Chad ,chad</search>", say("N'Djamena")), "a query twice in a tag"),
-        (('<think>t</think><search>chad, "chad"</search>', say("N'Djamena")), "a query twice in a tag"),
+        ((SEARCH, say("Niamey")), rejection.WRONG),
+        ((SEARCH, "<answer>N'Djamena</answer>"), rejection.NO_THOUGHT),
+        (("<search>chad</search>", say("N'Djamena")), rejection.NO_THOUGHT),
+        (("<think> </think><search>chad</search>", say("N'Djamena")), rejection.NO_THOUGHT),
+        (("<think>t</think><search>chad, niger, a, b</search>", say("N'Djamena")), rejection.TOO_MANY),
+        (("<think>t</think><search>chad, Chad ,chad</search>", say("N'Djamena")), rejection.TWICE),
+        (('<think>t</think><search>chad, "chad"</search>', say("N'Djamena")), rejection.TWICE),
         (('<think>t</think><search>chad, ,"niger, x",</search>', say("N'Djamena")), None),
-        ((SEARCH, "<think>t</think><search>oil, Niger</search>", say("N'Djamena")), "a query of an earlier turn again"),
+        ((SEARCH, "<think>t</think><search>oil, Niger</search>", say("N'Djamena")), rejection.AGAIN),
         ((SEARCH, "<think>t</think><search>oil, niger river</search>", say("N'Djamena")), None),
         (
             ("<think>t</think><information>N'Djamena</information><search>chad</search>", say("N'Djamena")),
-            "the model wrote information itself",
+            rejection.OWN_INFORMATION,
         ),
-        (
-            (SEARCH, say("N'Djamena", "It says <information>N'Djamena</information>")),
-            "the model wrote information itself",
-        ),
+        ((SEARCH, say("N'Djamena", "It says <information>N'Djamena</information>")), rejection.OWN_INFORMATION),
         (("<think>t</think><search>niger</search>", say("N'Djamena")), rejection.UNSUPPORTED),
-        (("<think>t</think><search>none</search>", say("N'Djamena")), "nothing was found"),
+        (("<think>t</think><search>none</search>", say("N'Djamena")), rejection.NOTHING_FOUND),
     ],
 )
 def test_reasons(lines: tuple[str, ...], reason: str | None) -> None:
@@ -150,14 +144,14 @@ def test_what_the_budget_cut_away_supports_nothing(answer: str) -> None:
 @pytest.mark.parametrize("answer", ["yes", "Chad"])
 def test_even_yes_and_names_of_the_question_need_something_found(answer: str) -> None:
     lines = ("<think>t</think><search>none</search>", say(answer))
-    assert judged(*lines, answers=(answer,), question="Is it Chad?") == "nothing was found"
+    assert judged(*lines, answers=(answer,), question="Is it Chad?") == rejection.NOTHING_FOUND
 
 
 def test_which_answers_are_right() -> None:
     lines = (SEARCH, say("capital N'Djamena"))
-    assert judged(*lines) == "wrong answer"
+    assert judged(*lines) == rejection.WRONG
     assert judged(*lines, criteria=Criteria("f1", 0.6)) is None, "an alias is supported"
-    assert judged(*lines, criteria=Criteria("f1", 0.7)) == "wrong answer"
+    assert judged(*lines, criteria=Criteria("f1", 0.7)) == rejection.WRONG
     assert judged(*lines, criteria=Criteria("any")) == rejection.UNSUPPORTED, "what it says itself has to be"
     assert judged(SEARCH, say("Niamey"), criteria=Criteria("any")) is None
 

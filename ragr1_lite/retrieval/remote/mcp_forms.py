@@ -60,13 +60,10 @@ class Form:
         if other := next((name for name in required if name != key), None):
             raise ValueError(f"it wants {other!r} as well")
         count = next((name for name in _COUNTS if _types(properties.get(name, {})) & {"integer", "number"}), "")
-        most = properties[key].get("maxItems")
-        return cls(
-            key,
-            (most if isinstance(most, int) and most > 0 else _AT_ONCE) if key in lists else 0,
-            count,
-            _largest(properties.get(count, {})),
-        )
+        most, largest = properties[key].get("maxItems"), properties.get(count, {}).get("maximum")
+        at_once = most if isinstance(most, int) and most > 0 else _AT_ONCE
+        most_count = largest if isinstance(largest, int | float) and largest >= 1 else sys.maxsize
+        return cls(key, at_once if key in lists else 0, count, most_count)
 
     def arguments(self, queries: Sequence[str], k: int) -> dict[str, Any]:
         """A call's arguments."""
@@ -146,8 +143,3 @@ def _choices(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _is_of_texts(schema: Mapping[str, Any]) -> bool:
     items = [one["items"] for one in _choices(schema) if isinstance(one.get("items"), dict)]
     return not items or any("string" in _types(one) for one in items)
-
-
-def _largest(schema: Mapping[str, Any]) -> float:
-    limit = schema.get("maximum")
-    return limit if isinstance(limit, int | float) and limit >= 1 else sys.maxsize
