@@ -80,8 +80,8 @@ def measure(engine: str, passages: int) -> dict[str, float]:
 def _ours(passages: int) -> Callable[[], object]:
     import numpy as np
 
-    from ragr1_lite.retrieval.bm25.build import count_blocks
-    from ragr1_lite.retrieval.bm25.passes import Block
+    from ragr1_lite.retrieval.bm25.build import K1, B, fill, indptr_of, weights_of
+    from ragr1_lite.retrieval.bm25.passes import Block, Range, add_frequencies
 
     ids, lengths, words = _passages(passages)
     file = tempfile.TemporaryFile()  # noqa: SIM115  # Closed with this process.
@@ -93,7 +93,14 @@ def _ours(passages: int) -> Callable[[], object]:
             part = lengths[first : first + _PART]
             yield Block(first, part, np.fromfile(file, np.int32, int(part.sum())))
 
-    return lambda: count_blocks(blocks, words)
+    def build() -> Range:
+        frequencies = np.zeros(words, np.int64)
+        for block in blocks():
+            add_frequencies(block, frequencies)
+        weights = weights_of(frequencies, passages, len(ids), K1, B)
+        return fill(blocks(), weights, indptr_of(frequencies), 0, words)
+
+    return build
 
 
 def _bm25s(passages: int) -> Callable[[], object]:

@@ -50,7 +50,12 @@ class Benchmark:
     def to_json(self) -> dict[str, Any]:
         """All of it, the published figures by the paper's names."""
         published = {_ROWS[mode]: em for mode, em in self.published.items()}
-        small = [one.to_json(self.name) for one in SMALL_MODELS if self.name in one.em]
+        measured = {"setting": SMALL_SETTING, "comparable": SMALL_COMPARABLE}
+        small = [
+            {"method": one.method, "model": one.model, "em": one.em[self.name], "by": one.by} | measured
+            for one in SMALL_MODELS
+            if self.name in one.em
+        ]
         last = {"remark": self.remark, "small_models": small}
         return {**asdict(self), "published": published, "by": PUBLISHED, "setting": SETTING} | last
 
@@ -63,11 +68,6 @@ class SmallModel:
     model: str
     by: str
     em: Mapping[str, float]
-
-    def to_json(self, benchmark: str) -> dict[str, Any]:
-        """The figure of one benchmark, where and how it was measured, and what it can be compared with."""
-        known = {"method": self.method, "model": self.model, "em": self.em[benchmark], "by": self.by}
-        return known | {"setting": SMALL_SETTING, "comparable": SMALL_COMPARABLE}
 
 
 _OWN_PARAGRAPHS = "Over the paragraphs that come with the questions, rather than all of Wikipedia, it is far easier."

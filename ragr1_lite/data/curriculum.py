@@ -7,7 +7,7 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from ragr1_lite.config import DataConfig, Order
+from ragr1_lite.config import DataConfig
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.types import Example
 
@@ -31,7 +31,11 @@ def schedule(examples: Sequence[Example], needed: int, seed: int, data: DataConf
     drawn: list[int] = []
     while len(drawn) < needed:
         drawn += _epoch(weights, len(examples), chance)
-    return _sorted(drawn[:needed], examples, data.order)
+    if data.order == "random":
+        return drawn[:needed]
+    values: Callable[[Sequence[Example], str], list[float]] = _hops if data.order == "few-hops-first" else _pass_rates
+    known = values(examples, f"data.order={data.order}")
+    return sorted(drawn[:needed], key=lambda number: known[number], reverse=data.order == "easy-first")
 
 
 def weights_of(examples: Sequence[Example], data: DataConfig) -> list[float] | None:
@@ -77,11 +81,3 @@ def _epoch(weights: Sequence[float] | None, count: int, chance: random.Random) -
     drawn = [order[min(bisect(ends, (start + turn) * step), count - 1)] for turn in range(count)]
     chance.shuffle(drawn)
     return drawn
-
-
-def _sorted(drawn: list[int], examples: Sequence[Example], order: Order) -> list[int]:
-    if order == "random":
-        return drawn
-    values: Callable[[Sequence[Example], str], list[float]] = _hops if order == "few-hops-first" else _pass_rates
-    known = values(examples, f"data.order={order}")
-    return sorted(drawn, key=lambda number: known[number], reverse=order == "easy-first")

@@ -32,16 +32,12 @@ class PlanSampler:
     def _next(self, row: int) -> Completion:
         plan, turn = self._plans[row], self._turn[row]
         self._turn[row] += 1
-        if turn < len(plan.steps):
-            step = plan.steps[turn]
-            text = self._rest(turn, render_turn(step.think, queries=step.queries))
-            return Completion(tuple(self.tokenizer.encode(text)), text, "stop")
-        text = self._rest(turn, render_turn(plan.think, answer=plan.answer))
-        return Completion((*self.tokenizer.encode(text), self.tokenizer.eos_ids[0]), text, "eos")
-
-    def _rest(self, turn: int, text: str) -> str:
-        """What is left to write where the prompt has opened the first turn's thought."""
-        return text if turn else text.removeprefix(self.tokenizer.opening.strip())
+        step = plan.steps[turn] if turn < len(plan.steps) else None
+        text = render_turn(step.think, queries=step.queries) if step else render_turn(plan.think, answer=plan.answer)
+        if not turn:  # the prompt has opened its thought
+            text = text.removeprefix(self.tokenizer.opening.strip())
+        ids = (*self.tokenizer.encode(text), *(() if step else self.tokenizer.eos_ids[:1]))
+        return Completion(ids, text, "stop" if step else "eos")
 
 
 class ByteTokenizer:

@@ -1,22 +1,24 @@
-"""Question sets and training material by name: the embedded world, or files of the user's own."""
+"""Question sets, training material and shots by name: the embedded world, or files of the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ragr1_lite.config import WORLD, Recipe
-from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Example, GoldPlan, Passage, Searcher, Step, Tokenizer, Trajectory
+from ragr1_lite.core.types import Example, GoldPlan, Passage, Searcher, Shot, Step, Tokenizer, Trajectory
 from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.gold import gold_trajectories
-from ragr1_lite.data.questions import read_questions
+from ragr1_lite.data.questions import Question, read_questions
 from ragr1_lite.data.trajectories import read_records
 from ragr1_lite.retrieval import open_searcher
+from ragr1_lite.world import questions
 
 
 def load_examples(
@@ -35,8 +37,6 @@ def load_examples(
     and ``mix`` (weights by kind) are of the world only; with ``kinds``, other questions are left out.
     """
     if data == WORLD:
-        from ragr1_lite.world import questions
-
         drawn = questions(split, seed=seed, limit=limit, kinds=kinds, mix=mix or None)
         return [question.example for question in drawn]
     source = BENCHMARKS[data].source if data in BENCHMARKS else data
@@ -62,8 +62,6 @@ def training_material(recipe: Recipe, report: Report = ignore) -> Callable[[Toke
             return [one for record in records for one in replay(record, tokenizer, protocol, limits)]
 
     else:
-        from ragr1_lite.world import questions
-
         needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
         drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
         examples = [question.example for question in drawn]
@@ -108,8 +106,6 @@ def expert_trajectories(
     protocol, limits = recipe.rollout.protocol(), recipe.rollout.limits(recipe.retrieval.k)
     asked = list(dict.fromkeys(examples))
     if source == WORLD:
-        from ragr1_lite.world import questions
-
         plans = {one.example.question: one.plan(protocol.mode) for one in questions("train")}
         known = [one for one in asked if one.question in plans]
         golden = [plans[one.question] for one in known]
@@ -176,3 +172,56 @@ class _Recorded:
     def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
         """The next turn's passages, at most ``k`` a query."""
         return [found[:k] for found in next(self._turns)]
+
+
+def load_shots(
+    count: int, data: str, source: str | None, asked: Sequence[Example], *, seed: int = 0, report: Report = ignore
+) -> tuple[Shot, ...]:
+    """Draws ``count`` answered questions by ``seed``, none of which is ``asked``.
+
+    They come from ``source``, a question file or ``hub:OWNER/NAME``, or where ``data`` is the embedded world by default
+    from its training split. Their thoughts are what the set says of the way to the answer; else there is none.
+
+    Raises:
+        ConfigError: No source is named, and there is none by default.
+        DataError: The source cannot be used, or has too few other questions.
+    """
+    if source is None and data != WORLD:
+        raise ConfigError(
+            f"--shots needs --shots-from: where the examples for the questions of {data} come from",
+            "Name a file of its training split; questions that are asked are left out.",
+        )
+    taken = {_key(example.question) for example in asked}
+    pool = _world(count, seed) if source is None else _others(source, seed, report)
+    shots = [shot for shot in pool if _key(shot.question) not in taken][:count]
+    if len(shots) < count:
+        raise DataError(
+            f"{source or 'The world'} has {len(shots)} questions that are not asked, fewer than --shots {count}",
+            "Name another file, or take fewer shots.",
+        )
+    return tuple(shots)
+
+
+def _key(question: str) -> str:
+    return " ".join(question.casefold().split())
+
+
+def _world(count: int, seed: int) -> Iterator[Shot]:
+    for one in questions("train", seed=seed, limit=count):
+        yield Shot(one.example.question, one.example.answers[0], one.multi.think)
+
+
+def _others(source: str, seed: int, report: Report) -> Iterator[Shot]:
+    read = read_questions(source, report=report)
+    for one in random.Random(seed).sample(read, len(read)):
+        yield Shot(one.example.question, one.example.answers[0], _thought(one))
+
+
+def _thought(question: Question) -> str:
+    """The steps or the facts of a set that has them."""
+    if not question.hops:
+        return " ".join(f"{' '.join(triple)}." for triple in question.triples)
+    said = " ".join(f"{hop.question} {hop.answer}." for hop in question.hops)
+    for number, hop in enumerate(question.hops, start=1):
+        said = said.replace(f"#{number}", hop.answer)
+    return said

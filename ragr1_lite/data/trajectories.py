@@ -15,12 +15,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_args
 
-from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.types import Example, Passage, Reading, Trajectory, Turn
-from ragr1_lite.data.chat_rows import Unfinished
-from ragr1_lite.data.other_forms import as_record, is_r1_searcher
+from ragr1_lite.data.other_forms import Unfinished, as_record, is_r1_searcher
 from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.json_lines import BadLine
 from ragr1_lite.files.writing import json_text, write_atomic
@@ -83,6 +82,19 @@ def _fields(example: Example) -> dict[str, Any]:
     fields["gold_titles"] = list(fields.pop("titles"))
     unknown: dict[str, Any] = {"hops": 0, "pass_rate": None, "gold_titles": []}
     return {key: value for key, value in fields.items() if key not in unknown or value != unknown[key]}
+
+
+def rows_again(path: Path, asked: Iterable[Example]) -> list[dict[str, Any]]:
+    """The rows of a finished work's file, none where there is no file; RunError where one is of no question asked."""
+    known = {(one.id, one.question) for one in asked}
+    there = path.exists() and path.stat().st_size
+    rows = list(read_rows(path, lambda row, _: row, RECORD_FORM)) if there else []
+    if foreign := next((row for row in rows if (row.get("id"), row.get("question")) not in known), None):
+        raise RunError(
+            f"{path} is of other questions, such as {foreign.get('id')}",
+            "Give the same ones to --resume, or begin anew with --overwrite.",
+        )
+    return rows
 
 
 def read_records(path: Path, *, limit: int | None = None, report: Report = ignore) -> list[Trajectory]:

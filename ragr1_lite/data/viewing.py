@@ -69,11 +69,8 @@ def view(
     """
     tokenizer = _tokenizer(model, report)
     lines = read_rows(path, lambda row, number: _line(row, number, tokenizer, mode), RECORD_FORM, report)
-    found = list(
-        islice(
-            (one for one in lines if id is None or one.trajectory.example.id == id), limit and min(limit, sys.maxsize)
-        )
-    )
+    wanted = (one for one in lines if id is None or one.trajectory.example.id == id)
+    found = list(islice(wanted, limit and min(limit, sys.maxsize)))
     if not found:
         raise DataError(f"No trajectory in {path} has the id {id}", "Leave --id out to see the first ones with theirs.")
     return found

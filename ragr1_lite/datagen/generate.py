@@ -9,29 +9,26 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite.assistant import Setup
-from ragr1_lite.core.errors import ConfigError, DataError, RunError
+from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice, Part, Report, ignore, phase
-from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits, run_rollouts
-from ragr1_lite.core.types import Example, Sampler, Searcher
+from ragr1_lite.core.types import Example, Sampler
 from ragr1_lite.data.gold import ByteTokenizer, PlanSampler
 from ragr1_lite.data.questions import Question, digest, read_questions
-from ragr1_lite.data.trajectories import RECORD_FORM, no_record, to_record, write_rows
+from ragr1_lite.data.trajectories import no_record, rows_again, to_record, write_rows
 from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import Criteria, why_rejected
 from ragr1_lite.datagen.teachers import Teacher, as_teacher, open_teacher, settings_of
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
-from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.writing import refuse_input
 from ragr1_lite.retrieval import open_searcher
 
@@ -109,19 +106,18 @@ def generate(
         return _read_again(out, rejected, asked)
     settings = {"questions": digest(asked), **settings_of(recipe, connection), **asdict(sampling), **asdict(criteria)}
 
-    @contextmanager
-    def opened() -> Iterator[_Work]:
-        if gold:
-            searcher = open_searcher(retrieval.index, report)
-            yield _Judged(searcher, rollout.protocol(), replace(_PLENTY, k=retrieval.k), sampling, criteria).compose
-            return
-        with closing(open_teacher(recipe, connection=connection, report=report)) as teacher:
-            judged = _Judged(teacher.searcher, teacher.protocol, teacher.limits, sampling, criteria)
-            yield partial(judged.ask, teacher)
+    def opened() -> Teacher:
+        if not gold:
+            return open_teacher(recipe, connection=connection, report=report)
+        searcher, limits = open_searcher(retrieval.index, report), replace(_PLENTY, k=retrieval.k)
+        return Teacher(GOLD, searcher, rollout.protocol(), limits, lambda *_: PlanSampler(ByteTokenizer(), []))
 
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite)
     batches = [asked[start : start + setup.batch_size] for start in range(0, len(asked), setup.batch_size)]
-    _work(opened, batches, journal, report)
+    if len(journal.pieces) < len(batches):
+        with journal.working(report), closing(opened()) as teacher:
+            judged = _Judged(teacher, sampling, criteria)
+            _work(judged.compose if gold else judged.ask, batches, journal, report)
     return _finish(journal, out, rejected, connection, report)
 
 
@@ -129,15 +125,13 @@ def generate(
 class _Judged:
     """Makes the rows of a batch: rolls its questions out, and judges the trajectories."""
 
-    searcher: Searcher
-    protocol: Protocol
-    limits: Limits
+    teacher: Teacher
     sampling: Sampling
     criteria: Criteria
 
     def compose(self, batch: Sequence[Question], number: int) -> Rows:
         """By the gold teacher: plans from the set, replayed through the rollout that models go through."""
-        composed = compose_plans(batch, self.searcher, self.protocol, k=self.limits.k)
+        composed = compose_plans(batch, self.teacher.searcher, self.teacher.protocol, k=self.teacher.limits.k)
         signature = {"teacher": GOLD, "seed": self.sampling.seed_of(number, 0)}
         examples = [one.question.example for one in composed if one.plan is not None]
         sampler = PlanSampler(ByteTokenizer(), [one.plan for one in composed if one.plan is not None])
@@ -149,8 +143,9 @@ class _Judged:
             for one in composed
         ]
 
-    def ask(self, teacher: Teacher, batch: Sequence[Question], number: int) -> Rows:
+    def ask(self, batch: Sequence[Question], number: int) -> Rows:
         """By a model: of each question the first trajectory that is kept, else the last."""
+        teacher = self.teacher
         before = teacher.usage
         rows: dict[int, dict[str, Any]] = {}
         for attempt in range(self.sampling.tries):
@@ -167,26 +162,19 @@ class _Judged:
 
     def _roll_out(self, examples: Sequence[Example], sampler: Sampler, signature: Mapping[str, Any]) -> Rows:
         rows: Rows = []
-        for one in run_rollouts(examples, sampler, self.searcher, protocol=self.protocol, limits=self.limits):
+        by, protocol = self.teacher, self.teacher.protocol
+        for one in run_rollouts(examples, sampler, by.searcher, protocol=protocol, limits=by.limits):
             ids = [segment.token_ids for segment in one.segments if segment.source == "model"]
             written = [sampler.tokenizer.decode(each) for each in ids]
-            reason = why_rejected(one, written, protocol=self.protocol, criteria=self.criteria)
+            reason = why_rejected(one, written, protocol=protocol, criteria=self.criteria)
             rows.append({"record": {**to_record(one), **signature}, "reason": reason})
         return rows
 
 
-def _work(
-    opened: Callable[[], AbstractContextManager[_Work]],
-    batches: Sequence[Sequence[Question]],
-    journal: Journal,
-    report: Report,
-) -> None:
+def _work(work: _Work, batches: Sequence[Sequence[Question]], journal: Journal, report: Report) -> None:
     """Does the batches that the journal does not have."""
-    if len(journal.pieces) == len(batches):
-        return
     kept: Counter[bool] = Counter()
-    total = sum(map(len, batches))
-    with journal.working(report), opened() as work, phase(report, "Generating", total, "questions") as advance:
+    with phase(report, "Generating", sum(map(len, batches)), "questions") as advance:
         for number, batch in enumerate(batches):
             part: Part = "skipped"
             if number == len(journal.pieces):
@@ -228,17 +216,8 @@ def _read_again(out: Path, rejected: Path | None, asked: Sequence[Question]) -> 
     Raises:
         RunError: They are of other questions.
     """
-
-    def read(path: Path) -> list[dict[str, Any]]:
-        return list(read_rows(path, lambda row, _: row, RECORD_FORM)) if path.exists() and path.stat().st_size else []
-
-    kept, others = read(out), read(rejected) if rejected is not None else []
-    ids = {(one.example.id, one.example.question) for one in asked}
-    if foreign := next((row for row in (*kept, *others) if (row.get("id"), row.get("question")) not in ids), None):
-        raise RunError(
-            f"{out} is of other questions, such as {foreign.get('id')}",
-            "Give the same ones to --resume, or begin anew with --overwrite.",
-        )
+    examples = [one.example for one in asked]
+    kept, others = rows_again(out, examples), rows_again(rejected, examples) if rejected is not None else []
     reasons = Counter(row["reason"] for row in others)
     if unknown := len(asked) - len(kept) - len(others):
         reasons["not in a file"] = unknown

@@ -106,12 +106,9 @@ def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
         return None
     texts = [f"{passage.title} {passage.text}" for passage in passages]
     spellings = [answer, *(example.answers if criteria.keep != "any" else ())]
-    return None if any(_supported(spelling, texts) for spelling in spellings) else UNSUPPORTED
-
-
-def _supported(answer: str, texts: Sequence[str]) -> bool:
-    """Whether a text holds the answer; where it lists several things, whether some text holds each."""
-    parts = answer.split(", ")
-    return any(stands_in(answer, text) for text in texts) or (
-        len(parts) > 1 and all(any(stands_in(part, text) for text in texts) for part in parts)
-    )
+    for spelling in spellings:
+        whole = any(stands_in(spelling, text) for text in texts)
+        # Where it lists several things, some text holds each.
+        if whole or all(any(stands_in(part, text) for text in texts) for part in spelling.split(", ")):
+            return None
+    return UNSUPPORTED

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ragr1_lite import world
 from ragr1_lite.assistant import Setup
 from ragr1_lite.config import WORLD, GrpoConfig
 from ragr1_lite.core.errors import ConfigError, DataError, RunError
@@ -24,12 +25,11 @@ from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.rollout import run_rollouts
 from ragr1_lite.core.types import Example
 from ragr1_lite.data.questions import Question, digest, read_questions, to_row
-from ragr1_lite.data.trajectories import write_rows
+from ragr1_lite.data.trajectories import rows_again, write_rows
 from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, finished
-from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.writing import beside, refuse_input, writing
 
 By = Literal["first-right", "pass-rate"]
@@ -186,7 +186,10 @@ def run(
     recipe = setup.recipe(report)
     for file in (out, validation_of(out)):
         refuse_input(file, (*sources, *recipe.retrieval.indexes))
-    questions = _read(sources, split, limit, rule.seed, report)
+    if list(sources) == [WORLD]:
+        questions = [Question(one.example) for one in world.questions(split, seed=rule.seed, limit=limit)]
+    else:
+        questions = read_questions(sources, limit=limit, seed=rule.seed, report=report)
     return select(
         questions,
         out,
@@ -198,14 +201,6 @@ def run(
         overwrite=overwrite,
         report=report,
     )
-
-
-def _read(sources: Sequence[str], split: str, limit: int | None, seed: int, report: Report) -> list[Question]:
-    if list(sources) != [WORLD]:
-        return read_questions(sources, limit=limit, seed=seed, report=report)
-    from ragr1_lite import world
-
-    return [Question(one.example) for one in world.questions(split, seed=seed, limit=limit)]
 
 
 @alone_at("out")
@@ -280,14 +275,10 @@ def _read_again(out: Path, questions: Sequence[Question], rule: Rule, report: Re
     Raises:
         RunError: They are of other questions.
     """
-    files = [file for file in (out, validation_of(out)) if file.exists()]
-    parts = [list(read_rows(file, lambda row, _: row, "Question files are JSON lines.")) for file in files]
-    asked = {(one.example.id, one.example.question) for one in questions}
+    parts = [rows_again(file, [one.example for one in questions]) for file in (out, validation_of(out))]
     rows = [row for part in parts for row in part]
-    if any((row.get("id"), row.get("question")) not in asked or "tries" not in row for row in rows):
-        raise RunError(
-            f"{out} is of other questions", "Give the same ones to --resume, or begin anew with --overwrite."
-        )
+    if any("tries" not in row for row in rows):
+        raise RunError(f"{out} does not say what was measured", "Begin anew with --overwrite.")
     report(Notice("The figures are of the questions that were kept."))
     outcomes = [Outcome(row["tries"] == 1, row["tries"], round(row["pass_rate"] * row["tries"])) for row in rows]
     numbers = range(len(outcomes))

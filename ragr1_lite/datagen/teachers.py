@@ -1,8 +1,14 @@
-"""Who writes trajectories: a local model, or one behind an OpenAI-compatible endpoint."""
+"""Who writes trajectories: a local model, or one behind an OpenAI-compatible endpoint.
+
+An endpoint takes messages, where rollouts hold token ids: ids are bytes there, and its sampler remembers which of them
+the model wrote; what lies between is the user's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -12,11 +18,83 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Sampler, Searcher
-from ragr1_lite.datagen.chat import ChatSampler
-from ragr1_lite.datagen.endpoint import Connection, Endpoint, Usage
+from ragr1_lite.core.types import Completion, Finish, Sampler, SampleRequest, Searcher
+from ragr1_lite.data.gold import ByteTokenizer
+from ragr1_lite.datagen.endpoint import Connection, Endpoint, Message, Usage
 from ragr1_lite.models.adapter_folder import adapter_of
 from ragr1_lite.retrieval import open_searcher
+from ragr1_lite.retrieval.remote.client import side_by_side
+
+_OPENING = re.compile(r"<(search|answer)>")
+
+
+class ChatSampler:
+    """A Sampler that asks an endpoint for all rows of a turn at once, each with a seed from ``seed``, row and turn."""
+
+    def __init__(self, endpoint: Endpoint, seed: int, temperature: float) -> None:
+        self.tokenizer = ByteTokenizer()
+        self._endpoint, self._seed, self._temperature = endpoint, seed, temperature
+        self._written: dict[int, list[tuple[int, int]]] = {}
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        report: Callable[[object], None] = ignore,
+    ) -> list[Completion]:
+        """Continues each row by one message of the assistant; raises ModelError where one cannot be continued."""
+
+        def ask(request: SampleRequest) -> tuple[str, Finish]:
+            turn = len(self._written.get(request.row, ()))
+            text, reason = self._endpoint.complete(
+                self._messages(request),
+                stop=stop,
+                max_new_tokens=max_new_tokens,
+                temperature=self._temperature,
+                seed=random.Random(f"{self._seed}:{request.row}:{turn}").getrandbits(31),
+            )
+            return as_written(text, reason, stop)
+
+        written = side_by_side(ask, requests, self._endpoint.connection.concurrency)
+        return [self._take(request, *one) for request, one in zip(requests, written, strict=True)]
+
+    def _take(self, request: SampleRequest, text: str, finish: Finish) -> Completion:
+        token_ids = (*self.tokenizer.encode(text), *(self.tokenizer.eos_ids if finish == "eos" else ()))
+        start = len(request.token_ids)
+        self._written.setdefault(request.row, []).append((start, start + len(token_ids)))
+        return Completion(token_ids, text, finish)
+
+    def _messages(self, request: SampleRequest) -> list[Message]:
+        """The conversation so far: what the model wrote is the assistant's, all else the user's."""
+        messages, at = [], 0
+        for start, end in self._written.get(request.row, ()):
+            messages.append(self._message("user", request.token_ids[at:start]))
+            messages.append(self._message("assistant", request.token_ids[start:end]))
+            at = end
+        return [*messages, self._message("user", request.token_ids[at:])]
+
+    def _message(self, role: str, token_ids: Sequence[int]) -> Message:
+        return {"role": role, "content": self.tokenizer.decode(token_ids).strip("\n")}
+
+
+def as_written(text: str, reason: str, stop: Iterable[str]) -> tuple[str, Finish]:
+    """The completion as the model wrote it: up to its first stop string, which most servers cut off.
+
+    >>> as_written("<think>Two.</think><search>Chad", "stop", ("</search>", "</answer>"))
+    ('<think>Two.</think><search>Chad</search>', 'stop')
+    """
+    ends = [text.index(tag) + len(tag) for tag in stop if tag in text]
+    if ends:
+        return text[: min(ends)], "stop"
+    if reason == "length":
+        return text, "length"
+    opened = [f"</{tag}>" for tag in _OPENING.findall(text)]
+    if opened and opened[-1] in stop and reason != "content_filter":
+        return text + opened[-1], "stop"
+    return text, "eos"
+
 
 _BYTES = 4
 """Bytes of a token, about: an endpoint's budgets are counted in bytes."""

@@ -100,7 +100,12 @@ def ceiling(searcher: Searcher, questions: Sequence[Question], k: int, *, report
     """
     gold = [gold_queries(question) for question in questions]
     queries = [query for one, more in zip(questions, gold, strict=True) for query in (one.example.question, *more)]
-    searchable = cache(_searchable)
+
+    @cache
+    def searchable(title: str, text: str) -> str:
+        """Title and text, normalised each by itself, so that no answer runs from one into the other."""
+        return haystack(title) + haystack(text)
+
     reaches = []
     with phase(report, "Searching questions and gold queries", len(queries), "queries"):
         found = iter(searcher.search(queries, k))
@@ -140,8 +145,3 @@ def _reach(question: Question, found: Mapping[str, Sequence[Passage]], searchabl
             answer[way] = float(any(needle(form) in text for text in texts for form in wanted))
         titles[way] = title_recall(question.example.titles, passages)
     return Reach(question.example.kind, closed, answer, titles)
-
-
-def _searchable(title: str, text: str) -> str:
-    """Title and text, normalised each by itself, so that no answer runs from one into the other."""
-    return haystack(title) + haystack(text)

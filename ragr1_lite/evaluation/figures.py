@@ -11,10 +11,9 @@ from typing import Any, get_args
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import well_formed
 from ragr1_lite.core.types import Reading, StopReason, Trajectory
-from ragr1_lite.evaluation.failures import Cause, failures
 from ragr1_lite.evaluation.intervals import bootstrap
 from ragr1_lite.evaluation.resources import Resources
-from ragr1_lite.evaluation.results import Result
+from ragr1_lite.evaluation.results import Cause, Result, failures
 
 SCORES: dict[str, Callable[[Result], float]] = {
     "em": lambda one: one.em,
@@ -117,7 +116,7 @@ class Evaluation:
             ``retrieved_tokens`` per question; ``ci``, see :meth:`intervals`; ``no_answer``, how many questions got
             none; :meth:`read_by`; ``shots``, where the prompt had any; ``causes`` of the errors, which sum to them, and
             ``stop_reasons`` of all, each ``{name: n}`` of answers; ``failures``, see
-            :func:`~ragr1_lite.evaluation.failures.failures`, with the shares of answers that failed in ``synthesis``
+            :func:`~ragr1_lite.evaluation.results.failures`, with the shares of answers that failed in ``synthesis``
             and in ``retrieval``; where it was metered, ``resources``, of which ``per_question`` is a share; where there
             are several, ``samples`` and their :meth:`spread`.
         """

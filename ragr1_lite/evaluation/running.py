@@ -15,9 +15,8 @@ from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.protocol import PROMPTS, Protocol
 from ragr1_lite.core.rewards import OURS, SCORERS, NormalizerName, Scorer
-from ragr1_lite.core.types import Example, Mode, Shot
-from ragr1_lite.data.sets import load_examples
-from ragr1_lite.data.shots import load_shots
+from ragr1_lite.core.types import Example, Mode
+from ragr1_lite.data.sets import load_examples, load_shots
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.results import from_row, read_results, to_row
@@ -79,7 +78,7 @@ def run(
     ``data`` is ``world``, a benchmark's name, a question file or ``hub:OWNER/NAME``. Each mode is one evaluation. The
     ``seed`` draws ``questions`` of them, and answers where there are several ``samples``; the ``temperature`` is then 1
     by default, else 0 (greedy). A mode that answers none of the first ``give_up_after`` questions is asked no more.
-    The prompts of modes that do not search have the same ``shots`` (:func:`~ragr1_lite.data.shots.load_shots`).
+    The prompts of modes that do not search have the same ``shots`` (:func:`~ragr1_lite.data.sets.load_shots`).
     Results go to ``out`` (:mod:`ragr1_lite.evaluation.results`), with several modes to a
     file each; until it is written, a journal next to it keeps what is finished, and ``resume`` goes on with that. Of a
     finished evaluation ``resume`` reads the results again.
@@ -99,7 +98,14 @@ def run(
     for path in paths:
         refuse_input(path, (data, shots_from, *recipe.retrieval.indexes, recipe.rollout.template))
     examples = load_examples(data, split, limit=questions, seed=seed, kinds=kinds, report=report)
-    drawn = _shots(shots, modes, data, shots_from, examples, seed, report)
+    if shots_from and not shots:
+        raise ConfigError("--shots-from needs --shots", "Say how many questions the prompt shall answer: --shots 2.")
+    without = [mode for mode in modes if Protocol(mode).searches] if shots else []
+    if shots and len(without) == len(modes):
+        raise ConfigError("--shots are for direct, rag and cot-rag", "Add one of these modes, or leave --shots out.")
+    if without:
+        report(Notice(f"{' and '.join(without)}: no shots, since a search has its own form."))
+    drawn = load_shots(shots, data, shots_from, examples, seed=seed, report=report) if shots else ()
     if out and finished(out, *paths, resume=resume, overwrite=overwrite, report=report):
         options: dict[str, Any] = {"scorer": SCORERS[normalizer], "samples": samples, "gave_up": bool(give_up_after)}
         return [
@@ -173,34 +179,6 @@ def read_again(
 def _identity(example: Example) -> tuple[str, ...]:
     """What an evaluation's file keeps of a question, as far as it decides the figures."""
     return (example.id, example.question.strip(), *(answer for answer in example.answers if answer.strip()))
-
-
-def _shots(
-    count: int,
-    modes: Sequence[Mode],
-    data: str,
-    source: str | None,
-    examples: Sequence[Example],
-    seed: int,
-    report: Report,
-) -> tuple[Shot, ...]:
-    """The shots of an evaluation.
-
-    Raises:
-        ConfigError: No mode has any, or they are to come from somewhere and none are wanted.
-    """
-    if not count:
-        if source:
-            raise ConfigError(
-                "--shots-from needs --shots", "Say how many questions the prompt shall answer: --shots 2."
-            )
-        return ()
-    without = [mode for mode in modes if Protocol(mode).searches]
-    if len(without) == len(modes):
-        raise ConfigError("--shots are for direct, rag and cot-rag", "Add one of these modes, or leave --shots out.")
-    if without:
-        report(Notice(f"{' and '.join(without)}: no shots, since a search has its own form."))
-    return load_shots(count, data, source, examples, seed=seed, report=report)
 
 
 def _draws(samples: int, temperature: float | None, seed: int) -> Draws:

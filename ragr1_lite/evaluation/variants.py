@@ -16,7 +16,7 @@ from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.resources import Meter, Resources
-from ragr1_lite.evaluation.results import Result, from_journal, share_seconds, to_journal
+from ragr1_lite.evaluation.results import Result, from_row, share_seconds, to_journal
 from ragr1_lite.files.journal import Journal
 from ragr1_lite.models.cpu_speed import look_at_threads_again
 
@@ -75,7 +75,7 @@ class _Part:
     @classmethod
     def from_rows(cls, rows: Sequence[dict[str, Any]], scorer: Scorer) -> _Part:
         *results, last = rows
-        return cls(tuple(from_journal(row, scorer) for row in results), Resources.from_json(last["resources"]))
+        return cls(tuple(from_row(row, scorer) for row in results), Resources.from_json(last["resources"]))
 
 
 def evaluate_variants(
@@ -105,19 +105,20 @@ def evaluate_variants(
     with phase(report, name, len(examples) * draws.samples * len(variants), "questions") as advance:
         progress = _Progress(advance, report, max(1, len(variants) * sum(len(one.question) for one in examples)))
         for number, batch in enumerate(batches):
+            asked = [examples[at] for at in batch]
             for variant, answered in zip(variants, parts, strict=True):
-                if give_up_after and _answers_nothing(answered, give_up_after * draws.samples):
-                    progress.skip([examples[at] for at in batch])
+                before = [result.trajectory.answer for part in answered for result in part.results]
+                if give_up_after and len(before) >= give_up_after * draws.samples and {*before} == {None}:
+                    progress.end(asked, 0, "skipped")
                     continue
                 look_at_threads_again(report)
-                if rows := next(finished, None):
-                    part = _Part.from_rows(rows, scorer)
-                    progress.end(part, "skipped")
-                else:
-                    part = _answer([examples[at] for at in batch], variant, scorer, draws, number, progress)
-                    progress.end(part)
-                    if journal:
-                        journal.add(part.to_rows())
+                rows = next(finished, None)
+                part = (
+                    _Part.from_rows(rows, scorer) if rows else _answer(asked, variant, scorer, draws, number, progress)
+                )
+                progress.end(asked, len(part.results), "skipped" if rows else "ended")
+                if journal and not rows:
+                    journal.add(part.to_rows())
                 answered.append(part)
     order = [at for batch in batches for at in batch for _ in range(draws.samples)]
     found = [_evaluation(variant, some, order, draws) for variant, some in zip(variants, parts, strict=True)]
@@ -138,12 +139,6 @@ def cut(examples: Sequence[Example], batch_size: int | None, samples: int = 1, *
         order = sorted(numbers, key=lambda at: len(examples[at].question)) if batch_size else list(numbers)
         batches += [order[begin : begin + size] for begin in range(0, len(order), size)]
     return batches
-
-
-def _answers_nothing(parts: Sequence[_Part], enough: int) -> bool:
-    """Whether a variant gave ``enough`` trajectories, none with an answer."""
-    trajectories = [result.trajectory for part in parts for result in part.results]
-    return len(trajectories) >= enough and all(one.answer is None for one in trajectories)
 
 
 def _answer(
@@ -196,15 +191,8 @@ class _Progress:
         elif isinstance(event, Notice):
             self._report(event)
 
-    def end(self, batch: _Part, part: Part = "ended") -> None:
-        """Ends a batch."""
-        self._done = self._ended = self._ended + len(batch.results)
-        self._pass([one.trajectory.example for one in batch.results if one.sample == 0], part)
-
-    def skip(self, examples: Sequence[Example]) -> None:
-        """Leaves out a batch that is not asked."""
-        self._pass(examples, "skipped")
-
-    def _pass(self, examples: Sequence[Example], part: Part) -> None:
+    def end(self, examples: Sequence[Example], answers: int, part: Part) -> None:
+        """Ends a batch of questions that got so many answers."""
+        self._done = self._ended = self._ended + answers
         self._length += sum(len(example.question) for example in examples)
         self._advance(self._done, share=self._length / self._work, part=part)

@@ -1,4 +1,7 @@
-"""JSON corpora: an object a line, or one array of them, which is read element by element however large it is."""
+"""JSON corpora: an object a line, or one array of them, which is read element by element however large it is.
+
+Rows that hold several questions, as SQuAD's articles and MRQA's paragraphs do, become rows of one question each.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,56 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
-from ragr1_lite.files.articles import spread
 from ragr1_lite.files.json_lines import (
     BOM,
     MAX_LINE_BYTES,
     BadLine,
     BadLines,
+    Row,
+    Rows,
+    Wanted,
     check_surrogates,
     decompressed,
     lines_of,
     parsed,
+    plain_text,
     reading,
     to_row,
 )
-from ragr1_lite.files.plain_text import plain_text
-from ragr1_lite.files.rows import Row, Rows, Wanted
+
+_HOLDING = ("data", "paragraphs", "qas")
+_SHARED = ("title", "context")
+
+
+def spread(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each question that is held, with the title and the context it is about; else the row itself.
+
+    >>> spread({"title": "T", "paragraphs": [{"context": "C", "qas": [{"question": "Q?", "answers": ["A"]}]}]})
+    [{'title': 'T', 'context': 'C', 'question': 'Q?', 'answers': ['A']}]
+    """
+    if not any(key in row for key in _HOLDING):  # most rows of a corpus
+        return [row]
+    return list(_questions(row, {})) or [row]
+
+
+def _questions(row: Any, shared: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if not isinstance(row, dict):
+        return
+    shared = {**shared, **{key: row[key] for key in _SHARED if key in row}}
+    *above, held = (row[key] if isinstance(row.get(key), list) else () for key in _HOLDING)
+    for below in above:
+        for one in below:
+            yield from _questions(one, shared)
+    for question in held:
+        if isinstance(question, dict):
+            yield {**shared, **question}
+
 
 _CHUNK = 2**18
 _HEAD = 4096

@@ -1,7 +1,12 @@
-"""JSON-lines files, plain or compressed, read one line at a time: bad lines are skipped and named, up to a limit."""
+"""JSON-lines files, plain or compressed, read one line at a time: bad lines are skipped and named, up to a limit.
+
+Text that other systems wrote, in UTF-16 or with the line ends of old Macs, is read as UTF-8 with line feeds. What the
+readers of other files yield, and which rows they are asked for, is here too.
+"""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import gzip
 import io
@@ -17,7 +22,43 @@ from typing import Any, TypeVar
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report
-from ragr1_lite.files.plain_text import plain_text
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CHUNK = 2**16
+
+
+def plain_text(stream: io.BufferedReader) -> io.BufferedReader:
+    """The stream itself or, where its first bytes say that it is otherwise, its text in UTF-8 with line feeds.
+
+    What is not in its encoding stays so: whoever reads it as UTF-8 will find out.
+    """
+    head = stream.peek(_CHUNK)
+    if head.startswith(_UTF16):
+        return io.BufferedReader(_Recoded(stream, "utf-16"), _CHUNK)
+    if b"\r" in head[:-1] and b"\n" not in head:
+        return io.BufferedReader(_Recoded(stream, "utf-8"), _CHUNK)
+    return stream
+
+
+class _Recoded(io.RawIOBase):
+    def __init__(self, stream: io.BufferedReader, codec: str) -> None:
+        errors = "surrogateescape" if codec == "utf-8" else "replace"
+        self._stream, self._held = stream, b""
+        self._decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(codec)(errors), translate=True)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fills the buffer with what comes next, at least a byte before the end."""
+        data = b"more"
+        while not self._held and data:
+            data = self._stream.read(_CHUNK)
+            self._held = self._decoder.decode(data, final=not data).encode("utf-8", "surrogateescape")
+        count = min(len(buffer), len(self._held))
+        buffer[:count], self._held = self._held[:count], self._held[count:]
+        return count
+
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 MAX_LINE_BYTES = 16 * 2**20
@@ -207,3 +248,28 @@ def decompressed(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
 
 def _buffered(stream: Any) -> io.BufferedReader:
     return io.BufferedReader(stream, _BUFFER)
+
+
+Row = dict[str, Any]
+Rows = Iterator[tuple[int, Row | BadLine]]
+"""The rows of a file with their numbers from 1, and why a row cannot be used in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What rows are read for: the readers of files are the same for passages and for questions.
+
+    Attributes:
+        what: What a file is called in messages, of which ``hint``, ``line`` and ``table`` say how a good one looks.
+        keys: The keys or columns that are read.
+        needed: A table must have one of these columns.
+        unnamed: Names the columns of a table without a header by its first line; ``None`` where it cannot.
+    """
+
+    what: str
+    hint: str
+    line: str
+    table: str
+    keys: tuple[str, ...]
+    needed: tuple[str, ...]
+    unnamed: Callable[[list[str]], list[str] | None]

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.files.json_lines import BOM, MAX_LINE_BYTES, BadLine, lines_of, text_of
-from ragr1_lite.files.plain_text import plain_text
-from ragr1_lite.files.rows import Rows, Wanted
+from ragr1_lite.files.json_lines import BOM, MAX_LINE_BYTES, BadLine, Rows, Wanted, lines_of, plain_text, text_of
 
 _MOST_LINES = 200
 _BATCH = 1000

@@ -1,8 +1,7 @@
 """Retrieval: corpora are read, indexed once, and answer all queries of a turn in one call.
 
 ``corpora`` makes passages of files, ``bm25`` indexes and searches them in this process, ``remote`` searches and serves
-over the network, ``searchers`` opens whatever names stand for, ``several`` merges what indexes find, ``updating``
-follows a folder that changes.
+over the network, ``searchers`` opens whatever names stand for, ``updating`` follows a folder that changes.
 """
 
 from __future__ import annotations

@@ -1,17 +1,24 @@
-"""Opens a searcher by the name of its index."""
+"""Opens a searcher by the name of its index, or one over several indexes.
+
+Several are asked for all queries of a turn in one call each, and what they find is merged. Indexes of ours whose words
+are cut alike are merged by score: how rare a word is, is counted over all of them together, as in one index of
+everything; a passage's length is measured by its own index' mean. Other scores are not comparable: then the first
+passages of all indexes come first, in the indexes' order, and the second ones after them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from ragr1_lite.config import WORLD, index_names
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Report, ignore
-from ragr1_lite.core.types import Searcher
+from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.core.urls import COMMAND, refuse_password
-from ragr1_lite.retrieval.several import SeveralSearcher
 
 
 def open_searcher(index: str | Sequence[str], report: Report = ignore) -> Searcher:
@@ -83,3 +90,36 @@ def _world() -> Searcher:
     from ragr1_lite.world import passages
 
     return Bm25Searcher.from_passages(passages(), title_weight=1)  # as in training data and figures so far
+
+
+class SeveralSearcher:
+    """A ``core.types.Searcher`` over others; each passage names the ``index`` it is from."""
+
+    def __init__(self, searchers: Mapping[str, Searcher]) -> None:
+        from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
+
+        self._searchers = dict(searchers)
+        ours = [searcher for searcher in searchers.values() if isinstance(searcher, Bm25Searcher)]
+        alike = len(ours) == len(searchers) and all(one.info.tokenizer == ours[0].info.tokenizer for one in ours)
+        self._alike = ours if alike else []
+
+    def search(self, queries: Sequence[str], k: int) -> list[tuple[Passage, ...]]:
+        """Finds at most ``k`` passages per query in all indexes together; raises as theirs do."""
+        if k < 1:
+            return [()] * len(queries)
+        distinct = list(dict.fromkeys(queries))
+        if self._alike:
+            from ragr1_lite.retrieval.bm25.searcher import search_together
+
+            results = search_together(self._alike, distinct, k)
+        else:
+            results = [searcher.search(distinct, k) for searcher in self._searchers.values()]
+        merged = {}
+        for query, *rows in zip(distinct, *results, strict=True):
+            named = [[replace(one, index=name) for one in row] for name, row in zip(self._searchers, rows, strict=True)]
+            if self._alike:
+                found = sorted(chain(*named), key=lambda passage: -passage.score)
+            else:
+                found = [one for rank in zip_longest(*named) for one in rank if one is not None]
+            merged[query] = tuple(found[:k])
+        return [merged[query] for query in queries]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ragr1_lite.cli.main import app
 from ragr1_lite.core.errors import ModelError, RagR1Error, RetrievalIndexError, RunError
 from ragr1_lite.core.types import Passage
-from ragr1_lite.evaluation.report.reading import read_sources
+from ragr1_lite.evaluation.report.tables import read_sources
 from ragr1_lite.files.writing import write_atomic
 from ragr1_lite.models.adapter_folder import find_adapter
 from ragr1_lite.retrieval import build_index, open_searcher

@@ -10,7 +10,7 @@ import pytest
 
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.types import Example, Shot
-from ragr1_lite.data.shots import load_shots
+from ragr1_lite.data.sets import load_shots
 from ragr1_lite.world import questions
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from ragr1_lite.core.protocol import STOP, Protocol, render_turn
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import SampleRequest
-from ragr1_lite.datagen.chat import ChatSampler, as_written, side_by_side
 from ragr1_lite.datagen.endpoint import Connection, Endpoint
+from ragr1_lite.datagen.teachers import ChatSampler, as_written
+from ragr1_lite.retrieval.remote.client import side_by_side
 from tests.support.chatting import stopped
 from tests.support.hanging import Hanging
 from tests.support.scripted import ScriptedSearcher, example

@@ -14,9 +14,8 @@ from ragr1_lite.core.types import Mode, Searcher, Trajectory
 from ragr1_lite.data.gold import ByteTokenizer, gold_trajectories
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.datagen.gold import Composed, compose_plans
-from ragr1_lite.datagen.gold.relations import spellings
 from ragr1_lite.datagen.gold.text import stands_in
-from ragr1_lite.datagen.gold.values import date, dated
+from ragr1_lite.datagen.gold.values import date, dated, spellings
 from ragr1_lite.retrieval import build_index, open_searcher, read_corpus
 
 SHARED = Path(os.environ.get("RAGR1_LITE_SHARED", Path(__file__).parents[3] / "shared")) / "data"

@@ -22,7 +22,7 @@ from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.evaluation import Draws, Evaluation, Variant, evaluate_variants, read_results, run
-from ragr1_lite.evaluation.results import from_journal, to_journal, to_row
+from ragr1_lite.evaluation.results import from_row, to_journal, to_row
 from ragr1_lite.evaluation.variants import cut
 from tests.support.adapters import save_adapter_files
 from tests.support.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher
@@ -168,7 +168,7 @@ def test_where_no_tag_is_asked_for_none_is_missed() -> None:
 def test_results_outlive_a_journal() -> None:
     (one,) = evaluate_variants(EXAMPLES[:2], [variant(Knowing())])
     for result in one.results:
-        again = from_journal(json.loads(json.dumps(to_journal(result))), OURS)
+        again = from_row(json.loads(json.dumps(to_journal(result))), OURS)
         assert again == result and again.trajectory.token_ids == result.trajectory.token_ids
 
 

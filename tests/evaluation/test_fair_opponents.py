@@ -23,9 +23,9 @@ from ragr1_lite.data.trajectories import to_record, write_rows
 from ragr1_lite.data.viewing import view
 from ragr1_lite.evaluation import Evaluation, Variant, compare, evaluate_variants, read_results, run, to_row
 from ragr1_lite.evaluation.report import write_report
-from ragr1_lite.evaluation.report.packing import pack
-from ragr1_lite.evaluation.report.reading import read_sources
-from ragr1_lite.evaluation.results import from_journal, to_journal
+from ragr1_lite.evaluation.report.page import pack
+from ragr1_lite.evaluation.report.tables import read_sources
+from ragr1_lite.evaluation.results import from_row, to_journal
 from ragr1_lite.evaluation.running import recipe_digest
 from ragr1_lite.files.journal import digest
 from ragr1_lite.ui.evaluations import evaluation_table
@@ -81,7 +81,7 @@ def test_the_table_says_how_answers_were_read() -> None:
 
 def test_rows_journals_and_views_keep_how_an_answer_was_read(tmp_path: Path) -> None:
     found = untrained("rag")
-    assert [from_journal(json.loads(json.dumps(to_journal(one))), OURS) for one in found.results] == list(found.results)
+    assert [from_row(json.loads(json.dumps(to_journal(one))), OURS) for one in found.results] == list(found.results)
     path = tmp_path / "rag.jsonl"
     write_rows(path, map(to_row, found.results))
     rows = read_results(path)
@@ -108,7 +108,7 @@ def test_older_files_and_journals_read_tags(tmp_path: Path) -> None:
     packed = pack(read_sources([tmp_path / "old.jsonl", tmp_path / "new.jsonl"]).evaluations)
     assert [one.get("read_by") for one in packed["questions"][1]["tries"]] == [None, "phrase"]
     old = {name: value for name, value in to_journal(found.results[2]).items() if name != "read_by"}
-    assert from_journal(old, OURS).trajectory.read_by == "tag"
+    assert from_row(old, OURS).trajectory.read_by == "tag"
 
 
 def test_a_model_that_writes_anything_is_not_given_up() -> None:

@@ -13,13 +13,20 @@ from typing import Any, get_args
 import pytest
 
 from ragr1_lite.core.errors import DataError, RunError, StorageError
-from ragr1_lite.evaluation.failures import Cause
 from ragr1_lite.evaluation.report import write_report
 from ragr1_lite.evaluation.report.curves import plots
-from ragr1_lite.evaluation.report.packing import pack
-from ragr1_lite.evaluation.report.reading import read_sources
-from ragr1_lite.evaluation.report.tables import MEANINGS, causes, courses, evaluation_rows, kinds, resources
+from ragr1_lite.evaluation.report.page import pack
+from ragr1_lite.evaluation.report.tables import (
+    MEANINGS,
+    causes,
+    courses,
+    evaluation_rows,
+    kinds,
+    read_sources,
+    resources,
+)
 from ragr1_lite.evaluation.resources import Resources
+from ragr1_lite.evaluation.results import Cause
 
 HOSTILE = "</script><script>alert(1)</script><img onerror=alert(1)>"
 STEPS = [

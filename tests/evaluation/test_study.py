@@ -20,9 +20,17 @@ from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Completion, SampleRequest
 from ragr1_lite.evaluation import read_results
-from ragr1_lite.evaluation.study import STUDIES, SUMMARY, Design, Outcome, VariantSpec, run_study, with_variants
-from ragr1_lite.evaluation.study.designs import find_design
-from ragr1_lite.evaluation.study.plot import draw_study
+from ragr1_lite.evaluation.study import (
+    STUDIES,
+    SUMMARY,
+    Design,
+    Outcome,
+    VariantSpec,
+    draw_study,
+    find_design,
+    run_study,
+    with_variants,
+)
 from ragr1_lite.ui.evaluations import study_markdown, study_table
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 

@@ -61,11 +61,8 @@ def assert_same(ours: Postings, theirs: Postings) -> None:
 class TestCounting:
     @pytest.mark.usefixtures("kernels")
     @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(corpus=corpora, block=st.integers(1, 60), k1=st.floats(0.1, 3), b=st.floats(0, 1))
-    def test_equal_to_bm25s_bit_for_bit(
-        self, corpus: list[list[int]], block: int, k1: float, b: float, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(build, "BLOCK", block)
+    @given(corpus=corpora, k1=st.floats(0.1, 3), b=st.floats(0, 1))
+    def test_equal_to_bm25s_bit_for_bit(self, corpus: list[list[int]], k1: float, b: float) -> None:
         ids = np.array([word for passage in corpus for word in passage], np.int32)
         lengths = np.array([len(passage) for passage in corpus], np.int32)
         assert_same(count_postings(ids, lengths, 13, k1=k1, b=b), by_bm25s(corpus, 13, k1, b))

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import Passage
-from ragr1_lite.files import json_arrays, json_lines, keys
+from ragr1_lite.files import json_arrays, json_lines
 from ragr1_lite.retrieval.bm25.tokenizer import WordTokenizer
 from ragr1_lite.retrieval.corpora import read_corpus
-from ragr1_lite.retrieval.corpora.documents import cut
+from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Part, cut_parts
+from ragr1_lite.retrieval.corpora.reader import Keys
 
 GOOD = '{"id": "a", "title": "Chad", "text": "A country."}\n'
 
@@ -211,36 +212,40 @@ class TestTwiceTheSameId:
         assert caught.value.message == f"The id 'a' in {second}:3 was already used in {first}:3"
 
     def test_a_shared_hash_is_not_the_same_id(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(keys, "hash", lambda key: 7, raising=False)
+        monkeypatch.setattr("ragr1_lite.retrieval.corpora.reader.hash", lambda key: 7, raising=False)
         path = write(tmp_path, rows(*({"id": str(n), "text": "x"} for n in range(5))))
         assert [passage.id for passage in read(path)] == list("01234")
 
     def test_few_bytes_an_id(self) -> None:
-        seen = keys.Keys()
+        seen = Keys()
         assert all(seen.add(f"id-{n}") for n in range(30_000))
         assert not any(seen.add(f"id-{n}") for n in range(30_000))
         assert len(seen) == 30_000
         assert seen.nbytes <= 24 * len(seen)
 
 
+def cut(paragraphs: list[str], words: int = WORDS) -> list[str]:
+    return [text for text, _ in cut_parts([Part(paragraphs)], words)]
+
+
 class TestCutting:
     def test_at_sentences_and_paragraphs(self) -> None:
         paragraphs = ["One two three. Four five!  Six\nseven eight.", "", " Nine ten."]
-        assert list(cut(paragraphs, 5)) == ["One two three. Four five!", "Six seven eight.\nNine ten."]
-        assert list(cut(paragraphs)) == ["One two three. Four five! Six seven eight.\nNine ten."]
+        assert cut(paragraphs, 5) == ["One two three. Four five!", "Six seven eight.\nNine ten."]
+        assert cut(paragraphs) == ["One two three. Four five! Six seven eight.\nNine ten."]
 
     def test_a_long_sentence(self) -> None:
-        assert list(cut(["a b c d e f g. h"], 3)) == ["a b c", "d e f", "g. h"]
+        assert cut(["a b c d e f g. h"], 3) == ["a b c", "d e f", "g. h"]
 
     def test_scripts_without_blanks(self) -> None:
-        passages = list(cut(["乍得是非洲国家。" * 300 + "长" * 2500]))
+        passages = cut(["乍得是非洲国家。" * 300 + "长" * 2500])
         assert max(map(len, passages)) <= 1000
         assert "".join(passages).replace(" ", "") == "乍得是非洲国家。" * 300 + "长" * 2500
 
     @settings(max_examples=40)
     @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=80), max_size=8), st.integers(1, 12))
     def test_no_word_is_lost(self, paragraphs: list[str], words: int) -> None:
-        passages = list(cut(paragraphs, words))
+        passages = cut(paragraphs, words)
         assert "".join("".join(passages).split()) == "".join("".join(paragraphs).split())
         assert all(passage and len(passage.split()) <= words for passage in passages)
 

@@ -16,7 +16,7 @@ import bm25s
 import numpy as np
 import pytest
 
-from ragr1_lite.retrieval.bm25.postings import Postings, best_by_bm25s, best_by_numpy
+from ragr1_lite.retrieval.bm25.postings import Postings, best_by_numpy
 
 pytest.importorskip("numba")
 from ragr1_lite.retrieval.bm25 import kernel
@@ -68,7 +68,7 @@ def test_equal_to_bm25s_on_a_thousand_random_corpora(method: str) -> None:
         answers = [expected(postings, query, all_scores(model, query), k) for query in queries]
         rows = [row for row, query in enumerate(queries) if query]
         batch = retrieved(model, [queries[row] for row in rows], k)
-        for best in (kernel.best, best_by_numpy, best_by_bm25s):
+        for best in (kernel.best, best_by_numpy):
             positions, scores = best(postings, queries, k)
             assert (positions.dtype, scores.dtype) == (np.int64, np.float32)
             got = list(zip(positions.tolist(), scores.tolist(), strict=True))
@@ -140,7 +140,7 @@ assert not traps.started, traps.started
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-@pytest.mark.parametrize("best", [kernel.best, best_by_numpy, best_by_bm25s], ids=["kernel", "numpy", "bm25s"])
+@pytest.mark.parametrize("best", [kernel.best, best_by_numpy], ids=["kernel", "numpy"])
 class TestForms:
     postings = Postings(np.array([2, 1, 3], np.float32), np.array([1, 4, 4], np.int32), np.array([0, 2, 2, 3]), 5)
 

@@ -18,11 +18,10 @@ from ragr1_lite.core.scripts import JOINED
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25 import build, store
 from ragr1_lite.retrieval.bm25.build import build_in_memory, build_index
-from ragr1_lite.retrieval.bm25.cutting import cut, fold
 from ragr1_lite.retrieval.bm25.postings import best_by_numpy
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 from ragr1_lite.retrieval.bm25.store import verify_index
-from ragr1_lite.retrieval.bm25.tokenizer import WordTokenizer, tokenizer_of
+from ragr1_lite.retrieval.bm25.tokenizer import WordTokenizer, cut, fold, tokenizer_of
 
 TOWNS = (
     ("青河镇", "青河镇的镇长是林小雨。镇上有一座老桥。"),

@@ -20,6 +20,7 @@ from ragr1_lite.files.json_lines import BadLine
 from ragr1_lite.retrieval import build_index, open_searcher, read_corpus
 from ragr1_lite.retrieval.corpora import documents
 from ragr1_lite.retrieval.corpora.documents import packed, sheets
+from ragr1_lite.retrieval.corpora.documents.passages import WORDS
 
 for needed in ("cryptography", "pypdf", "selectolax"):
     pytest.importorskip(needed)
@@ -108,7 +109,7 @@ class TestHeadings:
         assert [one.place for one in passages] == ["Boats; Boats › Large ones", *["Boats › Large ones"] * 2]
         assert passages[0].text.startswith("Oste\nA port.\nBoats\nLarge ones\nBoat 0 lies")
         assert all(one.text.startswith("Large ones\nBoat ") for one in passages[1:])
-        assert all(len(one.text.split()) <= documents.WORDS for one in passages)
+        assert all(len(one.text.split()) <= WORDS for one in passages)
         texts = " ".join(one.text.removeprefix("Large ones\n") for one in passages)
         assert texts.endswith(self.WORDS[-300:])
 

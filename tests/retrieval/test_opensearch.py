@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,8 +15,6 @@ from ragr1_lite.retrieval.remote import client, opensearch
 from ragr1_lite.retrieval.remote.opensearch import OpenSearchSearcher, index_passages
 from ragr1_lite.retrieval.searchers import open_searcher
 from tests.support.recorded import Asked, Recorded, Reply, recorded
-
-pytest.importorskip("opensearchpy")
 
 MISSING = {
     "error": {
@@ -148,7 +145,7 @@ class TestSearch:
         assert pauses == []
 
     def test_an_answer_without_end(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(opensearch, "_ANSWER_BYTES", 2**20)
+        monkeypatch.setattr(client, "_ANSWER_BYTES", 2**20)
         with pytest.raises(RetrievalIndexError, match="cannot be used: it is larger than 1 MiB"):
             found_by(cluster, Reply(b" " * (2**20 + 1)))
         _, url = cluster(lambda _: Reply(b" " * 2_000, drips=True))
@@ -206,16 +203,10 @@ class TestSearch:
         import ssl
 
         searcher = OpenSearchSearcher("opensearch+https://search.example.org/wiki")
-        connection = searcher._client.transport.get_connection()
-        context = connection.pool.conn_kw["ssl_context"]
-        assert (connection.host, connection.port) == ("https://search.example.org:443", 443)
+        assert searcher._client._url == "https://search.example.org:443/wiki"
+        context = searcher._client._http._transport._pool._ssl_context  # type: ignore[attr-defined]
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
         searcher.close()
-
-    def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "opensearchpy", None)
-        with pytest.raises(ConfigError, match=r'pip install "ragr1-lite\[opensearch\]"'):
-            open_searcher("opensearch://localhost:9200/wiki")
 
 
 class FakeCluster:
@@ -318,7 +309,7 @@ class TestIndexing:
         with pytest.raises(RetrievalIndexError, match="does not answer .*429: the cluster cannot keep up"):
             index_passages(url, PASSAGES, retries=2)
         sizes = [len(request.lines) // 2 for request in far.asked if request.path.endswith("_bulk")]
-        assert (sizes, pauses) == ([25, 1, 1], [1, 2])
+        assert (sizes, len(pauses)) == ([25, 1, 1], 2)
 
     def test_passages_that_are_refused(self, cluster: Cluster) -> None:
         fake, events = FakeCluster(), []

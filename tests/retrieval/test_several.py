@@ -13,8 +13,8 @@ from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval import Bm25Searcher, build_index, open_searcher
 from ragr1_lite.retrieval.bm25 import searcher as bm25
-from ragr1_lite.retrieval.bm25.postings import best_by_bm25s
-from ragr1_lite.retrieval.several import SeveralSearcher
+from ragr1_lite.retrieval.bm25.postings import best_by_numpy
+from ragr1_lite.retrieval.searchers import SeveralSearcher
 
 corpora = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=8), min_size=2, max_size=20)
 
@@ -65,7 +65,7 @@ class TestByScore:
 
         def best(postings: object, queries: Sequence[Sequence[int]], k: int) -> object:
             calls.append(len(queries))
-            return best_by_bm25s(postings, queries, k)  # type: ignore[arg-type]
+            return best_by_numpy(postings, queries, k)  # type: ignore[arg-type]
 
         monkeypatch.setattr(bm25, "_best_for", lambda *_: best)
         parts = {name: Bm25Searcher.from_passages(passages([[1, 2], [3]])) for name in ("one", "two")}

@@ -19,7 +19,7 @@ from ragr1_lite.cli.main import app
 from ragr1_lite.config import load_recipe
 from ragr1_lite.core.errors import ConfigError, ModelError
 from ragr1_lite.core.types import Example, Trajectory, Turn
-from ragr1_lite.evaluation.report.reading import read_sources
+from ragr1_lite.evaluation.report.tables import read_sources
 from ragr1_lite.evaluation.results import Result, to_row
 from ragr1_lite.models.loading import ModelSpec, load_policy
 from ragr1_lite.serving.export import export, export_adapter

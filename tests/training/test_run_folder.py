@@ -15,7 +15,7 @@ import yaml
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import DataError, RunError, StorageError
-from ragr1_lite.evaluation.report.reading import read_sources
+from ragr1_lite.evaluation.report.tables import read_sources
 from ragr1_lite.files.writing import write_atomic
 from ragr1_lite.training.run_folder import Run
 

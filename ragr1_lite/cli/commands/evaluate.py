@@ -176,8 +176,7 @@ def study(
     from the first variant, `saved` are shares of its cost.
     """
     with session(context, as_json=as_json) as display:
-        from ragr1_lite.evaluation.study import SUMMARY, run_study, with_variants
-        from ragr1_lite.evaluation.study.designs import find_design
+        from ragr1_lite.evaluation.study import SUMMARY, find_design, run_study, with_variants
 
         design = with_variants(find_design(name), variant or ())
         outcome = run_study(
@@ -196,7 +195,7 @@ def study(
         from ragr1_lite.ui.evaluations import study_markdown, study_table
 
         if out is not None and not outcome.again:
-            from ragr1_lite.evaluation.study.plot import draw_study
+            from ragr1_lite.evaluation.study import draw_study
             from ragr1_lite.files.writing import json_text, write_atomic
 
             write_atomic(out / SUMMARY, json_text(outcome.to_json(), indent=2) + "\n")

@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragr1_lite.data.questions.question import Hop
-from ragr1_lite.files.json_lines import BadLine
-from ragr1_lite.files.rows import Row
+from ragr1_lite.files.json_lines import BadLine, Row
 
 _LONGEST_LIST = 2**16
 """Characters of a text that may be read as Python's list; JSON's may be longer."""
@@ -66,14 +65,13 @@ def question_of(row: Row) -> str | None:
     return (_plain(question) or None) if isinstance(question, str) else None
 
 
-def texts_of(value: Any, key: str) -> list[str]:
-    """The texts of a list, of one text, or of a text that spells a list; blank ones are left out."""
-    return _texts_of(value, key, lambda one: None)
-
-
 def answers_of(value: Any, key: str) -> list[str]:
-    """The same, where numbers are answers as well, and yes and no."""
-    return _texts_of(_span_texts(value), key, _as_answer)
+    """The :func:`texts_of` answers, where numbers are texts as well, and yes and no."""
+    value = _listed(value)
+    if is_span(value):
+        columns = isinstance(value, dict)
+        value = value["text"] if columns else [one.get("text") if isinstance(one, dict) else one for one in value]
+    return texts_of(value, key, _as_answer)
 
 
 def is_span(value: Any) -> bool:
@@ -83,18 +81,11 @@ def is_span(value: Any) -> bool:
     return isinstance(first, dict) and "text" in first
 
 
-def _span_texts(value: Any) -> Any:
-    if not is_span(value):
-        return value
-    value = _listed(value)
-    return (
-        value["text"]
-        if isinstance(value, dict)
-        else [one.get("text") if isinstance(one, dict) else one for one in value]
-    )
+def texts_of(value: Any, key: str, spelled: Callable[[Any], str | None] = lambda one: None) -> list[str]:
+    """The texts of a list, of one text, or of a text that spells a list; blank ones are left out.
 
-
-def _texts_of(value: Any, key: str, spelled: Callable[[Any], str | None]) -> list[str]:
+    ``spelled`` says what other values are as texts; ``None`` where they are none.
+    """
     if value is None:
         return []
     if isinstance(value, str):

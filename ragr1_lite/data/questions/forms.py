@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragr1_lite.core.types import Example
-from ragr1_lite.data.chat_rows import chat_form
+from ragr1_lite.data.other_forms import chat_form
 from ragr1_lite.data.questions import fields
 from ragr1_lite.data.questions.question import Question
-from ragr1_lite.files.json_lines import BadLine
-from ragr1_lite.files.rows import Row
+from ragr1_lite.files.json_lines import BadLine, Row
 
 TARGET = "reward_model.ground_truth.target"
 ANSWERS = ("answers", "golden_answers", "answer", TARGET)

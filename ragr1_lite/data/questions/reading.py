@@ -5,16 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.questions.fields import is_unanswerable
 from ragr1_lite.data.questions.forms import KEYS, parse_question
-from ragr1_lite.data.questions.question import Question
-from ragr1_lite.files.json_lines import BadLines, parsed
-from ragr1_lite.files.rows import Row, Wanted
+from ragr1_lite.data.questions.question import Question, QuestionSet
+from ragr1_lite.files.json_lines import BadLines, Row, Wanted, parsed
 from ragr1_lite.files.sources import File, find_rows, rows_of
 
 
@@ -32,19 +31,6 @@ QUESTIONS = Wanted(
     needed=("question", "prompt", "Question"),
     unnamed=_columns_of,
 )
-
-
-@dataclass(slots=True)
-class QuestionSet:
-    """Questions, each with an id of its own, by which forms they came in, and how many rows were left out.
-
-    ``bad`` rows could not be used; ``unanswerable`` ones say so themselves, as some of MuSiQue's and SQuAD's do.
-    """
-
-    questions: list[Question]
-    forms: Counter[str]
-    bad: int = 0
-    unanswerable: int = 0
 
 
 def read_questions(

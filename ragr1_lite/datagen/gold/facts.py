@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ragr1_lite.core.types import Passage
 from ragr1_lite.data.questions import Hop, Question
-from ragr1_lite.datagen.gold.relations import relation
 from ragr1_lite.datagen.gold.text import (
     clean,
     content,
@@ -23,7 +22,7 @@ from ragr1_lite.datagen.gold.text import (
     whole,
     words,
 )
-from ragr1_lite.datagen.gold.values import date, dated
+from ragr1_lite.datagen.gold.values import date, dated, relation
 
 _MENTIONED = 2 / 3
 """Share of a subject's words that a passage about it has; names are written in more than one way."""

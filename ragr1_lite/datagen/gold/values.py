@@ -1,9 +1,11 @@
-"""Dates and quantities, in every form that evidence, passages and answers write them in."""
+"""Dates, quantities and relations, in every form that evidence, passages and answers write them in."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+from ragr1_lite.datagen.gold.text import words
 
 Date = tuple[int, int, int]
 """Year, month and day; 0 where it is not given."""
@@ -122,7 +124,10 @@ def forms(text: str) -> tuple[str, ...]:
     ('1,200 m', '1200 m', '1,200', '1200', '1,200 metres', '1,200 meters')
     """
     if day := read_date(text):
-        return tuple(dict.fromkeys((text, *_days(*day))))
+        year, month, of_month = day
+        name = _MONTHS[month - 1]
+        whole = (f"{name} {of_month}, {year}", f"{of_month} {name} {year}", f"{year:04}-{month:02}-{of_month:02}")
+        return tuple(dict.fromkeys((text, *(whole if month and of_month else ()))))
     match = _NUMBER.fullmatch(text)
     if match is None:
         return (text,)
@@ -134,13 +139,89 @@ def forms(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((text, *spaced, number, plain, _separated(plain), *longer)))
 
 
-def _days(year: int, month: int, day: int) -> tuple[str, ...]:
-    if not (month and day):
-        return ()
-    name = _MONTHS[month - 1]
-    return f"{name} {day}, {year}", f"{day} {name} {year}", f"{year:04}-{month:02}-{day:02}"
-
-
 def _separated(number: str) -> str:
     """A whole number of five digits or more with its thousands apart; shorter ones are as often years."""
     return f"{int(number):,}" if number.isdecimal() and len(number) > 4 else number
+
+
+_IRREGULAR = {
+    "applies to jurisdiction": ("{s} jurisdiction", "whose law {s} belongs to", "{s} belongs to the law of {o}"),
+    "award received": ("{s} award received", "which award {s} received", "{s} received {o}"),
+    "capital of": ("{s} capital of", "what {s} is the capital of", "{s} is the capital of {o}"),
+    "country of citizenship": ("{s} nationality", "the nationality of {s}", "the nationality of {s} is {o}"),
+    "educated at": ("{s} educated at", "where {s} was educated", "{s} was educated at {o}"),
+    "follows": ("{s} follows", "what {s} follows", "{s} follows {o}"),
+    "founded by": ("{s} founded by", "who founded {s}", "{s} was founded by {o}"),
+    "instance of": ("{s}", "what {s} is", "{s} is of this kind: {o}"),
+    "licensed to broadcast to": ("{s} licensed city", "where {s} broadcasts", "{s} broadcasts to {o}"),
+    "located in or next to body of water": ("{s} body of water", "which water {s} lies by", "{s} lies by {o}"),
+    "located in the administrative territorial entity": ("{s} located in", "where {s} is located", "{s} is in {o}"),
+    "member of political party": ("{s} party", "the political party of {s}", "the political party of {s} is {o}"),
+    "member of sports team": ("{s} team", "the team of {s}", "the team of {s} is {o}"),
+    "part of": ("{s} part of", "what {s} is part of", "{s} is part of {o}"),
+    "place of birth": ("{s} place of birth", "where {s} was born", "{s} was born in {o}"),
+    "place of death": ("{s} place of death", "where {s} died", "{s} died in {o}"),
+    "shares border with": ("{s} border", "what {s} borders on", "{s} borders on {o}"),
+}
+
+_COUNTRIES = """
+American=United States=U.S.=US=USA=United States of America
+British=United Kingdom=U.K.=UK=Great Britain
+Argentine=Argentinian=Argentina|Belgian=Belgium|Brazilian=Brazil|Canadian=Canada|Chilean=Chile|Chinese=China
+Czech=Czech Republic|Danish=Denmark|Dutch=Netherlands|Egyptian=Egypt|English=England|Filipino=Philippines
+Finnish=Finland|French=France|German=Germany|Greek=Greece|Hungarian=Hungary
+Icelandic=Iceland|Iranian=Iran|Iraqi=Iraq|Irish=Ireland
+Israeli=Israel|Italian=Italy|Japanese=Japan|Lebanese=Lebanon|Mexican=Mexico|Moroccan=Morocco|New Zealander=New Zealand
+Norwegian=Norway|Pakistani=Pakistan|Peruvian=Peru|Polish=Poland|Portuguese=Portugal|Scottish=Scotland|Slovak=Slovakia
+Slovene=Slovenian=Slovenia|Soviet=Soviet Union|Spanish=Spain|Swedish=Sweden|Swiss=Switzerland|Taiwanese=Taiwan
+Thai=Thailand|Turkish=Turkey|Ukrainian=Ukraine|Vietnamese=Vietnam|Welsh=Wales
+"""
+_ALIKE = [entry.split("=") for entry in _COUNTRIES.replace("\n", "|").split("|") if entry]
+_COUNTRY_FORMS = {words(form): tuple(forms) for forms in _ALIKE for form in forms}
+"""All of a country's forms, by each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What is searched, what is looked for and what was found, in words; ``{s}`` is the subject, ``{o}`` the object.
+
+    ``place`` is ``country`` or ``nationality`` where the object is one, which passages write as noun or adjective.
+    """
+
+    query: str
+    asks: str
+    says: str
+    place: str = ""
+
+    def objects(self, value: str) -> tuple[str, ...]:
+        """The ways to write an object; a thought takes the first."""
+        ways = {"country": (value, *spellings(value)), "nationality": (*spellings(value), value)}
+        return tuple(dict.fromkeys(ways.get(self.place, (value,))))
+
+
+def relation(name: str) -> Relation:
+    """The words for a relation of Wikidata's or of a set's own.
+
+    >>> relation("director").says, relation("place of birth").says
+    ('the director of {s} is {o}', '{s} was born in {o}')
+    """
+    name = name.strip().replace("{", "(").replace("}", ")")
+    regular = (f"{{s}} {name}", f"the {name} of {{s}}", f"the {name} of {{s}} is {{o}}")
+    query, asks, says = _IRREGULAR.get(name) or regular
+    place = "nationality" if name == "country of citizenship" else "country" if name.startswith("country") else ""
+    return Relation(query, asks, says, place)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The noun and the adjective of a country that is given as either: ``India``, ``an Indian film``.
+
+    >>> spellings("Italy"), spellings("South Korean")
+    (('Italian', 'Italy'), ('South Korean', 'South Korea'))
+    """
+    noun = name[:-1] if name.endswith("an") else name
+    return _COUNTRY_FORMS.get(words(name)) or ((f"{noun}n", noun) if noun.endswith("a") else (name,))
+
+
+def country(name: str) -> str:
+    """What is equal for any two names of one country, and for nothing else."""
+    return words(spellings(name)[0])

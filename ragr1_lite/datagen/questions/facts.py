@@ -13,8 +13,7 @@ from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.datagen.gold.text import plain, sentences, stands_in, words
 from ragr1_lite.datagen.gold.values import forms, read_date, read_quantity
 from ragr1_lite.datagen.questions.wording import is_dated, relation_name
-from ragr1_lite.files.json_lines import BadLine, BadLines, parsed
-from ragr1_lite.files.rows import Row, Wanted
+from ragr1_lite.files.json_lines import BadLine, BadLines, Row, Wanted, parsed
 from ragr1_lite.files.sources import find_rows, rows_of
 
 _FORM = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +14,19 @@ from ragr1_lite import __version__
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.evaluation.report.curves import plots
-from ragr1_lite.evaluation.report.packing import pack
-from ragr1_lite.evaluation.report.reading import FILES, Sources, read_sources
-from ragr1_lite.evaluation.report.tables import INTERVALS, causes, cell, courses, evaluation_rows, kinds, resources
+from ragr1_lite.evaluation.report.tables import (
+    FILES,
+    INTERVALS,
+    Evaluated,
+    Sources,
+    causes,
+    cell,
+    courses,
+    evaluation_rows,
+    kinds,
+    read_sources,
+    resources,
+)
 from ragr1_lite.files.json_lines import reading
 from ragr1_lite.files.writing import json_text, refuse_input, write_atomic
 from ragr1_lite.versions import install_hint
@@ -122,3 +133,53 @@ def _parts(sources: Sources, loader: Any) -> dict[str, Any]:
 def _packed(value: Mapping[str, Any]) -> str:
     """JSON, compressed, in letters that mean nothing to HTML."""
     return base64.b64encode(gzip.compress(json_text(value).encode(), mtime=0)).decode()
+
+
+_KEPT = ("answer", "read_by", "stop_reason", "cause", "seconds", "em", "f1", "rounds", "queries", "segments")
+_SCORE_DIGITS = 2
+_Numbers = dict[tuple[str, str], int]
+"""Of each passage, by its title and what the model saw of its text."""
+
+
+def pack(evaluations: Sequence[Evaluated]) -> dict[str, Any]:
+    """The questions of all evaluations, with the answer of each.
+
+    Returns:
+        ``evaluations``, their names; ``passages``, ``[title, text]`` each; ``questions``, each with its ``tries``: one
+        for each evaluation, null where that one was not asked it. What a query found is ``[passage's number, score]``.
+    """
+    numbers: _Numbers = {}
+    questions: dict[tuple[str, str], dict[str, Any]] = {}
+    for number, evaluation in enumerate(evaluations):
+        for row in evaluation.rows:
+            known = {
+                "id": row["id"],
+                "question": row["question"],
+                "answers": row["answers"],
+                "kind": row.get("kind") or "",
+            }
+            known |= {"titles": row.get("gold_titles") or [], "tries": [None] * len(evaluations)}
+            kept = {name: row[name] for name in _KEPT if row.get(name) is not None}
+            tries = questions.setdefault((row["id"], row["question"]), known)["tries"]
+            tries[number] = {**kept, "turns": [_turn(turn, numbers) for turn in row["turns"]]}
+    return {
+        "evaluations": [one.name for one in evaluations],
+        "passages": list(numbers),
+        "questions": list(questions.values()),
+    }
+
+
+def _turn(turn: Mapping[str, Any], numbers: _Numbers) -> dict[str, Any]:
+    parts = {
+        "think": turn["think"],
+        "queries": turn.get("queries"),
+        "found": [[_found(passage, numbers) for passage in found] for found in turn.get("passages") or ()],
+    }
+    return {"kind": turn["kind"]} | {name: value for name, value in parts.items() if value}
+
+
+def _found(passage: Mapping[str, Any], numbers: _Numbers) -> list[float]:
+    """The passage's number, a new one where it was not seen before, and its score."""
+    key, score = (passage["title"], passage.get("shown", passage["text"])), passage.get("score")
+    shown = round(score, _SCORE_DIGITS) if score is not None and math.isfinite(score) else 0.0
+    return [numbers.setdefault(key, len(numbers)), shown]

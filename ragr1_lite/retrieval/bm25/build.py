@@ -22,10 +22,9 @@ from ragr1_lite.core.events import Advance, Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.retrieval.bm25.mapped_files import new_array, save_array
-from ragr1_lite.retrieval.bm25.origin import Origin, write_origin
 from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings, idf_of
 from ragr1_lite.retrieval.bm25.postings import DATA, INDICES, INDPTR, PARAMS, Array, Postings
-from ragr1_lite.retrieval.bm25.store import IndexInfo, new_folder, write_manifest, write_passages
+from ragr1_lite.retrieval.bm25.store import IndexInfo, Origin, new_folder, write_manifest, write_origin, write_passages
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import write_vocabulary
 
@@ -126,30 +125,11 @@ def count_postings(ids: Array, lengths: Array, words: int, *, k1: float = K1, b:
         k1: As in :func:`build_index`.
         b: Likewise.
     """
-    ends = np.cumsum(lengths, dtype=np.int64)
-
-    def blocks() -> Iterator[Block]:
-        first, start = 0, 0
-        while first < len(lengths):
-            last = max(first + 1, int(np.searchsorted(ends, start + BLOCK, side="right")))
-            yield Block(first, lengths[first:last], ids[start : ends[last - 1]])
-            first, start = last, int(ends[last - 1])
-
-    return count_blocks(blocks, words, k1=k1, b=b)
-
-
-def count_blocks(blocks: Callable[[], Iterable[Block]], words: int, *, k1: float = K1, b: float = B) -> Postings:
-    """Makes the postings of word ids that come block by block.
-
-    ``blocks`` is called twice and gives all passages in order; at least one of them has a word.
-    """
-    passages, tokens, frequencies = 0, 0, np.zeros(words, np.int64)
-    for block in blocks():
-        add_frequencies(block, frequencies)
-        passages, tokens = passages + len(block.lengths), tokens + len(block.ids)
-    indptr = indptr_of(frequencies)
-    filled = fill(blocks(), weights_of(frequencies, passages, tokens, k1, b), indptr, 0, words)
-    return Postings(filled.data, filled.indices, indptr, passages)
+    block, frequencies = Block(0, lengths, ids), np.zeros(words, np.int64)
+    add_frequencies(block, frequencies)
+    indptr, weights = indptr_of(frequencies), weights_of(frequencies, len(lengths), len(ids), k1, b)
+    filled = fill([block], weights, indptr, 0, words)
+    return Postings(filled.data, filled.indices, indptr, len(lengths))
 
 
 class TokenFile:

@@ -1,8 +1,8 @@
-"""The postings of an index, and their search without compiled code: by NumPy, or by bm25s itself."""
+"""The postings of an index, and their search without compiled code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,20 @@ def best_by_numpy(postings: Postings, queries: Sequence[Sequence[int]], k: int) 
     Raises:
         IndexError: A word's id is not in the index, or a position in the postings is not one of a passage.
     """
-
-    def sums_of(query: Sequence[int]) -> Array:
+    shape = len(queries), min(k, postings.passages)
+    positions, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
+    for row, query in enumerate(queries):
+        if not all(0 <= word < len(postings.indptr) - 1 for word in query):
+            raise IndexError("A word's id is not in the index")
         sums = np.zeros(postings.passages, np.float32)
         for word in query:
             entries = slice(postings.indptr[word], postings.indptr[word + 1])
             sums[postings.indices[entries]] += postings.data[entries]  # A word has at most one entry a passage.
-        return sums
-
-    return _best(postings, queries, k, sums_of)
+        least = np.partition(sums, -shape[1])[-shape[1]]
+        found = np.flatnonzero(sums >= least if least > 0 else sums > 0)  # All that equal the k-th, too.
+        found = found[np.argsort(-sums[found], kind="stable")[:k]]
+        positions[row, : len(found)], scores[row, : len(found)] = found, sums[found]
+    return positions, scores
 
 
 def weighted(postings: Postings, query: Sequence[tuple[int, float]], positions: Array) -> Array:
@@ -87,33 +92,6 @@ def weighted(postings: Postings, query: Sequence[tuple[int, float]], positions: 
         places = np.minimum(np.searchsorted(indices, positions), len(indices) - 1)
         sums += np.where(indices[places] == positions, data[places] * weight, 0)
     return sums
-
-
-def best_by_bm25s(postings: Postings, queries: Sequence[Sequence[int]], k: int) -> tuple[Array, Array]:
-    """The same by bm25s itself, over the same arrays; it starts more slowly where numba or SciPy are installed."""
-    import bm25s
-
-    model = bm25s.BM25(method="lucene", backend="numpy")
-    model.scores = {name: getattr(postings, name) for name in ("data", "indices", "indptr")}
-    model.scores["num_docs"] = postings.passages
-    model.nonoccurrence_array = None
-    return _best(postings, queries, k, lambda query: model.get_scores_from_ids(list(query)))
-
-
-def _best(
-    postings: Postings, queries: Sequence[Sequence[int]], k: int, sums_of: Callable[[Sequence[int]], Array]
-) -> tuple[Array, Array]:
-    shape = len(queries), min(k, postings.passages)
-    positions, scores = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
-    for row, query in enumerate(queries):
-        if not all(0 <= word < len(postings.indptr) - 1 for word in query):
-            raise IndexError("A word's id is not in the index")
-        sums = sums_of(query)
-        least = np.partition(sums, -shape[1])[-shape[1]]
-        found = np.flatnonzero(sums >= least if least > 0 else sums > 0)  # All that equal the k-th, too.
-        found = found[np.argsort(-sums[found], kind="stable")[:k]]
-        positions[row, : len(found)], scores[row, : len(found)] = found, sums[found]
-    return positions, scores
 
 
 def _passages(file: Path) -> int:

@@ -1,7 +1,7 @@
 """BM25 over bm25s' own arrays, behind ``core.types.Searcher``: a turn's queries are answered in one call.
 
-Large indexes are searched by compiled code, or by bm25s itself where numba is missing; small ones by NumPy, which
-starts sooner. What they find is equal.
+Large indexes are searched by compiled code; small ones, and large ones where numba is missing, by NumPy, which starts
+sooner. What both find is equal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from ragr1_lite.retrieval.bm25.postings import (
     INDPTR,
     Array,
     Postings,
-    best_by_bm25s,
     best_by_numpy,
     load_postings,
     weighted,
@@ -130,7 +129,11 @@ class Bm25Searcher:
 
     def around(self, identifier: str, before: int, after: int) -> Found:
         """A passage and so many of its neighbours in the same document, in their order; empty where there is none."""
-        place = _place_of(identifier, self._passages)
+        stored = self._passages
+        if isinstance(stored, PassageFile):
+            place = stored.find(identifier)
+        else:
+            place = next((at for at, passage in enumerate(stored) if passage.id == identifier), None)
         if place is None:
             return ()
         document = identifier.rpartition("#")[0]
@@ -162,9 +165,14 @@ class Bm25Searcher:
         k = min(k, len(self))
         if k < 1:
             return [()] * len(queries)
-        remembered = {query: self._memory.get(query, k) for query in dict.fromkeys(queries)}
-        found = self._search([query for query, result in remembered.items() if result is None], k)
-        return [remembered[query] or found.get(query, ()) for query in queries]
+        found = {query: self._memory.get(query, k) for query in dict.fromkeys(queries)}
+        new = {query: self._tokenizer.known(query, self._vocabulary) for query, one in found.items() if one is None}
+        asked = list(dict.fromkeys(filter(None, new.values())))
+        results = dict(zip(asked, self._search_words(asked, k), strict=True)) if asked else {}
+        for query, words in new.items():
+            found[query] = results.get(words, ())
+            self._memory.put(query, k, results.get(words, ()))
+        return [found[query] or () for query in queries]
 
     def search_weighted(self, queries: Sequence[Sequence[str]], weights: Mapping[str, float], k: int) -> list[Found]:
         """Answers queries, given as words, where what each word adds to a score is multiplied by its weight.
@@ -188,18 +196,6 @@ class Bm25Searcher:
         )
         best = iter([tuple(replace(self._passages[at], score=-score) for score, at in row) for row in ranked])
         return [next(best) if query else () for query in known]
-
-    def _search(self, queries: Sequence[str], k: int) -> dict[str, Found]:
-        words = {query: self._tokenizer.known(query, self._vocabulary) for query in queries}
-        found = {ids: self._memory.get(ids, k) if ids else () for ids in words.values()}
-        new = [ids for ids, result in found.items() if result is None]
-        if new:
-            found |= zip(new, self._search_words(new, k), strict=True)
-        results = {query: found[ids] or () for query, ids in words.items()}
-        for query, ids in words.items():
-            self._memory.put(ids, k, results[query])
-            self._memory.put(query, k, results[query])
-        return results
 
     def _search_words(self, queries: Sequence[tuple[int, ...]], k: int) -> list[Found]:
         try:
@@ -234,15 +230,15 @@ def search_together(searchers: Sequence[Bm25Searcher], queries: Sequence[str], k
 
 
 class _Memory:
-    """Earlier results, by text and by words; the least recently used are dropped.
+    """Earlier results; the least recently used are dropped.
 
     Threads need no lock: every step is one call of C code, and none depends on the one before it.
     """
 
     def __init__(self) -> None:
-        self._results: OrderedDict[tuple[object, int], Found] = OrderedDict()
+        self._results: OrderedDict[tuple[str, int], Found] = OrderedDict()
 
-    def get(self, query: str | tuple[int, ...], k: int) -> Found | None:
+    def get(self, query: str, k: int) -> Found | None:
         key = query, k
         found = self._results.get(key)
         if found is not None:
@@ -250,17 +246,11 @@ class _Memory:
                 self._results.move_to_end(key)
         return found
 
-    def put(self, query: str | tuple[int, ...], k: int, result: Found) -> None:
+    def put(self, query: str, k: int, result: Found) -> None:
         self._results[query, k] = result
-        while len(self._results) * k > 2 * REMEMBERED:
+        while len(self._results) * k > REMEMBERED:
             with suppress(KeyError):
                 self._results.popitem(last=False)
-
-
-def _place_of(identifier: str, passages: tuple[Passage, ...] | PassageFile) -> int | None:
-    if isinstance(passages, PassageFile):
-        return passages.find(identifier)
-    return next((place for place, passage in enumerate(passages) if passage.id == identifier), None)
 
 
 def _best_for(postings: Postings, report: Report) -> Best:
@@ -275,5 +265,5 @@ def _best_for(postings: Postings, report: Report) -> Best:
         except Exception as error:  # numba is missing, does not fit this NumPy or processor, or cannot keep its code.
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
             report(Notice(f"Search is slow: its compiled form cannot be started ({why})", "warning"))
-            return best_by_bm25s
+            return best_by_numpy
         return kernel.best

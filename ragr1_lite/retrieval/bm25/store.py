@@ -1,11 +1,11 @@
-"""An index on disk: its folder, its manifest with checksums, and its passages, fetched by offset.
+"""An index on disk: its folder, its manifest, its passages, and the folder it was built from.
 
 The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.json``) and these::
 
     passages.jsonl          one passage a line: id, title, text; place where it is known
     passages.offsets.npy    int64, shape (count + 1,): where each line begins, and where the last one ends
     passages.lengths.npy    int32, shape (count,): words of each; only next to the following
-    corpus.json             the files of the folder that it was built from: :mod:`ragr1_lite.retrieval.bm25.origin`
+    corpus.json             the files of the folder that it was built from, as it was then
     vocabulary.*.npy        a hash table of bm25s' words: :mod:`ragr1_lite.retrieval.bm25.vocabulary`
     manifest.json           written last: what was built, and the size and SHA-256 of every file
 """
@@ -22,7 +22,8 @@ import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -303,3 +304,68 @@ def _sha256(path: Path, report: Report = ignore) -> str:
             digest.update(chunk)
             advance(math.ceil(stream.tell() / 2**20))
     return digest.hexdigest()
+
+
+FILES, LENGTHS = "corpus.json", "passages.lengths.npy"
+_ANEW = "Build it anew once from its folder: `ragr1-lite index build FOLDER --out DIR --overwrite`."
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """A file of the folder, and what it gave.
+
+    Attributes:
+        name: Its path in the folder.
+        size: In bytes.
+        modified: When it was last changed, in nanoseconds; 0 where that was so recent that it may change unnoticed.
+        sha256: Of its content; empty where it could not be read.
+        passages: How many it gave; in the corpus they follow those of the file before it.
+        numbers: How many running numbers its rows took.
+        depends: Whether its passages hang on the files before it: on running numbers, or paragraphs seen there.
+    """
+
+    name: str
+    size: int
+    modified: int
+    sha256: str
+    passages: int = 0
+    numbers: int = 0
+    depends: bool = False
+
+
+_ROW = attrgetter(*IndexedFile.__dataclass_fields__)
+"""A file as a row of ``FILES``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A folder and its files, in the corpus' order."""
+
+    folder: Path
+    files: list[IndexedFile] = field(default_factory=list)
+
+
+def write_origin(folder: Path, origin: Origin, lengths: Array) -> dict[str, str]:
+    """Writes the files of ``origin``, and the words of each passage, into an index; returns the files' SHA-256."""
+    with HashedFile(folder / FILES) as file:
+        file.write(json.dumps(list(map(_ROW, origin.files)), ensure_ascii=False).encode())
+    return {FILES: file.sha256, LENGTHS: save_array(folder / LENGTHS, "<i4", lengths)}
+
+
+def read_origin(index: Path, passages: int) -> tuple[list[IndexedFile], Array]:
+    """The files that an index of so many passages was built from, and the words of each passage.
+
+    Raises:
+        RetrievalIndexError: It was not built from one folder, or by an earlier version; or its files do not fit.
+    """
+    if not (index / FILES).is_file():
+        raise RetrievalIndexError(f"The index {index} does not say which files of which folder are in it", _ANEW)
+    try:
+        files = [IndexedFile(*row) for row in json_of((index / FILES).read_bytes())]
+        fits = sum(file.passages for file in files) == passages
+    except (OSError, ValueError, TypeError) as error:
+        raise broken(index / FILES) from error
+    lengths = load_array(index / LENGTHS, "<i4")
+    if not fits or len(lengths) != passages:
+        raise broken(index / FILES)
+    return files, lengths

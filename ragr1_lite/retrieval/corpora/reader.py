@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,61 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import BadLine, BadLines, decompressed, reading
-from ragr1_lite.files.keys import Keys
 from ragr1_lite.files.sources import DOCUMENTS, File, Source, rows_of
-from ragr1_lite.retrieval.bm25.origin import IndexedFile, Origin
+from ragr1_lite.retrieval.bm25.store import IndexedFile, Origin
 from ragr1_lite.retrieval.corpora import documents
+from ragr1_lite.retrieval.corpora.documents.passages import cut_parts
 from ragr1_lite.retrieval.corpora.rows import PASSAGES, LongRows, has_id, paragraphs_of, to_passages
 from ragr1_lite.retrieval.corpora.sources import find_sources, indexed
+
+_FIRST = 2**12
+_BITS = 2**64 - 1
+
+
+class Keys:
+    """A set that holds 64-bit hashes in open addressing: 12 to 24 bytes a key, where a dict of texts takes some 150.
+
+    Two keys may share a hash, which happens in one of eighty thousand sets of 20 million.
+    """
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 * _FIRST))
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """The memory it takes."""
+        return len(self._slots) * self._slots.itemsize
+
+    def add(self, key: Hashable) -> bool:
+        """Adds a key; says whether it is new."""
+        value = hash(key) & _BITS or 1
+        slots = self._slots
+        mask = len(slots) - 1
+        at = value & mask
+        while found := slots[at]:
+            if found == value:
+                return False
+            at = (at + 1) & mask
+        slots[at] = value
+        self._count += 1
+        if 3 * self._count > 2 * len(slots):
+            self._grow()
+        return True
+
+    def _grow(self) -> None:
+        slots = array("Q", bytes(2 * self.nbytes))
+        mask = len(slots) - 1
+        for value in self._slots:
+            if value:
+                at = value & mask
+                while slots[at]:
+                    at = (at + 1) & mask
+                slots[at] = value
+        self._slots = slots
 
 
 def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpus:
@@ -121,7 +171,8 @@ class Corpus(Iterator[Passage]):
         for source in self._sources:
             if isinstance(source, File) and (kept := self._kept.get(source.name)):
                 running += kept.numbers
-                self._list(kept)
+                if self.origin:
+                    self.origin.files.append(kept)
                 continue
             file = indexed(source) if self.origin and isinstance(source, File) else None
             first, count, depends = running, 0, False
@@ -152,14 +203,10 @@ class Corpus(Iterator[Passage]):
                                 yield source, number, passage
                             running += 1
                             count += 1
-            if file:
-                self._list(replace(file, passages=count, numbers=running - first, depends=depends))
+            if file and self.origin:
+                self.origin.files.append(replace(file, passages=count, numbers=running - first, depends=depends))
             self._open = None
             self._done += source.size if isinstance(source, File) else 0
-
-    def _list(self, file: IndexedFile) -> None:
-        if self.origin:
-            self.origin.files.append(file)
 
     def _opened(self, raw: io.BufferedReader) -> None:
         self._open = raw
@@ -176,7 +223,7 @@ class Corpus(Iterator[Passage]):
                         if isinstance(document, BadLine):
                             raise document
                         title = " ".join(document.title.split()) or file.title
-                        for text, place in documents.cut_parts(document.parts):
+                        for text, place in cut_parts(document.parts):
                             number, size = number + 1, size + len(text)
                             yield Passage(f"{file.name}#{number}", title, text, place=place)
                             if size > documents.MAX_CHARACTERS and file.form != "mailbox":

@@ -10,8 +10,7 @@ from typing import Any
 
 from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.core.types import Passage
-from ragr1_lite.files.json_lines import BadLine
-from ragr1_lite.files.rows import Row, Wanted
+from ragr1_lite.files.json_lines import BadLine, Row, Wanted
 from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Part, cut_parts, sections, weight_of
 from ragr1_lite.retrieval.titles import split_contents
 

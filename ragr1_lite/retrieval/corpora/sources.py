@@ -14,10 +14,9 @@ from pathlib import Path
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report
-from ragr1_lite.files.hub_rows import PREFIX, HubData
 from ragr1_lite.files.json_lines import BadLine, decompressed, lines_of, reading, to_row
-from ragr1_lite.files.sources import File, Form, Source, file_of, form_of
-from ragr1_lite.retrieval.bm25.origin import IndexedFile
+from ragr1_lite.files.sources import PREFIX, File, Form, HubData, Source, file_of, form_of
+from ragr1_lite.retrieval.bm25.store import IndexedFile
 from ragr1_lite.retrieval.corpora.documents import PACKAGES
 from ragr1_lite.retrieval.corpora.rows import PASSAGES
 from ragr1_lite.versions import install_hint
@@ -88,9 +87,10 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
         left_out["hidden"] += len(folders) + len(names) - len(seen)
         outside = {name for name in seen if _leads_out(Path(root, name), inside)}
         left_out["linked from elsewhere"] += len(outside)
-        indexes = {name for name in {*folders} & {*seen} - outside if _is_index(Path(root, name))}
+        inner = {*folders} & {*seen} - outside
+        indexes = {name for name in inner if all(Path(root, name, part).is_file() for part in _INDEX)}
         left_out["built as an index"] += len(indexes)
-        folders[:] = sorted({*folders} & {*seen} - outside - indexes)
+        folders[:] = sorted(inner - indexes)
         within = prefix + "".join(f"{part}/" for part in Path(root).relative_to(folder).parts)
         for name in sorted({*seen} & {*names} - outside):
             path, form = Path(root, name), form_of(name)
@@ -133,10 +133,6 @@ def _leads_out(path: Path, inside: Path) -> bool:
         return not path.resolve().is_relative_to(inside)
     except (OSError, RuntimeError):  # a circle of links
         return False
-
-
-def _is_index(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in _INDEX)
 
 
 def _with_packages(found: list[Source], report: Report) -> list[Source]:

@@ -9,9 +9,13 @@ import json
 import random
 import ssl
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.core.types import Passage
 from ragr1_lite.core.urls import refuse_password
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.titles import split_contents
 
 _ANSWER_BYTES = 256 * 2**20
@@ -27,6 +32,8 @@ _LARGEST_SCORE = 1e30
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED_PAUSE = 0.25, 8.0, 30.0
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Temporary(Exception):
@@ -105,34 +112,62 @@ class JsonClient(Server):
             headers={"Accept": "application/json", **(headers or {})},
         )
 
-    def ask(self, method: str, *, params: Mapping[str, str] | None = None, body: Any = None) -> Any:
-        """Sends ``body`` as JSON and returns the answer's; raises RetrievalIndexError where no usable one comes."""
+    def ask(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        lines: bytes | None = None,
+    ) -> Any:
+        """Sends ``body`` as JSON, or ``lines`` of it, and returns the answer's; ``path`` is added to the URL.
+
+        Raises:
+            RetrievalIndexError: No usable answer comes.
+        """
         options: dict[str, Any] = {"params": params}
-        if body is not None:
+        if lines is not None:
+            options |= {"content": lines, "headers": {"Content-Type": "application/x-ndjson"}}
+        elif body is not None:
             options |= {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
-        status, content = self.retried(lambda: self._send(method, options))
+        status, content = self.send(method, path, **options)
         if not 200 <= status < 300:
-            raise self.refused(_reason(status, content))
+            raise self.refusal(status, content)
         try:
-            return json.loads(content)
-        except (ValueError, RecursionError):
+            return json_of(content)
+        except ValueError:
             raise self.unusable("it is not JSON") from None
 
     def reach(self) -> None:
         """Makes sure that something answers, whatever its status; raises RetrievalIndexError where nothing does."""
-        self.retried(lambda: self._send("GET", {}, any_status=True), min(1, self._retries))
+        self.send("GET", retries=min(1, self._retries), any_status=True)
+
+    def send(
+        self, method: str, path: str = "", *, retries: int | None = None, any_status: bool = False, **options: Any
+    ) -> tuple[int, bytes]:
+        """Sends a request with httpx' ``options``; returns status and content.
+
+        A status that may pass is tried again unless ``any_status`` is taken. Raises RetrievalIndexError where no whole
+        answer comes.
+        """
+        return self.retried(lambda: self._send(method, self._url + path, options, any_status), retries)
+
+    def refusal(self, status: int, content: bytes) -> RetrievalIndexError:
+        """The error of an answer with a status that is not a success."""
+        return self.refused(_reason(status, content))
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
 
-    def _send(self, method: str, options: dict[str, Any], *, any_status: bool = False) -> tuple[int, bytes]:
+    def _send(self, method: str, url: str, options: dict[str, Any], any_status: bool) -> tuple[int, bytes]:
         import httpx
 
         deadline = time.monotonic() + self._timeout
         content = bytearray()
         try:
-            with self._http.stream(method, self._url, **options) as response:
+            with self._http.stream(method, url, **options) as response:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > _ANSWER_BYTES:
@@ -179,6 +214,39 @@ class RemoteSearcher(ABC):
     def _most_queries(self, k: int) -> int:
         """How many queries are asked together."""
         return sys.maxsize
+
+
+def side_by_side(
+    call: Callable[[Item], Result], items: Sequence[Item], at_once: int, patience: float | None = None
+) -> list[Result]:
+    """Calls for each item, at most ``at_once`` at a time, and returns the results in order or raises a call's error.
+
+    Raises TimeoutError, "2 of 3", where so many results were not there after ``patience`` seconds. The threads are
+    daemons, unlike a pool's: an interrupted program need not wait for requests under way.
+    """
+    results: list[Future[Result]] = [Future() for _ in items]
+    waiting = deque(zip(results, items, strict=True))
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                result, item = waiting.popleft()
+                try:
+                    result.set_result(call(item))
+                except Exception as error:
+                    result.set_exception(error)
+
+    for _ in range(min(at_once, len(items))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        done, late = wait(results, patience, FIRST_EXCEPTION)
+        for result in done:
+            result.result()  # raises the call's error, if there was one
+        if late:
+            raise TimeoutError(f"{len(late)} of {len(items)}")
+        return [result.result() for result in results]
+    finally:
+        waiting.clear()
 
 
 def split_url(url: str) -> SplitResult:
@@ -250,11 +318,11 @@ def _reason(status: int, content: bytes | bytearray) -> str:
     """A status, with the reason that the server gave."""
     text = content[:4096].decode("utf-8", "replace")
     try:
-        reason = json.loads(content) if len(content) <= 65_536 else text
-    except (ValueError, RecursionError):
+        reason = json_of(bytes(content)) if len(content) <= 65_536 else text
+    except ValueError:
         reason = "" if "<html" in text.lower() else text
-    if isinstance(reason, dict):
-        reason = next((reason[key] for key in ("detail", "error", "message") if reason.get(key)), "")
+    while isinstance(reason, dict):
+        reason = next((reason[key] for key in ("detail", "error", "message", "reason") if reason.get(key)), "")
     reason = one_line(reason if isinstance(reason, str) else json.dumps(reason))
     return f"status {status}: {reason}" if reason else f"status {status}"
 

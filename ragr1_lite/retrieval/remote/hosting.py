@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,17 +104,12 @@ class _OwnPages:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from starlette.responses import PlainTextResponse
 
-        origin = dict(scope.get("headers") or ()).get(b"origin")
-        refused = origin is not None and _host_of(origin.decode("latin-1")) not in self._names
+        origin, host = dict(scope.get("headers") or ()).get(b"origin"), None
+        with suppress(ValueError):
+            host = urlsplit((origin or b"").decode("latin-1")).hostname
+        refused = origin is not None and host not in self._names
         app = PlainTextResponse("A page of another site may not ask here.", 403) if refused else self._app
         await app(scope, receive, send)
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).hostname
-    except ValueError:
-        return None
 
 
 def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:

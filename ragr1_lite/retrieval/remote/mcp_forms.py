@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ragr1_lite.core.types import Passage
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.remote.client import read_document, whole
 
 _LISTS = ("queries", "questions", "query", "q")
 _TEXTS = ("query", "q", "question", "search", "search_query", "text", "input")
-_COUNTS = (
-    "k",
-    "top_k",
-    "topk",
-    "limit",
-    "max_results",
-    "num_results",
-    "maxResults",
-    "numResults",
-    "n_results",
-    "count",
-)
+_COUNTS = "k top_k topk limit max_results num_results maxResults numResults n_results count".split()
 _ROWS = ("results", "result", "passages", "documents", "hits", "items", "data")
 _BODIES = ("text", "contents", "content", "snippet", "description", "summary", "body")
 _ADDRESSES = ("url", "link", "uri", "id")
@@ -70,13 +60,10 @@ class Form:
         if other := next((name for name in required if name != key), None):
             raise ValueError(f"it wants {other!r} as well")
         count = next((name for name in _COUNTS if _types(properties.get(name, {})) & {"integer", "number"}), "")
-        most = properties[key].get("maxItems")
-        return cls(
-            key,
-            (most if isinstance(most, int) and most > 0 else _AT_ONCE) if key in lists else 0,
-            count,
-            _largest(properties.get(count, {})),
-        )
+        most, largest = properties[key].get("maxItems"), properties.get(count, {}).get("maximum")
+        at_once = most if isinstance(most, int) and most > 0 else _AT_ONCE
+        most_count = largest if isinstance(largest, int | float) and largest >= 1 else sys.maxsize
+        return cls(key, at_once if key in lists else 0, count, most_count)
 
     def arguments(self, queries: Sequence[str], k: int) -> dict[str, Any]:
         """A call's arguments."""
@@ -96,12 +83,15 @@ def read_found(result: Any, queries: Sequence[str], k: int) -> list[tuple[Passag
     texts = [block.text for block in result.content if block.type == "text" and block.text.strip()]
     value = result.structured_content
     if value is None and len(texts) == 1:
-        value = _json(texts[0])
+        with suppress(ValueError):
+            value = json_of(texts[0])
     rows = _list_in(value)
     if rows is None:
         if len(queries) > 1 and texts:
             raise ValueError("its text does not say which part is for which query")
-        return [_plain(texts, queries[0])[:k]] if texts else [()] * len(queries)
+        bodies = [whole(text[:_PLAIN_CHARACTERS].strip()) for text in texts[:k]]
+        plain = (Passage(f"{queries[0]} ({at})", "", body, 1.0 / at) for at, body in enumerate(bodies, start=1))
+        return [tuple(plain)] if texts else [()] * len(queries)
     inner = [[] if row is None else _list_in(row) for row in rows]
     if len(rows) == len(queries) and all(one is not None for one in inner):
         return [tuple(_passages(one or [], k)) for one in inner]
@@ -120,21 +110,10 @@ def _passages(rows: Sequence[Any], k: int) -> Iterator[Passage]:
         if not isinstance(document, dict):
             raise ValueError("a document is neither an object nor a text")
         body = next((name for name in _BODIES if isinstance(document.get(name), str)), "text")
-        fields = {"contents" if body == "contents" else "text": document.get(body, "")}
         title = document.get("title") or document.get("name") or ""
+        fields = {"contents" if body == "contents" else "text": document.get(body, ""), "title": title}
         address = next((document[name] for name in _ADDRESSES if document.get(name) not in (None, "")), str(place))
-        score = item.get("score", 1.0 / place)
-        passage = read_document(fields | {"title": title}, address, score)
-        where = document.get("place")
-        yield replace(passage, place=whole(where)) if isinstance(where, str) else passage
-
-
-def _plain(texts: Sequence[str], query: str) -> tuple[Passage, ...]:
-    """Texts as passages; their ids are the query and a number."""
-    return tuple(
-        Passage(f"{query} ({place})", "", whole(text[:_PLAIN_CHARACTERS].strip()), 1.0 / place)
-        for place, text in enumerate(texts, start=1)
-    )
+        yield read_document(fields | {"place": document.get("place")}, address, item.get("score", 1.0 / place))
 
 
 def _list_in(value: Any, depth: int = 0) -> list[Any] | None:
@@ -145,13 +124,6 @@ def _list_in(value: Any, depth: int = 0) -> list[Any] | None:
         return None
     inner = (_list_in(value[name], depth + 1) for name in _ROWS if name in value)
     return next((found for found in inner if found is not None), None)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:
@@ -171,8 +143,3 @@ def _choices(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _is_of_texts(schema: Mapping[str, Any]) -> bool:
     items = [one["items"] for one in _choices(schema) if isinstance(one.get("items"), dict)]
     return not items or any("string" in _types(one) for one in items)
-
-
-def _largest(schema: Mapping[str, Any]) -> float:
-    limit = schema.get("maximum")
-    return limit if isinstance(limit, int | float) and limit >= 1 else sys.maxsize

@@ -19,6 +19,7 @@ from ragr1_lite import __version__
 from ragr1_lite.core.errors import RagR1Error
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Passage, Searcher
+from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.retrieval.remote.hosting import Refused, listening, need_extra, only_for_this_machine, read_body, run
 
 __all__ = ["Limits", "make_app", "serve"]
@@ -47,15 +48,6 @@ class Limits:
     max_queries: int = 10_000
     max_body_bytes: int = 16 * 2**20
     window_ms: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a client asked."""
-
-    queries: list[str]
-    k: int
-    return_scores: bool
 
 
 def serve(
@@ -114,8 +106,8 @@ def make_app(searcher: Searcher, limits: Limits = Limits(), report: Report = ign
 
     async def retrieve(request: Any) -> Any:
         try:
-            asked = read_request(await read_body(request, limits.max_body_bytes), limits)
-            return answer(200, to_result(await batches.search(asked.queries, asked.k), asked.return_scores))
+            queries, k, scores = read_request(await read_body(request, limits.max_body_bytes), limits)
+            return answer(200, to_result(await batches.search(queries, k), scores))
         except Refused as refusal:
             return answer(refusal.status, {"detail": str(refusal)})
         except ClientDisconnect:
@@ -134,11 +126,14 @@ def make_app(searcher: Searcher, limits: Limits = Limits(), report: Report = ign
     return app
 
 
-def read_request(body: bytes, limits: Limits) -> Request:
-    """Reads a request; unknown keys are ignored, as by Search-R1's server. Raises Refused."""
+def read_request(body: bytes, limits: Limits) -> tuple[list[str], int, bool]:
+    """The queries of a request, how many passages each may have, and whether their scores are wanted.
+
+    Unknown keys are ignored, as by Search-R1's server. Raises Refused.
+    """
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        fields = json_of(body)
+    except ValueError as error:
         raise Refused(400, f"The body is not JSON ({str(error).partition(':')[0]}).") from None
     if not isinstance(fields, dict):
         raise Refused(422, f"The body must be a JSON object such as {_FORM}.")
@@ -156,7 +151,7 @@ def read_request(body: bytes, limits: Limits) -> Request:
     k = k or limits.k  # 0 means the default, as in Search-R1's server
     if len(queries) * k > MAX_PASSAGES:
         raise Refused(422, f"{len(queries)} queries with topk {k} are more than {MAX_PASSAGES} passages.")
-    return Request(queries, k, scores)
+    return queries, k, scores
 
 
 def to_result(found: Sequence[Sequence[Passage]], scores: bool) -> dict[str, Any]:

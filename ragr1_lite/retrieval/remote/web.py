@@ -13,15 +13,15 @@ import html
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ragr1_lite.core.errors import ConfigError, RetrievalIndexError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Passage
 from ragr1_lite.core.urls import redacted
-from ragr1_lite.retrieval.remote.client import JsonClient, RemoteSearcher, split_url, whole
+from ragr1_lite.retrieval.remote.client import JsonClient, RemoteSearcher, side_by_side, split_url, whole
 
 WORKERS = 8
 """Requests in flight at a time."""
@@ -148,24 +148,18 @@ class WebSearcher(RemoteSearcher):
         return searcher
 
     def _ask(self, queries: list[str], k: int) -> list[tuple[Passage, ...]]:
-        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-search")
         try:
-            answers = [pool.submit(self._ask_one, query, k) for query in queries]
-            _, late = wait(answers, timeout=self._patience, return_when=FIRST_EXCEPTION)
-            if late and not any(answer.done() and answer.exception() for answer in answers):
-                raise RetrievalIndexError(
-                    f"{len(late)} of {len(queries)} searches by {self.provider.name} had no answer after "
-                    f"{self._patience:g} seconds",
-                    "Ask fewer questions at a time, or raise your plan's rate.",
-                )
-            failed = next((answer for answer in answers if answer.done() and answer.exception()), None)
-            return [failed.result()] if failed else [answer.result() for answer in answers]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            return side_by_side(partial(self._ask_one, k=k), queries, WORKERS, self._patience)
+        except TimeoutError as error:
+            raise RetrievalIndexError(
+                f"{error} searches by {self.provider.name} had no answer after {self._patience:g} seconds",
+                "Ask fewer questions at a time, or raise your plan's rate.",
+            ) from None
 
     def _ask_one(self, query: str, k: int) -> tuple[Passage, ...]:
         provider = self.provider
-        asked: dict[str, Any] = {"q": _short(query), **dict(provider.fixed)}
+        short = " ".join(whole(query).split()[:_QUERY_WORDS])[:_QUERY_CHARACTERS]
+        asked: dict[str, Any] = {"q": short, **dict(provider.fixed)}
         if provider.count:
             asked[provider.count] = min(k, provider.most)
         if provider.method == "GET":
@@ -188,11 +182,6 @@ def _key(provider: Provider) -> str:
     if not key.isascii() or not key.isprintable():
         raise ConfigError(f"{provider.variable} holds characters that no key has", "Copy the key again.")
     return key
-
-
-def _short(query: str) -> str:
-    """A query within what providers take."""
-    return " ".join(whole(query).split()[:_QUERY_WORDS])[:_QUERY_CHARACTERS]
 
 
 def _read_results(answer: Any, provider: Provider) -> Iterator[Passage]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.config import Recipe
 from ragr1_lite.evaluation.intervals import bootstrap
-from ragr1_lite.evaluation.report.reading import Training
-from ragr1_lite.evaluation.report.tables import INTERVALS, cell, evaluation_rows, resources
+from ragr1_lite.evaluation.report.tables import INTERVALS, Training, cell, evaluation_rows, resources
 from ragr1_lite.serving.hub.facts import Facts, Wanted, public
 from ragr1_lite.serving.hub.usage import usage
 

@@ -11,8 +11,8 @@ from typing import Any
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.urls import is_address, without_secrets
-from ragr1_lite.evaluation.report.reading import METRICS, Evaluated, Training, read_sources
-from ragr1_lite.files.hub_rows import PREFIX
+from ragr1_lite.evaluation.report.tables import METRICS, Evaluated, Training, read_sources
+from ragr1_lite.files.sources import PREFIX
 from ragr1_lite.models.adapter_folder import find_adapter
 from ragr1_lite.models.builtin import BUILT_IN, BuiltIn
 from ragr1_lite.models.hub import is_hub_id

@@ -12,28 +12,14 @@ from io import BufferedReader
 
 from ragr1_lite.files.json_lines import BadLine
 from ragr1_lite.files.sources import Form, form_of
-from ragr1_lite.retrieval.corpora.documents.epub import read_epub
-from ragr1_lite.retrieval.corpora.documents.html import read_html
+from ragr1_lite.retrieval.corpora.documents.html import read_epub, read_html
 from ragr1_lite.retrieval.corpora.documents.mail import messages_of, read_mail
 from ragr1_lite.retrieval.corpora.documents.office import read_docx, read_odf, read_pptx
-from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Document, Part, cut, cut_parts, weight_of
+from ragr1_lite.retrieval.corpora.documents.passages import Document
 from ragr1_lite.retrieval.corpora.documents.pdf import read_pdf
 from ragr1_lite.retrieval.corpora.documents.rtf import read_rtf
 from ragr1_lite.retrieval.corpora.documents.sheets import read_ods, read_xlsx
 from ragr1_lite.retrieval.corpora.documents.text import read_markdown, read_text
-
-__all__ = [
-    "MAX_BYTES",
-    "MAX_CHARACTERS",
-    "PACKAGES",
-    "WORDS",
-    "Document",
-    "Part",
-    "cut",
-    "cut_parts",
-    "read_documents",
-    "weight_of",
-]
 
 MAX_BYTES = 64 * 2**20
 """The longest document or e-mail; a mailbox may be as long as it likes."""

@@ -91,7 +91,8 @@ def _parts(message: EmailMessage, attached: Attached, unread: list[str], depth: 
         if one.get_content_type() == "message/rfc822" and depth < _MOST_NESTED:
             yield from _parts(one.get_content(), attached, unread, depth + 1)
         else:
-            data = _text(one).encode(errors="replace") if _is_text(one) else _payload(one)
+            lettered = one.get_content_maintype() == "text" and one.get_content_charset() is not None
+            data = _text(one).encode(errors="replace") if lettered else _payload(one)
             yield from _attached_parts(name, data, attached, unread)
 
 
@@ -116,11 +117,6 @@ def _header(message: EmailMessage, name: str) -> str:
 def _payload(part: Message) -> bytes:
     data = part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""
-
-
-def _is_text(part: Message) -> bool:
-    """Whether a part says in which letters it is written."""
-    return part.get_content_maintype() == "text" and part.get_content_charset() is not None
 
 
 def _text(body: Message) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from ragr1_lite.retrieval.corpora.documents.flow import Line, Tags, lines
-from ragr1_lite.retrieval.corpora.documents.packed import Package
+from ragr1_lite.retrieval.corpora.documents.packed import Line, Package, Tags, lines
 from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
 
 CORE = "docProps/core.xml"
@@ -124,17 +123,11 @@ def _open_parts(found: Iterable[Line], title: str) -> Iterator[Part]:
     slides = 0
     for name, some in groupby(found, key=lambda line: line.noted.get("page", {}).get("name")):
         if name is None:
-            levels = ((_open_level(line), line.text) for line in some)
-            yield from sections(levels, title)
+            headings = ((line.noted.get("h", {"outline-level": "0"}), line.text) for line in some)
+            levels = ((one.get("outline-level", "1"), text) for one, text in headings)
+            yield from sections(((int(level) if level.isdecimal() else 1, text) for level, text in levels), title)
             continue
         slides += 1
         held = list(some)
         heading = next((line.text for line in held if line.noted.get("frame", {}).get("class") == "title"), "")
         yield Part([line.text for line in held], f"slide {slides}", heading)
-
-
-def _open_level(line: Line) -> int:
-    if "h" not in line.noted:
-        return 0
-    level = line.noted["h"].get("outline-level", "1")
-    return int(level) if level.isdecimal() else 1

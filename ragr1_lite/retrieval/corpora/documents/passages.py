@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ragr1_lite.files.json_lines import BadLine
+
+Item = TypeVar("Item")
 
 WORDS = 100
 _CHARACTERS = 10
@@ -44,62 +47,59 @@ def sections(lines: Iterable[tuple[int, str]], title: str = "", place: str = "")
     A place is the headings it stands under, without the document's title, after ``place``.
     """
     path: list[tuple[int, str]] = []
-    part, held = Part([], place), list[str]()
-    lost: BadLine | None = None
-    try:
-        for level, text in lines:
-            line = " ".join(text.split()) if level else ""
-            if line:
-                if held:
-                    yield replace(part, paragraphs=held)
-                path = [*((above, name) for above, name in path if above < level), (level, line)]
-                own = " › ".join(name for _, name in path if name != title)
-                part = Part([], "; ".join(filter(None, (place, own))), "" if line == title else line)
-                held = []
-            held.append(text)
-    except BadLine as problem:  # what was read before it is kept
-        lost = problem
+    part, held, lost = Part([], place), list[str](), list[BadLine]()
+    for level, text in _until_lost(lines, lost):
+        line = " ".join(text.split()) if level else ""
+        if line:
+            if held:
+                yield replace(part, paragraphs=held)
+            path = [*((above, name) for above, name in path if above < level), (level, line)]
+            own = " › ".join(name for _, name in path if name != title)
+            part = Part([], "; ".join(filter(None, (place, own))), "" if line == title else line)
+            held = []
+        held.append(text)
     if held:
         yield replace(part, paragraphs=held)
     if lost:
-        raise lost
-
-
-def cut(paragraphs: Iterable[str], words: int = WORDS) -> Iterator[str]:
-    """Yields passages of at most so many words, cut where sentences and paragraphs end if possible.
-
-    Paragraphs within a passage are on lines of their own.
-    """
-    return (text for text, _ in cut_parts([Part(paragraphs)], words))
+        raise lost[0]
 
 
 def cut_parts(parts: Iterable[Part], words: int = WORDS) -> Iterator[tuple[str, str]]:
-    """Yields passages as :func:`cut` does, each with the places that it is from."""
-    held, weight, places = "", 0, dict[str, None]()
-    lost: BadLine | None = None
-    try:
-        for part in parts:
-            lead = part.heading if weight_of(part.heading) <= _LONGEST_HEADING else ""
-            room = words - weight_of(lead) if lead else words
-            begun = False
-            for paragraph in part.paragraphs:
-                glue = "\n"
-                for piece in _pieces(" ".join(paragraph.split()), room):
-                    more = weight_of(piece)
-                    if held and weight + more > words:
-                        yield held, "; ".join(filter(None, places))
-                        held, weight, places = "", 0, {}
-                        if begun and lead:
-                            held, weight, glue = lead, words - room, "\n"
-                    held = f"{held}{glue}{piece}" if held else piece
-                    weight, glue, begun = weight + more, " ", True
-                    places[part.place] = None
-    except BadLine as problem:  # what was read before it is kept
-        lost = problem
+    """Yields passages of at most so many words, cut where sentences and paragraphs end if possible.
+
+    Paragraphs within a passage are on lines of their own. Each comes with the places that it is from.
+    """
+    held, weight, places, lost = "", 0, dict[str, None](), list[BadLine]()
+    for part in _until_lost(parts, lost):
+        lead = part.heading if weight_of(part.heading) <= _LONGEST_HEADING else ""
+        room = words - weight_of(lead) if lead else words
+        begun = False
+        for paragraph in _until_lost(part.paragraphs, lost):
+            glue = "\n"
+            for piece in _pieces(" ".join(paragraph.split()), room):
+                more = weight_of(piece)
+                if held and weight + more > words:
+                    yield held, "; ".join(filter(None, places))
+                    held, weight, places = "", 0, {}
+                    if begun and lead:
+                        held, weight, glue = lead, words - room, "\n"
+                held = f"{held}{glue}{piece}" if held else piece
+                weight, glue, begun = weight + more, " ", True
+                places[part.place] = None
+        if lost:
+            break
     if held:
         yield held, "; ".join(filter(None, places))
     if lost:
-        raise lost
+        raise lost[0]
+
+
+def _until_lost(some: Iterable[Item], lost: list[BadLine]) -> Iterator[Item]:
+    """What could be read before something could not, which is added to ``lost``."""
+    try:
+        yield from some
+    except BadLine as problem:
+        lost.append(problem)
 
 
 def weight_of(text: str) -> int:

@@ -54,20 +54,12 @@ def _part(name: str, rows: Iterable[Row]) -> Part | None:
     if weight_of(columns) > _WIDE and (first := next(rows, None)):  # a row alone names no columns
         rows = itertools.chain([first], rows)
         body = (
-            "; ".join(f"{header.get(at, '')}: {cell}".removeprefix(": ") for at, cell in _in_order(row)) for row in rows
+            "; ".join(f"{header.get(at, '')}: {cell}".removeprefix(": ") for at, cell in sorted(row.items()))
+            for row in rows
         )
-        return Part(_chain([name, *above], body), f"sheet {name}", name)
+        return Part(itertools.chain([name, *above], body), f"sheet {name}", name)
     body = (" | ".join(row.get(at, "") for at in sorted({*header, *row})) for row in rows)
-    return Part(_chain([name, *above, columns], body), f"sheet {name}", f"{name}\n{columns}")
-
-
-def _in_order(row: Row) -> list[tuple[int, str]]:
-    return sorted(row.items())
-
-
-def _chain(first: Iterable[str], rest: Iterable[str]) -> Iterator[str]:
-    yield from first
-    yield from rest
+    return Part(itertools.chain([name, *above, columns], body), f"sheet {name}", f"{name}\n{columns}")
 
 
 def _excel_parts(package: Package) -> Iterator[Part]:

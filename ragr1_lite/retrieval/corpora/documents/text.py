@@ -59,7 +59,9 @@ def _markdown_lines(body: str) -> Iterator[tuple[int, str]]:
             elif level:
                 yield level, line
             else:
-                yield from ((0, one) for one in (text.split("\n") if _all_pairs(text) else [line]))
+                parts = text.split("\n")
+                pairs = len(parts) > 1 and all(map(_PAIR.match, parts))  # `Key: value` lines are no running text
+                yield from ((0, one) for one in (parts if pairs else [line]))
             level = 0
         elif token.type in ("fence", "code_block"):
             yield 0, token.content
@@ -81,9 +83,3 @@ def _front_matter(text: str) -> tuple[str, str]:
         return "", text
     titles = [line.partition(":")[2] for line in head.splitlines() if line.startswith("title:")]
     return (titles[0].strip().strip("\"'") if titles else ""), rest
-
-
-def _all_pairs(text: str) -> bool:
-    """Whether every one of several lines is a ``Key: value`` pair, so that they are no running text."""
-    lines = text.split("\n")
-    return len(lines) > 1 and all(_PAIR.match(line) for line in lines)

@@ -1,10 +1,16 @@
-"""Runs a study: all variants answer the same questions, by turns, and are compared with the first."""
+"""Studies: one thing is varied, all else stays, and a table and a plot show the effect.
+
+All variants answer the same questions, by turns, and are compared with the first.
+"""
 
 from __future__ import annotations
 
+import difflib
+import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +22,97 @@ from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.data.trajectories import write_rows
 from ragr1_lite.evaluation.figures import Evaluation
-from ragr1_lite.evaluation.intervals import Difference, paired
+from ragr1_lite.evaluation.intervals import Difference, bootstrap, paired
 from ragr1_lite.evaluation.results import to_row
 from ragr1_lite.evaluation.running import QUESTIONS, questions_digest, read_again, recipe_digest
-from ragr1_lite.evaluation.study.designs import Design, VariantSpec
 from ragr1_lite.evaluation.variants import Variant, evaluate_variants
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, already_there, interrupted
 from ragr1_lite.files.json_lines import json_of
-from ragr1_lite.files.writing import refuse_input
+from ragr1_lite.files.writing import refuse_input, write_atomic
+from ragr1_lite.versions import install_hint
+
+MOST_QUERIES = 5
+_LABEL = re.compile(r"\w[\w .+-]*")
+"""It names a file, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSpec:
+    """A variant of a study.
+
+    Attributes:
+        label: Its name.
+        settings: Changes to the recipe, ``section.key=value``.
+        served: Whether its index is searched through a server on this machine, which the study starts.
+        missing: What the user has to name first, if anything; until then the variant is not run.
+    """
+
+    label: str
+    settings: tuple[str, ...] = ()
+    served: bool = False
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A study: its name, what it asks, its variants. The others are compared with the first variant."""
+
+    name: str
+    question: str
+    variants: tuple[VariantSpec, ...]
+
+
+_SINGLE_MULTI = (VariantSpec("single", ("rollout.mode=single",)), VariantSpec("multi", ("rollout.mode=multi",)))
+_QUERIES = (
+    VariantSpec(str(number), ("rollout.mode=multi", f"rollout.max_queries={number}"))
+    for number in range(1, MOST_QUERIES + 1)
+)
+_SEARCH = (
+    VariantSpec("bm25"),
+    VariantSpec("http", served=True),
+    VariantSpec("web", missing="no web search was named: --variant web:retrieval.index=web+brave://"),
+)
+_MODELS = (VariantSpec("without adapter", ("model.adapter=null",)), VariantSpec("with adapter"))
+STUDIES: Mapping[str, Design] = {
+    "single-multi": Design("single-multi", "One query a turn, or several at once?", _SINGLE_MULTI),
+    "queries": Design("queries", "How many queries at once?", tuple(_QUERIES)),
+    "search": Design("search", "Who searches?", _SEARCH),
+    "models": Design("models", "Which model?", _MODELS),
+}
+
+
+def find_design(name: str) -> Design:
+    """The study of a name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(STUDIES)}."
+        raise ConfigError(f"There is no study {name}", hint)
+    return STUDIES[name]
+
+
+def with_variants(design: Design, changes: Sequence[str]) -> Design:
+    """The study with changes to its variants, and with variants of the user's own.
+
+    A change is ``LABEL:SECTION.KEY=VALUE``; a label that the study does not have makes a new variant.
+
+    Raises:
+        ConfigError: A change is of another form.
+    """
+    variants = {one.label: one for one in design.variants}
+    for change in changes:
+        label, colon, setting = change.partition(":")
+        if not (_LABEL.fullmatch(label) and colon and "=" in setting):
+            hint = "Write it as in --variant multi:model.adapter=runs/mq/adapter"
+            raise ConfigError(f"--variant {change} is not LABEL:KEY=VALUE", hint)
+        spec = variants.get(label, VariantSpec(label))
+        variants[label] = replace(spec, settings=(*spec.settings, setting), missing="")
+    return replace(design, variants=tuple(variants.values()))
+
 
 SUMMARY = "study.json"
 """Of a study's folder: the outcome."""
@@ -245,11 +333,55 @@ def _rows(design: Design, found: Mapping[str, Evaluation], problems: Mapping[str
             first = evaluation
             yield Row(spec.label, evaluation)
         else:
-            yield _compared(spec.label, first, evaluation)
+            theirs, ours = first.figures(), evaluation.figures()
+            saved = {name: round(1 - ours[name] / theirs[name], 4) for name in COSTS if theirs[name]}
+            difference = paired([one.em for one in first.results], [one.em for one in evaluation.results])
+            yield Row(spec.label, evaluation, em=difference, saved=saved)
 
 
-def _compared(label: str, first: Evaluation, other: Evaluation) -> Row:
-    theirs, ours = first.figures(), other.figures()
-    saved = {name: round(1 - ours[name] / theirs[name], 4) for name in COSTS if theirs[name]}
-    difference = paired([one.em for one in first.results], [one.em for one in other.results])
-    return Row(label, other, em=difference, saved=saved)
+_PANELS = {"em": "EM", "rounds": "Rounds", "queries": "Queries", "seconds_per_question": "Seconds a question"}
+_INK, _BAR, _ERROR = "#7d8590", "#3b82c4", "#c98a3b"
+
+
+def draw_study(outcome: Outcome, path: Path) -> None:
+    """Draws exact match with its interval, rounds, queries and seconds of every variant that was run.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        StorageError: The file cannot be written.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ConfigError("Plots need matplotlib", install_hint("report")) from None
+    rows = [row for row in outcome.rows if row.evaluation]
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": outcome.design.name, "font.size": 9, "text.color": _INK}):
+        figure = Figure(figsize=(9.6, 0.9 + 0.34 * len(rows)), layout="constrained")
+        for axes, (name, title) in zip(figure.subplots(1, len(_PANELS), sharey=True), _PANELS.items(), strict=True):
+            _draw(axes, rows, name, title)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date")))
+    write_atomic(path, written.getvalue())
+
+
+def _draw(axes: Any, rows: Sequence[Row], name: str, title: str) -> None:
+    values = [row.evaluation.figures()[name] for row in rows if row.evaluation]
+    places = range(len(rows))
+    bars = axes.barh(places, values, color=_BAR, height=0.62)
+    if name == "em":
+        intervals = [bootstrap([one.em for one in row.evaluation.results]) for row in rows if row.evaluation]
+        reach = [[one.mean - one.low for one in intervals], [one.high - one.mean for one in intervals]]
+        axes.errorbar(values, places, xerr=reach, fmt="none", ecolor=_ERROR, capsize=2.5, linewidth=1.2)
+        axes.set_xlim(0, 1)
+        axes.bar_label(bars, fmt="%.2f", label_type="center", color="white")
+    else:
+        axes.bar_label(bars, fmt="%.2f", padding=3, color=_INK)
+        axes.margins(x=0.25)
+    axes.set_yticks(places, [row.label for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_title(title, loc="left", fontsize=9, color=_INK)
+    axes.tick_params(length=0, colors=_INK, labelsize=9)
+    axes.tick_params(axis="x", labelbottom=False)
+    for side in axes.spines.values():
+        side.set_visible(False)
