@@ -63,7 +63,7 @@ def tests_of(module: str) -> list[str]:
     return [f"tests/{one}" for one in TESTS[max(fitting, key=len)]] if fitting else []
 
 
-def annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def spans_of_annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """Where annotations begin and end: nothing reads them when the code runs."""
     for node in ast.walk(tree):
         for name in ("annotation", "returns"):
@@ -74,7 +74,7 @@ def annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int
 def places(module: str) -> list[Place]:
     """Every place of a module that can be broken."""
     source = (PACKAGE / module).read_text("utf-8")
-    annotated, nodes = [*annotations(ast.parse(source))], [*ast_nodes(get_ast(source))]
+    annotated, nodes = [*spans_of_annotations(ast.parse(source))], [*ast_nodes(get_ast(source))]
     ways = defaultdict(list)
     for operator in (get_operator(name) for name in sorted(operator_names())):
         if not operator.arguments():

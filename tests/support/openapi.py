@@ -20,8 +20,8 @@ class Repeating(LookingUp):
     """Searches for the question, then answers with it."""
 
     def _turn(self, text: str) -> str:
-        asked = text.partition("Question: ")[2].partition("\n<information>")[0].strip()
-        if "<information>" in text or "Question: " not in text:
+        asked, _, then = text.rpartition("Question: ")[2].partition("<think>")
+        if "</search>" in then:
             return f"<think>I have read of {asked}.</think><answer>{asked}</answer>"
         return f"<think>I look up {asked}.</think><search>{asked}</search>"
 
