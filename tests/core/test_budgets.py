@@ -78,6 +78,18 @@ def test_trap_4_a_tight_sequence_gets_fewer_documents_rather_than_none() -> None
     assert len(trajectory.token_ids) <= 800
 
 
+def test_trap_4_documents_without_any_room_end_it_rather_than_being_empty() -> None:
+    prompt, model, block, *_ = run(ScriptedSampler([SEARCH, ANSWER]), ScriptedSearcher(default=[]))[0].segments
+    empty = len(prompt.token_ids + model.token_ids + block.token_ids) + LIMITS.max_new_tokens
+    ends = set()
+    for length in range(empty - 50, empty + 20):
+        limits = replace(LIMITS, max_length=length)
+        [trajectory] = run(ScriptedSampler([SEARCH, ANSWER]), ScriptedSearcher(default=LONG), limits=limits)
+        assert all(map(all, documents(trajectory)))
+        ends.add(trajectory.stop_reason)
+    assert ends == {"context", "answer"}
+
+
 def test_trap_4_rag_prompts_get_what_fits() -> None:
     free = run(ScriptedSampler([ANSWER]), ScriptedSearcher(default=[]), mode="rag")[0]
     for limits, most in [

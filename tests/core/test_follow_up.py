@@ -51,6 +51,8 @@ def test_examples_in_docstrings() -> None:
         (CAPITAL, "And the area?", "What is the area of Chad?"),
         (CAPITAL, "And its neighbours?", "What are the neighbours of Chad?"),
         (CAPITAL, "What about the population of Mali?", "What is the population of Mali?"),
+        (CAPITAL, "What about the capital of the Netherlands?", "What is the capital of the Netherlands?"),
+        (CAPITAL, "And the neighbours of Mali?", "What are the neighbours of Mali?"),
         (CAPITAL, "And the population of its capital?", "What is the population of the capital of Chad?"),
         # pronouns
         (CAPITAL, "How large is it?", "How large is Chad?"),

@@ -92,7 +92,7 @@ class TestServer:
     def test_a_server_without_places_or_with_others_is_understood(self, place: dict[str, Any]) -> None:
         assert read_document({"contents": "text", **place}, 1, 0.5) == Passage("1", "", "text", 0.5)
 
-    @pytest.mark.parametrize("fields", [{}, {"topk": None}, {"topk": 0}])
+    @pytest.mark.parametrize("fields", [{}, {"topk": None}, {"topk": 0}, {"topk": 0.0}])
     def test_without_topk_the_servers_own(self, fields: dict[str, Any]) -> None:
         searcher = Scripted(*[CHAD] * 9)
         status, answer = ask(server.make_app(searcher, server.Limits(k=5)), {"queries": ["q"], **fields, "unknown": 1})
@@ -120,6 +120,7 @@ class TestServer:
             ({"queries": ["q"], "topk": -1}, 422, "up to 10"),
             ({"queries": ["q"], "topk": "3"}, 422, "whole number"),
             ({"queries": ["q"], "topk": True}, 422, "whole number"),
+            ({"queries": ["q"], "topk": 2.5}, 422, "whole number"),
             ({"queries": ["q"], "return_scores": "yes"}, 422, "true or false"),
             (b'{"queries": ["' + b"q" * 50_000 + b'"]}', 413, "larger than 40000 bytes"),
         ],

@@ -70,6 +70,8 @@ def test_a_follow_up_is_made_whole_by_what_was_said_before() -> None:
         (400, "stream_options", None, body(stream_options=[])),
         (400, "include_usage", None, body(stream=True, stream_options={"include_usage": 1})),
         (400, "n", "unsupported_value", body(n=2)),
+        (400, "n", "unsupported_value", body(n=True)),
+        (400, "logprobs", "unsupported_value", body(logprobs=0)),
         (400, "response_format", "unsupported_value", body(response_format={"type": "json_object"})),
         (400, "tool_choice", "unsupported_value", body(tool_choice="required")),
         (400, "logprobs", "unsupported_value", body(logprobs=True)),
@@ -97,6 +99,7 @@ def test_what_is_wrong_gets_openais_form(status: int, param: str | None, code: s
 def test_so_do_wrong_addresses_and_sizes(status: int, method: str, path: str, options: dict[str, Any]) -> None:
     response = reply(method, path, **options)
     assert response.status_code == status and response.json()["error"]["message"].endswith(".")
+    assert response.headers.get("allow") == ("POST" if status == 405 else None)
 
 
 def reply(method: str, path: str, sampler: LookingUp | None = None, **options: Any) -> httpx.Response:

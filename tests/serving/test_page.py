@@ -122,8 +122,10 @@ def test_no_answer_has_its_reason_and_errors_are_sentences() -> None:
     notices: list[object] = []
     app = page.make_app(assistant(Failing(ValueError("odd\nthing"))), report=notices.append)
     ((name, data),) = sent_events(sent(app, "POST", "/ask", json={"question": "Which?"}))
-    assert (name, data["detail"]) == ("error", "The answer failed: ValueError: odd thing")
-    assert [notice.level for notice in notices if isinstance(notice, Notice)] == ["warning"]
+    assert (name, data["detail"]) == ("error", "The answer failed; the command's own messages say why.")
+    assert [(notice.level, notice.text) for notice in notices if isinstance(notice, Notice)] == [
+        ("warning", "An answer failed: ValueError: odd\nthing")
+    ]
 
 
 @pytest.mark.parametrize(

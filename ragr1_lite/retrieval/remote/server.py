@@ -89,7 +89,8 @@ def serve(
 def make_app(searcher: Searcher, limits: Limits = Limits(), report: Report = ignore) -> Any:
     """The FastAPI application: ``POST /retrieve`` and ``GET /health``; arguments as of :func:`serve`.
 
-    A request that cannot be answered gets a 4xx, a search that fails a 500, each with ``{"detail": reason}``.
+    A request that cannot be answered gets a 4xx with ``{"detail": reason}``, a search that fails a 500; why, which may
+    name paths, is reported here alone.
 
     Raises:
         ConfigError: FastAPI is not installed.
@@ -115,7 +116,7 @@ def make_app(searcher: Searcher, limits: Limits = Limits(), report: Report = ign
         except Exception as error:
             reason = str(error) if isinstance(error, RagR1Error) else f"{type(error).__name__}: {error}"
             report(Notice(f"A search failed: {reason}", "warning"))
-            return answer(500, {"detail": f"The search failed: {reason}"})
+            return answer(500, {"detail": "The search failed; the server's own messages say why."})
 
     async def health(request: Any) -> Any:
         passages = len(searcher) if isinstance(searcher, Sized) else None
@@ -144,6 +145,8 @@ def read_request(body: bytes, limits: Limits) -> tuple[list[str], int, bool]:
         raise Refused(422, f"`queries` has {len(queries)} entries; at most {limits.max_queries} are answered at once.")
     if any(len(query) > MAX_QUERY_CHARACTERS for query in queries):
         raise Refused(422, f"A query is longer than {MAX_QUERY_CHARACTERS} characters.")
+    if isinstance(k, float) and k.is_integer():
+        k = int(k)  # to JSON, 3.0 is 3
     if k is not None and (not isinstance(k, int) or isinstance(k, bool) or not 0 <= k <= limits.max_k):
         raise Refused(422, f"`topk` must be a whole number up to {limits.max_k}, or null.")
     if not isinstance(scores, bool):

@@ -129,7 +129,8 @@ def make_app(engine: Engine, *, token: str = "", report: Report = ignore) -> Any
         return answer(models())
 
     async def unknown(request: Any, error: Any) -> Any:
-        return refuse(Wrong(error.status_code, "There are POST /v1/chat/completions and GET /v1/models alone."))
+        wrong = Wrong(error.status_code, "There are POST /v1/chat/completions and GET /v1/models alone.")
+        return answer(failure(wrong), wrong.status, error.headers)  # which methods there are
 
     route("/v1/chat/completions", "POST", complete)
     route("/v1/models", "GET", listed)

@@ -64,7 +64,7 @@ def read_request(body: bytes) -> Asking:
     if model != MODEL:
         raise Wrong(404, f"There is no model {one_line(model, 80)}: it is {MODEL}.", "model", "model_not_found")
     for name, values in _ONE_TEXT.items():
-        if fields.get(name) is not None and fields[name] not in values:
+        if (value := fields.get(name)) is not None and not any(_same(value, one) for one in values):
             allowed = " or ".join(["null", *map(json.dumps, values)])
             raise Wrong(400, f"`{name}` may only be {allowed}: the answer is one text.", name, "unsupported_value")
     options = fields.get("stream_options")
@@ -114,6 +114,11 @@ def _text_of(content: Any) -> str:
     if len(texts) < len(content) or not all(isinstance(text, str) for text in texts):
         raise Wrong(400, "Only parts of the type text can be read.", "messages", "unsupported_value")
     return "\n".join(texts)
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether JSON has them for the same, as Python has not: 0 is not false there, nor 1 true."""
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _flag(fields: dict[str, Any], name: str) -> bool:

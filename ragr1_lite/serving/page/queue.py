@@ -57,9 +57,8 @@ class AnswerQueue:
         except RagR1Error as error:
             yield _event("error", {"detail": str(error)})
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            self._report(Notice(f"An answer failed: {reason}", "warning"))
-            yield _event("error", {"detail": f"The answer failed: {one_line(reason)}"})
+            self._report(Notice(f"An answer failed: {type(error).__name__}: {error}", "warning"))
+            yield _event("error", {"detail": "The answer failed; the command's own messages say why."})
 
 
 def _event(name: str, data: Any) -> bytes:
