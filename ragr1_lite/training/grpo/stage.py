@@ -5,6 +5,7 @@ from __future__ import annotations
 from ragr1_lite.config import WORLD, Recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.data.sets import load_examples, require_expert
+from ragr1_lite.data.unanswerable import hide_some
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.models.adapter_folder import require_adapter
 from ragr1_lite.models.processes import is_main
@@ -42,6 +43,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         mix=recipe.data.mix,
         report=report,
     )
+    examples = hide_some(examples, recipe.data.train, recipe.data.unanswerable, recipe.train.seed)
     questions = held_out.questions(recipe, report)
     require_expert(recipe)  # before the model is loaded
     searcher = open_searcher(recipe.retrieval.index, report)
