@@ -17,6 +17,7 @@ from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.rewards import refuses
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.safe_text import cleaned
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
@@ -54,6 +55,11 @@ class Answer:
         return (*holding, *others)
 
     @property
+    def refused(self) -> bool:
+        """Whether the model said that the documents do not hold the answer; then there are no sources of it."""
+        return refuses(self.trajectory.answer)
+
+    @property
     def held(self) -> bool:
         """Whether something that the model had read holds the answer."""
         return bool(self._read[0])
@@ -70,7 +76,7 @@ class Answer:
     def _read(self) -> tuple[list[Passage], list[Passage]]:
         """What the model had read when it answered, each passage once: those that hold the answer, and the others."""
         answer, shown = self.trajectory.answer, self.trajectory.shown
-        if answer is None:
+        if answer is None or self.refused:
             return [], []
         holds = Evidence.of(replace(self.trajectory.example, answers=(answer,))).held_by
         once = {(one.key, one.title): one for one in shown}
@@ -88,6 +94,7 @@ class Answer:
         known = {
             "question": trajectory.example.question,
             "answer": trajectory.answer,
+            **({"refused": True} if self.refused else {}),
             "mode": self.mode,
             "model": self.model,
             "sources": [source_of(passage) for passage in self.sources],

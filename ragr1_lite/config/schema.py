@@ -93,6 +93,9 @@ class DataConfig(Section):
     # How often it meets each: ``even``; ``signal``, by p(1-p) of the pass rate p, the variance of a reward of 0 or 1,
     # without which GRPO learns nothing; ``hops``, by their number.
     weights: Weights = "even"
+    # Share of the questions that have their gold passages hidden, drawn by ``train.seed``: the right answer is *not in
+    # your documents*. ``sft`` takes it with ``world``; into a file `data generate --unanswerable` puts them.
+    unanswerable: float = Field(0.0, ge=0, le=1)
 
 
 def name_index(section: Any) -> Any:
@@ -319,6 +322,14 @@ class Recipe(Section):
     grpo: GrpoConfig = GrpoConfig()
     guard: GuardConfig = GuardConfig()
     reward: RewardConfig = RewardConfig()
+
+    @model_validator(mode="after")
+    def _hides_what_is_read(self) -> Recipe:
+        if self.data.unanswerable and self.rollout.mode == "direct":
+            raise ValueError("data.unanswerable hides passages, and mode direct reads none")
+        if self.data.unanswerable and self.task == "sft" and self.data.train != WORLD:
+            raise ValueError("data.unanswerable is for `world`: make the file by `data generate --unanswerable`")
+        return self
 
     @model_validator(mode="after")
     def _groups_add_up(self) -> Recipe:

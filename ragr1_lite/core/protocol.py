@@ -17,6 +17,9 @@ from ragr1_lite.core.types import Mode, Passage, Shot, Turn
 STOP = ("</search>", "</answer>")
 """A generation ends with the first of these in its text."""
 
+NOT_FOUND = "not in your documents"
+"""The answer of a model that was trained to say so where what it found does not hold one."""
+
 OPENED = "<think>"
 """With it a turn begins, unless the chat template has written it already."""
 _THINK = "Think inside <think></think>."

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ragr1_lite.core.protocol import NOT_FOUND
 from ragr1_lite.core.scripts import spread
 from ragr1_lite.core.types import Passage, Reward, Trajectory
 
@@ -130,13 +131,18 @@ class Scorer:
 
 
 _CLOSED = frozenset({"yes", "no", "noanswer"})
-OURS = Scorer(normalize, haystack, _CLOSED, empty_matches=False)
+OURS = Scorer(normalize, haystack, _CLOSED | {NOT_FOUND}, empty_matches=False)
 SCORERS: Mapping[NormalizerName, Scorer] = {
     "ours": OURS,
     "squad": Scorer(official_normalize, _official_haystack, frozenset(), empty_matches=True),
     "hotpotqa": Scorer(official_normalize, _official_haystack, _CLOSED, empty_matches=True),
 }
 exact_match, f1, covers = OURS.exact_match, OURS.f1, OURS.covers
+
+
+def refuses(answer: str | None) -> bool:
+    """Whether an answer says that the documents hold none."""
+    return exact_match(answer, (NOT_FOUND,)) == 1.0
 
 
 def title_recall(titles: Iterable[str], passages: Iterable[Passage]) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ragr1_lite.core.events import Report, RolloutFinished, Searched, ignore
+from ragr1_lite.core.hiding import search_hiding
 from ragr1_lite.core.protocol import OPENED, Protocol, render_documents, shown
 from ragr1_lite.core.types import (
     Completion,
@@ -179,7 +180,7 @@ class Rollouts:
         questions = [row.example.question for row in rows]
         prompts = [chat(protocol.render_prompt(question)) for question in questions]
         if protocol.reads_first and rows:
-            found = self.searcher.search(questions, limits.k)
+            found = self.find([(row, row.example.question) for row in rows])
             for at, (row, passages) in enumerate(zip(rows, found, strict=True)):
                 question = row.example.question
                 room = limits.max_length - limits.max_new_tokens - len(prompts[at]) - _SEAM
@@ -246,8 +247,8 @@ class Rollouts:
 
     def search(self, rows: Sequence[Row]) -> None:
         """Answers the last turn of every row with one call to the searcher."""
-        queries = [query for row in rows for query in row.turns[-1].queries]
-        results = iter(self.searcher.search(queries, self.limits.k)) if queries else iter(())
+        asked = [(row, query) for row in rows for query in row.turns[-1].queries]
+        results = iter(self.find(asked) if asked else ())
         for row in rows:
             turn = row.turns[-1]
             passages = tuple(next(results) for _ in turn.queries)
@@ -258,6 +259,11 @@ class Rollouts:
             row.turns[-1] = _searched(turn, passages, block.documents)
             row.append("env", block.token_ids)
             self.report(Searched(row.index, turn.queries, passages))
+
+    def find(self, asked: Sequence[tuple[Row, str]]) -> list[tuple[Passage, ...]]:
+        """What is found for each query, without what is hidden from its row."""
+        hidden = [row.example.hidden for row, _ in asked]
+        return search_hiding(self.searcher, [query for _, query in asked], self.limits.k, hidden)
 
     def information(self, row: Row, queries: Sequence[str], documents: Sequence[str]) -> _Block | None:
         """The information block within every budget; ``None`` when not even an empty one fits."""

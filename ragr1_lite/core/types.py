@@ -32,6 +32,8 @@ class Example:
         hops: Facts that the answer rests on, where the set says it; else 0.
         pass_rate: Share of a model's rollouts that were right, where it was measured.
         titles: Titles of the passages that hold the answer's facts, where the set names them.
+        hidden: Titles or ids of passages that its searches do not find: those that would hold the answer, which is then
+            :data:`~ragr1_lite.core.protocol.NOT_FOUND`.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Example:
     hops: int = 0
     pass_rate: float | None = None
     titles: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import Question, read_questions
 from ragr1_lite.data.trajectories import read_records
+from ragr1_lite.data.unanswerable import as_hidden, hide_some
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.world import questions
 
@@ -64,8 +65,10 @@ def training_material(recipe: Recipe, report: Report = ignore) -> Callable[[Toke
     else:
         needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
         drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
-        examples = [question.example for question in drawn]
-        plans = [question.plan(recipe.rollout.mode) for question in drawn]
+        share, seed = recipe.data.unanswerable, recipe.train.seed
+        examples = hide_some([question.example for question in drawn], WORLD, share, seed)
+        golden = [question.plan(recipe.rollout.mode) for question in drawn]
+        plans = as_hidden(examples, golden, limits)
         searcher, planned = open_searcher(recipe.retrieval.index, report), len(drawn)
 
         def encoded(tokenizer: Tokenizer) -> list[Trajectory]:
@@ -109,6 +112,7 @@ def expert_trajectories(
         plans = {one.example.question: one.plan(protocol.mode) for one in questions("train")}
         known = [one for one in asked if one.question in plans]
         golden = [plans[one.question] for one in known]
+        golden = as_hidden(known, golden, limits)
         made = gold_trajectories(known, golden, tokenizer, searcher, protocol=protocol, limits=limits)
     else:
         records = _of_questions(asked, read_records(Path(source), report=report))
@@ -141,14 +145,17 @@ def require_titles(examples: Sequence[Example], report: Report = ignore) -> None
 
 
 def _of_questions(examples: Sequence[Example], records: Sequence[Trajectory]) -> list[Trajectory]:
-    """The records of each question, with the question as it is asked now."""
-    by_text: dict[str, list[Trajectory]] = {}
+    """The records of each question, with the question as it is asked now; refusals are of hidden passages alone."""
+    by_text: dict[tuple[str, bool], list[Trajectory]] = {}
     for record in records:
-        by_text.setdefault(record.example.question, []).append(record)
+        by_text.setdefault((record.example.question, bool(record.example.hidden)), []).append(record)
     return [
         replace(record, example=example)
         for example in examples
-        for record in sorted(by_text.get(example.question.strip(), ()), key=lambda one: one.example.id != example.id)
+        for record in sorted(
+            by_text.get((example.question.strip(), bool(example.hidden)), ()),
+            key=lambda one: one.example.id != example.id,
+        )
     ]
 
 

@@ -3,7 +3,7 @@
 A line (a *record*) is a question, ``{"id", "question", "answers", "kind"}`` and where known ``gold_titles``, and the
 turns with their passages; it holds text and no ids, so that it fits every tokenizer. Where the token budget cut a
 passage, ``shown`` is what the model saw of its text, empty where that was nothing. ``read_by`` says how an answer
-without a tag was read.
+without a tag was read, ``hidden`` names the passages that were hidden from the question.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.core.events import Notice, Report, ignore
+from ragr1_lite.core.hiding import without
 from ragr1_lite.core.rewards import exact_match
 from ragr1_lite.core.types import Example, Passage, Reading, Trajectory, Turn
 from ragr1_lite.data.other_forms import Unfinished, as_record, is_r1_searcher
@@ -77,10 +78,10 @@ def no_record(example: Example) -> dict[str, Any]:
 
 
 def _fields(example: Example) -> dict[str, Any]:
-    """The question's keys of a record; hops, pass rate and gold titles only where they are known."""
-    fields = asdict(example) | {"answers": list(example.answers)}
+    """The question's keys of a record; hops, pass rate, gold and hidden titles only where they are known."""
+    fields = asdict(example) | {"answers": list(example.answers), "hidden": list(example.hidden)}
     fields["gold_titles"] = list(fields.pop("titles"))
-    unknown: dict[str, Any] = {"hops": 0, "pass_rate": None, "gold_titles": []}
+    unknown: dict[str, Any] = {"hops": 0, "pass_rate": None, "gold_titles": [], "hidden": []}
     return {key: value for key, value in fields.items() if key not in unknown or value != unknown[key]}
 
 
@@ -128,6 +129,8 @@ def _parse_record(row: dict[str, Any], number: int) -> Trajectory | str:
         return "wrong answer"
     if any(len(turn.queries) != len(turn.passages) for turn in searches):
         raise _no_trajectory("`passages` are not as many as `queries`")
+    if any(without(found, example.hidden) != found for turn in searches for found in turn.passages):
+        raise _no_trajectory("passages that are `hidden` were found")
     return Trajectory(example, (), turns, "answer")
 
 
@@ -178,6 +181,7 @@ def _example(row: Mapping[str, Any], number: int) -> Example:
         _get(row, "hops", int, 0),
         _get(row, "pass_rate", (float, int), None),
         tuple(_all(_get(row, "gold_titles", list, []), "gold_titles", str)),
+        tuple(_all(_get(row, "hidden", list, []), "hidden", str)),
     )
 
 

@@ -11,21 +11,23 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.events import Notice, Part, Report, ignore, phase
+from ragr1_lite.core.evidence import Evidence
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Sampler
 from ragr1_lite.data.gold import ByteTokenizer, PlanSampler
 from ragr1_lite.data.questions import Question, digest, read_questions
 from ragr1_lite.data.trajectories import no_record, rows_again, to_record, write_rows
+from ragr1_lite.data.unanswerable import as_hidden, hide_some
 from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
-from ragr1_lite.datagen.rejection import Criteria, why_rejected
+from ragr1_lite.datagen.rejection import ELSEWHERE, Criteria, why_rejected
 from ragr1_lite.datagen.teachers import Teacher, as_teacher, open_teacher, settings_of
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
@@ -68,6 +70,7 @@ def generate(
     limit: int | None = None,
     sampling: Sampling = Sampling(),
     criteria: Criteria = Criteria(),
+    unanswerable: float = 0.0,
     rejected: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -77,7 +80,8 @@ def generate(
 
     The setup's model is a name, the URL of an endpoint, or ``gold``, which composes trajectories from what the sets say
     about their questions; its ``batch_size`` questions are worked on together. At most ``limit`` questions are drawn by
-    the seed. ``rejected`` is a file for the other trajectories, each with its ``reason``.
+    the seed. A share of them is ``unanswerable``: ``gold`` hides their gold passages and writes that the documents do
+    not hold the answer. ``rejected`` is a file for the other trajectories, each with its ``reason``.
 
     Returns:
         ``{"questions", "kept", "rejected": {reason: n}, "rounds", "queries", "by_kind": {kind: kept}}``, rounds and
@@ -101,10 +105,17 @@ def generate(
     rollout, retrieval, gold = recipe.rollout, recipe.retrieval, recipe.model.name == GOLD
     if rollout.mode not in ("multi", "single"):
         raise ConfigError(f"Trajectories cannot be generated in mode {rollout.mode}", "Add --mode multi or single.")
+    if unanswerable and not gold:
+        raise ConfigError("Only the gold teacher answers that documents do not say it", "Leave out --unanswerable.")
     asked = read_questions(questions, limit=limit, seed=sampling.seed, report=report)
+    examples = [question.example for question in asked]
+    hidden = dict(zip(examples, hide_some(examples, "", unanswerable, sampling.seed), strict=True))
     if finished(out, resume=resume, overwrite=overwrite, report=report):
-        return _read_again(out, rejected, asked)
-    settings = {"questions": digest(asked), **settings_of(recipe, connection), **asdict(sampling), **asdict(criteria)}
+        return _read_again(out, rejected, [*examples, *hidden.values()], len(asked))
+    settings = {
+        **{"questions": digest(asked), **settings_of(recipe, connection), **asdict(sampling), **asdict(criteria)},
+        **({"unanswerable": unanswerable} if unanswerable else {}),
+    }
 
     def opened() -> Teacher:
         if not gold:
@@ -116,26 +127,32 @@ def generate(
     batches = [asked[start : start + setup.batch_size] for start in range(0, len(asked), setup.batch_size)]
     if len(journal.pieces) < len(batches):
         with journal.working(report), closing(opened()) as teacher:
-            judged = _Judged(teacher, sampling, criteria)
+            judged = _Judged(teacher, sampling, criteria, hidden)
             _work(judged.compose if gold else judged.ask, batches, journal, report)
     return _finish(journal, out, rejected, connection, report)
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Makes the rows of a batch: rolls its questions out, and judges the trajectories."""
+    """Makes the rows of a batch: rolls its questions out, and judges the trajectories.
+
+    ``hidden`` has what each question is rolled out as.
+    """
 
     teacher: Teacher
     sampling: Sampling
     criteria: Criteria
+    hidden: Mapping[Example, Example] = field(default_factory=dict)
 
     def compose(self, batch: Sequence[Question], number: int) -> Rows:
         """By the gold teacher: plans from the set, replayed through the rollout that models go through."""
         composed = compose_plans(batch, self.teacher.searcher, self.teacher.protocol, k=self.teacher.limits.k)
         signature = {"teacher": GOLD, "seed": self.sampling.seed_of(number, 0)}
-        examples = [one.question.example for one in composed if one.plan is not None]
-        sampler = PlanSampler(ByteTokenizer(), [one.plan for one in composed if one.plan is not None])
-        rows = iter(self._roll_out(examples, sampler, signature))
+        planned = [(one.question.example, one.plan) for one in composed if one.plan is not None]
+        examples = [self.hidden.get(example, example) for example, _ in planned]
+        plans = as_hidden(examples, [plan for _, plan in planned], self.teacher.limits)
+        sampler = PlanSampler(ByteTokenizer(), plans)
+        rows = iter(self._roll_out(examples, sampler, signature, [example for example, _ in planned]))
         return [
             next(rows)
             if one.plan is not None
@@ -160,13 +177,23 @@ class _Judged:
         cost = [] if teacher.usage is None or before is None else [{"usage": asdict(teacher.usage - before)}]
         return [*(rows[place] for place in range(len(batch))), *cost]
 
-    def _roll_out(self, examples: Sequence[Example], sampler: Sampler, signature: Mapping[str, Any]) -> Rows:
+    def _roll_out(
+        self,
+        examples: Sequence[Example],
+        sampler: Sampler,
+        signature: Mapping[str, Any],
+        answerable: Sequence[Example] = (),
+    ) -> Rows:
+        """The judged rollouts; ``answerable`` are the questions before anything was hidden from them."""
         rows: Rows = []
         by, protocol = self.teacher, self.teacher.protocol
-        for one in run_rollouts(examples, sampler, by.searcher, protocol=protocol, limits=by.limits):
+        trajectories = run_rollouts(examples, sampler, by.searcher, protocol=protocol, limits=by.limits)
+        for one, before in zip(trajectories, answerable or examples, strict=True):
             ids = [segment.token_ids for segment in one.segments if segment.source == "model"]
             written = [sampler.tokenizer.decode(each) for each in ids]
             reason = why_rejected(one, written, protocol=protocol, criteria=self.criteria)
+            if one.example.hidden and Evidence.of(before).complete_in(one.shown):
+                reason = reason or ELSEWHERE
             rows.append({"record": {**to_record(one), **signature}, "reason": reason})
         return rows
 
@@ -210,18 +237,19 @@ def _finish(
     return _counts(len(rows), kept, reasons) | cost
 
 
-def _read_again(out: Path, rejected: Path | None, asked: Sequence[Question]) -> dict[str, Any]:
+def _read_again(out: Path, rejected: Path | None, asked: Sequence[Example], count: int) -> dict[str, Any]:
     """What :func:`generate` returned when it wrote the files, except for usage, and for reasons that no file has.
+
+    ``asked`` are the ``count`` questions, as they are and as they are hidden.
 
     Raises:
         RunError: They are of other questions.
     """
-    examples = [one.example for one in asked]
-    kept, others = rows_again(out, examples), rows_again(rejected, examples) if rejected is not None else []
+    kept, others = rows_again(out, asked), rows_again(rejected, asked) if rejected is not None else []
     reasons = Counter(row["reason"] for row in others)
-    if unknown := len(asked) - len(kept) - len(others):
+    if unknown := count - len(kept) - len(others):
         reasons["not in a file"] = unknown
-    return _counts(len(asked), kept, reasons)
+    return _counts(count, kept, reasons)
 
 
 def _counts(questions: int, kept: Rows, reasons: Counter[str]) -> dict[str, Any]:

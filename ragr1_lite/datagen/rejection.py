@@ -28,6 +28,7 @@ TOO_MANY = "more queries in a tag than allowed"
 TWICE = "a query twice in a tag"
 AGAIN = "a query of an earlier turn again"
 NOTHING_FOUND = "nothing was found"
+ELSEWHERE = "hidden, and its answer was found elsewhere"
 
 _MANY = 10**6
 _CLOSED = {"yes", "no"}
@@ -94,10 +95,11 @@ def _letters(texts: Iterable[str]) -> int:
 def _unsupported(trajectory: Trajectory, criteria: Criteria) -> str | None:
     """Why the answer of a trajectory that searched is not supported by what was shown, if it is not.
 
-    Yes, no, and what stands in the question cannot be looked for: for them, some passage is enough.
+    Yes, no, and what stands in the question cannot be looked for: for them, some passage is enough; a refusal
+    needs none.
     """
     passages = trajectory.shown
-    if not any(turn.kind == "search" for turn in trajectory.turns):
+    if trajectory.example.hidden or not any(turn.kind == "search" for turn in trajectory.turns):
         return None
     if not passages:
         return UNSUPPORTED if trajectory.found else NOTHING_FOUND

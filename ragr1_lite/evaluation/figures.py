@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from ragr1_lite.core.protocol import Protocol
-from ragr1_lite.core.rewards import well_formed
+from ragr1_lite.core.rewards import refuses, well_formed
 from ragr1_lite.core.types import Reading, StopReason, Trajectory
-from ragr1_lite.evaluation.intervals import bootstrap
+from ragr1_lite.evaluation.intervals import Interval, bootstrap, wilson
 from ragr1_lite.evaluation.resources import Resources
 from ragr1_lite.evaluation.results import Cause, Result, failures
 
@@ -34,6 +34,7 @@ class Evaluation:
         resources: What it took, where that was metered.
         not_asked: Questions that are left out of all figures, because none of those before them got an answer.
         shots: Questions that the prompt answered for example.
+        unanswerable: As ``results``, of questions whose gold passages were hidden; only :attr:`refusals` count them.
     """
 
     label: str
@@ -42,11 +43,33 @@ class Evaluation:
     resources: Resources | None = None
     not_asked: int = 0
     shots: int = 0
+    unanswerable: tuple[Result, ...] = ()
+
+    @property
+    def every(self) -> tuple[Result, ...]:
+        """All results."""
+        return (*self.results, *self.unanswerable)
+
+    @property
+    def refusals(self) -> dict[str, Interval]:
+        """Shares of refusals: ``right``, of the unanswerable questions, and ``wrong``, of the others."""
+        sides = {"right": self.unanswerable, "wrong": self.results}
+        interval = wilson if self.samples == 1 else bootstrap
+        refused = {name: self._by_question(some, _refused) for name, some in sides.items()}
+        return {name: interval(some) for name, some in refused.items()} if all(refused.values()) else {}
+
+    @property
+    def refused(self) -> str:
+        """A sentence of the :attr:`refusals`; empty where no question was unanswerable."""
+        shares = [f"{one.mean:.0%} of {one.n} ({one.low:.0%}–{one.high:.0%})" for one in self.refusals.values()]
+        if not shares:
+            return ""
+        return f"{self.label} refused {shares[0]} questions whose passages were hidden, and {shares[1]} others."
 
     @property
     def given_up(self) -> str:
         """A sentence that says how many questions were not asked; empty where all were."""
-        asked, others = len(self.results) // self.samples, self.not_asked
+        asked, others = len(self.every) // self.samples, self.not_asked
         if not others:
             return ""
         return f"{self.label}: 0 of the first {asked} questions got an answer; the other {others} were not asked."
@@ -117,8 +140,9 @@ class Evaluation:
             none; :meth:`read_by`; ``shots``, where the prompt had any; ``causes`` of the errors, which sum to them, and
             ``stop_reasons`` of all, each ``{name: n}`` of answers; ``failures``, see
             :func:`~ragr1_lite.evaluation.results.failures`, with the shares of answers that failed in ``synthesis``
-            and in ``retrieval``; where it was metered, ``resources``, of which ``per_question`` is a share; where there
-            are several, ``samples`` and their :meth:`spread`.
+            and in ``retrieval``; :attr:`refusals`, where some questions were unanswerable; where it was metered,
+            ``resources``, of which ``per_question`` is a share; where there are several, ``samples`` and their
+            :meth:`spread`.
         """
         kinds = list(dict.fromkeys(t.example.kind for t in self.trajectories if t.example.kind))
         causes = _counts(get_args(Cause), Counter(one.cause for one in self.results))
@@ -136,14 +160,15 @@ class Evaluation:
             "causes": causes,
             "stop_reasons": _counts(get_args(StopReason), Counter(one.stop_reason for one in self.trajectories)),
             "failures": failures(self.trajectories) | missed,
+            **({"refusals": {name: one.to_json() for name, one in self.refusals.items()}} if self.refusals else {}),
             **({"samples": self.samples, "spread": self.spread()} if self.samples > 1 and self.results else {}),
             **({"resources": self._resources(self.resources)} if self.resources else {}),
             "by_kind": {kind: self.figures(kind) | {"ci": {"em": self.intervals(kind)["em"]}} for kind in kinds},
         }
 
     def _resources(self, spent: Resources) -> dict[str, Any]:
-        each = spent.each(max(1, len(self.results) // self.samples))
-        sampled = sum(one.sampled_tokens for one in self.trajectories)
+        each = spent.each(max(1, len(self.every) // self.samples))
+        sampled = sum(one.trajectory.sampled_tokens for one in self.every)
         speed = round(sampled / max(spent.seconds, 1e-3), 1)
         return {**spent.to_json(), "tokens_per_second": speed, "per_question": each}
 
@@ -163,6 +188,10 @@ def _valid(result: Result) -> float:
     """Whether the protocol was kept: where the model does not search, an answer is all of it."""
     searches = Protocol(result.mode).searches
     return float(well_formed(result.trajectory) if searches else result.trajectory.stop_reason == "answer")
+
+
+def _refused(result: Result) -> float:
+    return float(refuses(result.trajectory.answer))
 
 
 def _mean(results: tuple[Result, ...], of: Callable[[Result], float]) -> float:

@@ -147,6 +147,13 @@ class Result:
         return sum(len(segment.token_ids) for segment in self.trajectory.segments if segment.source == "env")
 
 
+def apart(results: Sequence[Result]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
+    """The results of questions that can be answered, and of those whose gold passages were hidden."""
+    sides = ([one for one in results if bool(one.trajectory.example.hidden) == hidden] for hidden in (False, True))
+    answerable, unanswerable = map(tuple, sides)
+    return answerable, unanswerable
+
+
 def share_seconds(
     trajectories: Sequence[Trajectory],
     seconds: float,

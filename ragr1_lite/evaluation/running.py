@@ -18,8 +18,9 @@ from ragr1_lite.core.rewards import OURS, SCORERS, NormalizerName, Scorer
 from ragr1_lite.core.types import Example, Mode
 from ragr1_lite.data.sets import load_examples, load_shots
 from ragr1_lite.data.trajectories import write_rows
+from ragr1_lite.data.unanswerable import hide_some
 from ragr1_lite.evaluation.figures import Evaluation
-from ragr1_lite.evaluation.results import from_row, read_results, to_row
+from ragr1_lite.evaluation.results import apart, from_row, read_results, to_row
 from ragr1_lite.evaluation.variants import Draws, Variant, evaluate_variants
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, already_there, digest, finished, interrupted
@@ -31,7 +32,8 @@ QUESTIONS = "content of the questions"
 
 def questions_digest(examples: Sequence[Example]) -> str:
     """For a journal: changes with the questions that are asked."""
-    return digest([asdict(example) for example in examples])
+    rows = (asdict(example) for example in examples)
+    return digest([{key: value for key, value in row.items() if key != "hidden" or value} for row in rows])
 
 
 def recipe_digest(recipe: Recipe, modes: Sequence[Mode] = ()) -> str:
@@ -67,6 +69,7 @@ def run(
     give_up_after: int | None = None,
     shots: int = 0,
     shots_from: str | None = None,
+    unanswerable: bool = False,
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -79,12 +82,14 @@ def run(
     ``seed`` draws ``questions`` of them, and answers where there are several ``samples``; the ``temperature`` is then 1
     by default, else 0 (greedy). A mode that answers none of the first ``give_up_after`` questions is asked no more.
     The prompts of modes that do not search have the same ``shots`` (:func:`~ragr1_lite.data.sets.load_shots`).
+    With ``unanswerable``, questions that name their gold passages are asked once more, with these hidden.
     Results go to ``out`` (:mod:`ragr1_lite.evaluation.results`), with several modes to a
     file each; until it is written, a journal next to it keeps what is finished, and ``resume`` goes on with that. Of a
     finished evaluation ``resume`` reads the results again.
 
     Raises:
-        ConfigError: Samples and temperature, ``resume`` and ``out``, or ``shots`` and modes do not go together.
+        ConfigError: Samples and temperature, ``resume`` and ``out``, or ``shots`` or ``unanswerable`` and modes do not
+            go together.
         DataError: A file of results is there already, or is one that is read.
         RunError: The interrupted or finished evaluation had other questions or settings.
         RagR1Error: Questions, model or index cannot be used.
@@ -106,6 +111,10 @@ def run(
     if without:
         report(Notice(f"{' and '.join(without)}: no shots, since a search has its own form."))
     drawn = load_shots(shots, data, shots_from, examples, seed=seed, report=report) if shots else ()
+    if unanswerable:
+        if "direct" in modes:
+            raise ConfigError("--unanswerable hides passages, and mode direct reads none", "Leave one of them out.")
+        examples += [one for one in hide_some(examples, data, 1.0, seed) if one.hidden]
     if out and finished(out, *paths, resume=resume, overwrite=overwrite, report=report):
         options: dict[str, Any] = {"scorer": SCORERS[normalizer], "samples": samples, "gave_up": bool(give_up_after)}
         return [
@@ -140,7 +149,7 @@ def run(
             report=report,
         )
         for path, evaluation in zip(paths, evaluations, strict=False):
-            write_rows(path, map(to_row, evaluation.results))
+            write_rows(path, map(to_row, evaluation.every))
     if journal:
         journal.remove()
     return evaluations
@@ -173,7 +182,8 @@ def read_again(
             f"{path} is of other questions, another mode or other samples",
             "Give the same ones to --resume, or begin anew with --overwrite.",
         )
-    return Evaluation(label, results, samples, None, len(asked) - len(answered), shots)
+    answerable, hidden = apart(results)
+    return Evaluation(label, answerable, samples, None, len(asked) - len(answered), shots, hidden)
 
 
 def _identity(example: Example) -> tuple[str, ...]:

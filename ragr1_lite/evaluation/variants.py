@@ -16,7 +16,7 @@ from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.resources import Meter, Resources
-from ragr1_lite.evaluation.results import Result, from_row, share_seconds, to_journal
+from ragr1_lite.evaluation.results import Result, apart, from_row, share_seconds, to_journal
 from ragr1_lite.files.journal import Journal
 from ragr1_lite.models.cpu_speed import look_at_threads_again
 
@@ -167,10 +167,10 @@ def _evaluation(variant: Variant, parts: Sequence[_Part], order: Sequence[int], 
     places = sorted(range(len(results)), key=lambda place: (order[place], results[place].sample))
     resources = [part.resources for part in parts]
     spent = reduce(lambda earlier, later: later.after(earlier), resources) if resources else None
-    in_order = tuple(results[place] for place in places)
+    answerable, unanswerable = apart([results[place] for place in places])
     not_asked = (len(order) - len(results)) // draws.samples
     shots = 0 if variant.protocol.searches else len(variant.protocol.shots)
-    return Evaluation(variant.label, in_order, draws.samples, spent, not_asked, shots)
+    return Evaluation(variant.label, answerable, draws.samples, spent, not_asked, shots, unanswerable)
 
 
 class _Progress:

@@ -20,7 +20,7 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.ui.display import Display, live, redraws
 from ragr1_lite.ui.tables import title_grid
 from ragr1_lite.ui.text import one_line, title_of
-from ragr1_lite.ui.turns import NO_ANSWER, cited, costs, last_thought, read_partial
+from ragr1_lite.ui.turns import NO_ANSWER, REFUSED, cited, costs, last_thought, read_partial
 
 if TYPE_CHECKING:
     from ragr1_lite.assistant import Answer
@@ -84,6 +84,8 @@ class Conversation:
             self._thought(thought)
         if trajectory.answer is None:
             self._result("No answer", NO_ANSWER[trajectory.stop_reason], costs(answer))
+        elif answer.refused:
+            self._result("No answer", REFUSED, costs(answer))
         else:
             self._result("Answer", clean(trajectory.answer), costs(answer))
             if sources := " · ".join(source["text"] for source in cited(answer)):

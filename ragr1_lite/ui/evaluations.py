@@ -27,8 +27,8 @@ _MEASURES = {"em": "EM", "f1": "F1", "cover_em": "cover EM", "seconds": "s/quest
 def evaluation_table(evaluations: Sequence[Evaluation], console: Console) -> RenderableType:
     """One row per evaluation: exact match by kind of question and over all, F1, validity, costs; then the causes.
 
-    How free text was read, and what was not asked, is said below. Where the console is too narrow for one table, exact
-    match by kind and everything else stand in two.
+    How free text was read, what was refused, and what was not asked, is said below. Where the console is too narrow for
+    one table, exact match by kind and everything else stand in two.
     """
     figures = [evaluation.to_json() for evaluation in evaluations]
     labels = [clean(evaluation.label) for evaluation in evaluations]
@@ -45,7 +45,7 @@ def evaluation_table(evaluations: Sequence[Evaluation], console: Console) -> Ren
         title += f", {count(shots, 'shot')}"
     given_up = [one.given_up for one in evaluations if one.given_up]
     causes = _causes(labels, [one.get("causes") for one in figures], console)
-    read = [one.readings for one in evaluations if one.readings]
+    read = [line for one in evaluations for line in (one.readings, one.refused) if line]
     notes = [*(Text(clean(line), "dim") for line in read), *(Text(clean(line), "yellow") for line in given_up)]
     rest = [*causes, *([Text()] if notes else []), *notes]
     if not by_kind:

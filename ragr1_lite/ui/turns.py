@@ -21,6 +21,9 @@ NO_ANSWER: dict[StopReason, str] = {
 }
 """Why a question has no answer."""
 
+REFUSED = "Not in your documents, as far as the model searched them."
+"""An answer that says so, in a sentence."""
+
 _TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "answer") for slash in ("", "/"))
 _TAG = re.compile("|".join(_TAGS))
 _ACTION = re.compile(r"<(search|answer)>")

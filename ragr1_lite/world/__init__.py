@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ragr1_lite.world.questions import KINDS, SPLITS, Search, WorldQuestion, passages, questions
+from ragr1_lite.world.questions import KINDS, SPLITS, Search, WorldQuestion, gold_passages, passages, questions
 
-__all__ = ["KINDS", "SPLITS", "Search", "WorldQuestion", "passages", "questions"]
+__all__ = ["KINDS", "SPLITS", "Search", "WorldQuestion", "gold_passages", "passages", "questions"]

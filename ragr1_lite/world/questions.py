@@ -94,6 +94,17 @@ def questions(
     return _shuffled([question for kind, pool in pools.items() for question in pool[: quotas[kind]]], seed)
 
 
+def gold_passages(question: str) -> tuple[str, ...]:
+    """Ids of all passages that hold a fact of a question, by its id; none of a question that needs no search."""
+    return _gold_passages().get(question, ())
+
+
+@cache
+def _gold_passages() -> dict[str, tuple[str, ...]]:
+    every = (question for split in SPLITS for pool in _pools(split).values() for question in pool)
+    return {one.example.id: tuple(id for search in one.searches for id in search.passages) for one in every}
+
+
 def stable_hash(text: str) -> int:
     """A 32-bit hash that is the same in every process and on every machine.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ragr1_lite.assistant import Answer, source_of
+from ragr1_lite.core.protocol import NOT_FOUND
 from ragr1_lite.core.types import Example, Passage, Segment, Trajectory, Turn
 
 MILL = Passage("mill.md#2", "The mill", "The mill was built in 1784.", 2.0, "History")
@@ -76,3 +77,14 @@ def test_what_is_known_of_a_source(passage: Passage, known: dict[str, str]) -> N
 def test_the_json_form_names_all_of_them() -> None:
     form = answer("1784", search((CHURCH, MILL))).to_json()
     assert form["sources"] == [source_of(MILL), source_of(CHURCH)]
+
+
+def test_a_refusal_has_no_sources_and_says_so() -> None:
+    """Not even a passage that happens to say the same words."""
+    words = Passage("notes.md#1", "Notes", "It is not in your documents.")
+    for text in (NOT_FOUND, "Not in your documents."):
+        refused = answer(text, search((MILL, words)))
+        assert refused.refused and not refused.held and refused.sources == () and refused.cited == []
+        assert refused.to_json() | {"refused": True, "sources": [], "answer": text} == refused.to_json()
+    known = answer("1784", search((MILL,)))
+    assert not known.refused and "refused" not in known.to_json() and not answer(None).refused

@@ -16,7 +16,7 @@ import pytest
 from ragr1_lite.assistant import Assistant
 from ragr1_lite.core.errors import ConfigError, ModelError
 from ragr1_lite.core.events import Notice, TextSampled
-from ragr1_lite.core.protocol import Protocol
+from ragr1_lite.core.protocol import NOT_FOUND, Protocol
 from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Completion, Mode, Passage
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
@@ -27,6 +27,7 @@ pytest.importorskip("uvicorn")
 from ragr1_lite.serving import page
 from ragr1_lite.serving.page.app import MAX_QUESTION_CHARACTERS
 from ragr1_lite.serving.page.queue import LONGEST, AnswerQueue
+from ragr1_lite.ui.turns import REFUSED
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202eChad"
 SEARCH = "<think>Two facts.</think><search>area of Chad, area of Mali</search>"
@@ -126,6 +127,12 @@ def test_no_answer_has_its_reason_and_errors_are_sentences() -> None:
     assert [(notice.level, notice.text) for notice in notices if isinstance(notice, Notice)] == [
         ("warning", "An answer failed: ValueError: odd\nthing")
     ]
+
+
+def test_a_refusal_is_a_sentence_without_sources() -> None:
+    refusal = f"<think>Nothing.</think><answer>{NOT_FOUND}</answer>"
+    name, data = asked(assistant(Talking([SEARCH, refusal])))[-1]
+    assert (name, data["answer"], data["reason"], data["cited"]) == ("answer", None, REFUSED, [])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ragr1_lite.core.events import (
     StepFinished,
     TextSampled,
 )
+from ragr1_lite.core.protocol import NOT_FOUND
 from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Example, Passage, Segment, StopReason, Trajectory, Turn
 from ragr1_lite.ui import Conversation, Display
@@ -32,7 +33,7 @@ from ragr1_lite.ui.evaluations import evaluation_table
 from ragr1_lite.ui.figures import _named, number, trend
 from ragr1_lite.ui.tables import counts_table, index_table, search_results
 from ragr1_lite.ui.text import one_line, to_json
-from ragr1_lite.ui.turns import _short, read_partial
+from ragr1_lite.ui.turns import REFUSED, _short, read_partial
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J\u202eright\x00"
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -260,6 +261,17 @@ def test_no_answer_has_its_reason(stop: StopReason, words: str) -> None:
         view.finish(answered(Turn("invalid", "hm"), stop=stop))
         shown = "\n".join(lines(display.out))
         assert "No answer" in shown and words in shown
+
+
+@pytest.mark.usefixtures("still")
+def test_a_refusal_is_no_answer_and_names_no_source() -> None:
+    for terminal in (True, False):
+        display = Display(out=recorder(terminal=terminal), err=recorder())
+        view = Conversation.on(display)
+        view.begin("Which?")
+        view.finish(answered(SEARCH, Turn("answer", "Nothing.", answer=NOT_FOUND)))
+        shown = " ".join(lines(display.out))
+        assert "No answer" in shown and REFUSED in shown and "Sources:" not in shown and "Read:" not in shown
 
 
 def test_other_events_reach_the_display() -> None:
@@ -498,7 +510,7 @@ KINDS = ("one-hop", "bridge", "compare-2", "compare-3", "list", "intersection", 
 
 class Evaluated:
     def __init__(self, label: str, em: float, kinds: tuple[str, ...] = KINDS) -> None:
-        self.label, self.given_up, self.readings, self._kinds = label, "", "", kinds
+        self.label, self.given_up, self.readings, self.refused, self._kinds = label, "", "", "", kinds
         self._figures = {
             "n": 300,
             "em": em,

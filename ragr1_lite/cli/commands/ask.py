@@ -49,7 +49,8 @@ def ask(
     JSON, one object on one line per question: {"question", "answer", "mode", "model", "sources": [{"title", "id",
     "index", "file", "place", "url"} ...], "turns": [{"queries": [...], "passages": [[{"title", "score"} ...] ...]}
     ...], "rounds", "queries", "seconds", "phases": {"generate", "search"}}; "answer" is null where the model gave none,
-    and a source has what is known of it.
+    and a source has what is known of it. Where it says that the documents do not hold the answer, "refused" is true and
+    there are no sources.
     """
     with session(context, plain=plain) as display:
         if web and (question is not None or as_json):

@@ -13,6 +13,7 @@ from ragr1_lite.cli.session import session
 app = opt.Group()
 
 _GENERATE_TEACHER = "Who writes: the sets' own decompositions and supporting facts, a local model, or an endpoint."
+_UNANSWERABLE = "Share that has its gold passages hidden, to be answered with *not in your documents*; for gold."
 _MODE = "How the trajectories search. [default: the run's own, else multi]"
 _GENERATE_TEMPERATURE = "Sampling temperature. [default: 0 for one try, 1 for several]"
 _KEEP = "Right answers by exact match, by F1, or any answer."
@@ -58,6 +59,7 @@ def data_generate(
     k: opt.K = None,
     max_queries: opt.MaxQueries = None,
     batch_size: opt.BatchSize = 16,
+    unanswerable: Annotated[float, Option(min=0, max=1, metavar="SHARE", help=_UNANSWERABLE)] = 0.0,
     concurrency: opt.Concurrency = 8,
     timeout: opt.Timeout = 300.0,
     price_in: Price = None,
@@ -95,6 +97,7 @@ def data_generate(
             limit=limit,
             sampling=Sampling(seed, tries, temperature),
             criteria=Criteria(keep, threshold),
+            unanswerable=unanswerable,
             rejected=rejected,
             resume=resume,
             overwrite=overwrite,

@@ -19,6 +19,9 @@ _NORMALIZER = "How answers are normalised: this package's way, or as published."
 _GIVE_UP = "Ask a mode no more that answers none of the first N questions. [default: ask all]"
 _SHOTS = "Answered questions in the prompt of direct, rag and cot-rag, the same for all."
 _SHOTS_FROM = "Where they are drawn from, but for those that are asked. [default: of the world, its training split]"
+_UNANSWERABLE = (
+    "Ask each question once more with its gold passages hidden: is *not in your documents* said there alone?"
+)
 _RECIPE = "Gives model, adapter, index and questions."
 _VARIANT = "Change a variant, or add one. May be repeated."
 _STUDY_OUT = "Where study.json, table.md, plot.svg and each variant's results go."
@@ -55,6 +58,7 @@ def evaluate(
     give_up_after: Annotated[int | None, Option(min=1, metavar="N", help=_GIVE_UP)] = None,
     shots: Annotated[int, Option(min=0, metavar="N", help=_SHOTS)] = 0,
     shots_from: Annotated[str | None, Option(metavar="FILE", help=_SHOTS_FROM)] = None,
+    unanswerable: Annotated[bool, Option("--unanswerable", help=_UNANSWERABLE)] = False,
     out: Annotated[
         Path | None, Option(metavar="FILE.jsonl", help="Where every trajectory goes, with its figures.")
     ] = None,
@@ -73,10 +77,11 @@ def evaluate(
     {"query_imbalance", "passage_overlap", "repeated_queries", "synthesis_misses", "retrieval_misses"}, "resources":
     {"seconds", "cpu_load", "peak_rss_gb", "peak_vram_gb", "energy_wh": {PART: Wh}, "not_measurable": {NAME: why},
     "tokens_per_second", "per_question": {"seconds", "energy_wh"}}, "by_kind": {KIND: {the first seven, "ci": {"em"}}}};
-    where --give-up-after left questions out, "not_asked": N; of a mode with --shots, "shots": N; with several samples
-    also "samples" and "spread": {"em", "f1", "cover_em", "any_right"}; of a benchmark also "published": {"em", "row",
-    "by", "setting", "comparable"} or null. With several modes, an object with one such object per mode. Intervals are
-    95 % bootstraps; tokens are per answer; of `failures` and `resources`, what could not be seen is null.
+    where --give-up-after left questions out, "not_asked": N; of a mode with --shots, "shots": N; with --unanswerable,
+    "refusals": {"right": {"n", "mean", "low", "high"}, "wrong"}, and no other figure counts the hidden ones; with
+    several samples also "samples" and "spread": {"em", "f1", "cover_em", "any_right"}; of a benchmark also "published":
+    {"em", "row", "by", "setting", "comparable"} or null. With several modes, an object with one such object per mode.
+    Intervals are 95 % bootstraps; tokens are per answer; of `failures` and `resources`, what could not be seen is null.
     """
     with session(context, as_json=as_json) as display:
         from ragr1_lite.assistant import Setup
@@ -98,6 +103,7 @@ def evaluate(
             give_up_after=give_up_after,
             shots=shots,
             shots_from=shots_from,
+            unanswerable=unanswerable,
             out=out,
             resume=resume,
             overwrite=overwrite,

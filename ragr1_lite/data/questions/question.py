@@ -46,6 +46,7 @@ def to_row(question: Question) -> dict[str, Any]:
         ``question_decomposition`` and ``evidences``, in the forms of HotpotQA, MuSiQue and 2WikiMultiHopQA.
     """
     row = asdict(question.example) | {"answers": list(question.example.answers)}
+    del row["hidden"]  # a training's or an evaluation's own doing
     known = {
         "gold_titles": list(row.pop("titles")),
         "question_decomposition": [asdict(hop) for hop in question.hops],

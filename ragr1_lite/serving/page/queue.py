@@ -12,7 +12,7 @@ from ragr1_lite.core.safe_text import clean
 from ragr1_lite.core.types import Mode, Passage
 from ragr1_lite.serving.engine import Engine
 from ragr1_lite.ui.text import one_line, title_of, to_json
-from ragr1_lite.ui.turns import NO_ANSWER, cited, costs, last_thought, read_partial
+from ragr1_lite.ui.turns import NO_ANSWER, REFUSED, cited, costs, last_thought, read_partial
 
 LONGEST = 8
 """Questions that may wait, the one that is being answered included."""
@@ -37,7 +37,7 @@ class AnswerQueue:
             ``{"think", "action", "content"}``, the whole turn so far; ``search`` with ``{"think", "queries",
             "passages": [[{"title", "score", "text"}]]}``; at the end ``answer``, :meth:`Answer.to_json` with the last
             ``think``, the ``reason`` where there is no answer, ``figures``, ``cited``, ``[{"text", "url"}]``, and
-            ``held``, whether these hold the answer; or ``error`` with ``{"detail"}``.
+            ``held``, whether these hold the answer; or ``error`` with ``{"detail"}``. A refusal is no answer here.
         """
         text = ""
         try:
@@ -76,8 +76,9 @@ def _passage(passage: Passage) -> dict[str, Any]:
 
 def _shown(answer: Answer) -> dict[str, Any]:
     return answer.to_json() | {
+        **({"answer": None} if answer.refused else {}),
         "think": last_thought(answer.trajectory),
-        "reason": NO_ANSWER[answer.trajectory.stop_reason],
+        "reason": REFUSED if answer.refused else NO_ANSWER[answer.trajectory.stop_reason],
         "figures": costs(answer),
         "cited": cited(answer),
         "held": answer.held,

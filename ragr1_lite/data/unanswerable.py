@@ -1,0 +1,69 @@
+"""Questions made unanswerable: the passages that hold their facts are hidden, and the right answer is to say so."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ragr1_lite.config import WORLD
+from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.protocol import NOT_FOUND, disarm
+from ragr1_lite.core.rollout import Limits
+from ragr1_lite.core.types import Example, GoldPlan, Step
+
+
+def hide_some(examples: Sequence[Example], data: str, share: float, seed: int) -> list[Example]:
+    """The examples, of which a share has its gold passages hidden; which ones follows from the arguments alone.
+
+    ``data`` is where they are from: the world knows every passage that holds a fact, other sets name gold titles. What
+    names none, or needs no search, stays as it is.
+
+    Raises:
+        DataError: There is a share, and no question names its gold passages.
+    """
+    if not share:
+        return list(examples)
+    gold = [_gold(example, data) for example in examples]
+    able = [at for at, passages in enumerate(gold) if passages]
+    if not able:
+        hint = "Take a set with gold titles, which `ragr1-lite data inspect` shows, or leave out `unanswerable`."
+        raise DataError("No question names its gold passages, so none can be hidden", hint)
+    wanted = min(len(able), max(1, round(share * len(examples))))
+    chosen = {*random.Random(f"unanswerable {seed}").sample(able, wanted)}
+    return [_hide(one, gold[at]) if at in chosen else one for at, one in enumerate(examples)]
+
+
+def _gold(example: Example, data: str) -> tuple[str, ...]:
+    if data != WORLD:
+        return example.titles
+    from ragr1_lite.world import gold_passages
+
+    return gold_passages(example.id)
+
+
+def _hide(example: Example, passages: tuple[str, ...]) -> Example:
+    """The question without its gold passages, which have then no titles to be found by."""
+    return replace(example, id=f"{example.id}#hidden", answers=(NOT_FOUND,), titles=(), hidden=passages)
+
+
+def as_hidden(examples: Sequence[Example], plans: Sequence[GoldPlan], limits: Limits) -> list[GoldPlan]:
+    """The plans of the examples, refusals where their gold passages are hidden."""
+    pairs = zip(examples, plans, strict=True)
+    return [refusal(one, plan, limits.max_rounds) if one.hidden else plan for one, plan in pairs]
+
+
+def refusal(example: Example, plan: GoldPlan, rounds: int) -> GoldPlan:
+    """What a perfect run writes where the gold passages are hidden: as planned up to its first search, which fails.
+
+    Then it searches by the question's own words, unless it just did or the ``rounds`` have no room, and says so. A plan
+    that does not search, as the question itself is searched for, says so at once.
+    """
+    question = " ".join(disarm(example.question).split())
+    first = plan.steps[:1]
+    queries = first[0].queries if first else ()
+    missing = f"Not found: {'; '.join(queries)}." if queries else "The documents do not say it."
+    again = bool(first) and rounds > 1 and question.casefold() not in {query.casefold() for query in queries}
+    step = Step(f"{missing} I search again in the question's own words.", (question,))
+    end = f"{missing} The documents do not say it." if queries else missing
+    return GoldPlan((*first, step) if again else first, end, NOT_FOUND)
