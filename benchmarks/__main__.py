@@ -220,6 +220,29 @@ def bench_serving(
         display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
 
 
+@app.add("soak", "python -m benchmarks soak --rollouts 200 --requests 1000 --rounds 8 --json")
+def bench_soak(
+    context: typer.Context,
+    rollouts: Annotated[int, typer.Option(min=8, metavar="N", help="By a tiny model, with retrieval.")] = 2_000,
+    requests: Annotated[int, typer.Option(min=50, metavar="N", help="To `serve`, and to `index serve`.")] = 10_000,
+    clients: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="That ask at once.")] = 50,
+    rounds: Annotated[int, typer.Option(min=4, metavar="N", help="Parts; memory is read after each of them.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Thousands of rollouts and of requests to both servers: what grows, what is lost, what is mixed up.
+
+    JSON: {"machine", "rollouts": {"done", "lost", "mixed_up", "hung_up", "mib", "mib_per_1000", "interval",
+    "handles": [after the warm-up, at the end], "threads": [the same], "slow_down"}, "serve": {the same}, "index serve":
+    {the same}}; the interval is the slope's of resident memory, slow_down a ratio of processor times.
+    """
+    with session(context, as_json=as_json) as display:
+        from benchmarks.soak import soak
+        from ragr1_lite.ui.tables import counts_table
+
+        result = soak(rollouts=rollouts, requests=requests, clients=clients, rounds=rounds, report=display)
+        display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
+
+
 @app.add("segments", "python -m benchmarks segments gold.jsonl --limit 8")
 def bench_segments(
     context: typer.Context,

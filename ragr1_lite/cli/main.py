@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ragr1_lite import __version__
 from ragr1_lite.cli.commands.options import STYLE
+from ragr1_lite.cli.lost_pages import explain_lost_pages
 from ragr1_lite.cli.session import Options
 
 __all__ = ["app", "main"]
@@ -116,6 +117,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    explain_lost_pages()
     arguments = sys.argv[1:]
     end = arguments.index("--") if "--" in arguments else len(arguments)
     hoisted = [argument for argument in arguments[:end] if argument in ("--debug", "--quiet")]

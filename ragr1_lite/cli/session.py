@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ragr1_lite.core.errors import ConfigError, RagR1Error, StorageError, out_of_memory
+from ragr1_lite.core.errors import FAILING, ConfigError, RagR1Error, StorageError, out_of_memory
 
 if TYPE_CHECKING:
     from ragr1_lite.ui import Display
 
 _SPACE_FIX = "Free some space or choose another folder; RAGR1_LITE_CACHE moves the model cache."
 _FOLDER_FIX = "Choose another folder; RAGR1_LITE_CACHE moves the model cache."
+_DISK_FIX = "Check that disk or network share, and run the command again."
 _STORAGE = {
+    **dict.fromkeys(FAILING, ("A disk or network share fails", _DISK_FIX)),
     errno.ENOSPC: ("There is no space left on the disk", _SPACE_FIX),
     errno.EDQUOT: ("The disk quota is used up", _SPACE_FIX),
     errno.EROFS: ("The disk cannot be written to", _FOLDER_FIX),
@@ -31,8 +33,6 @@ _NO_FILE = {
     errno.ELOOP: "is a link to itself",
     errno.ENOTDIR: "goes through a file as if it were a folder",
     errno.EISDIR: "is a folder",
-    errno.EIO: "cannot be read or written: its disk or network share fails",
-    errno.ESTALE: "is gone: its network share was lost",
     errno.EPERM: "may not be changed",
 }
 _MEMORY_FIX = "Lower train.micro_batch and rollout.batch_size with --set, or --batch-size, or choose a smaller model."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 
@@ -39,6 +40,15 @@ class RunError(RagR1Error):
 
 class StorageError(RagR1Error):
     """The disk is full or not writable."""
+
+
+FAILING = {getattr(errno, name) for name in ("EIO", "ESTALE", "EREMOTEIO", "ENOTCONN") if hasattr(errno, name)}
+"""How systems number what a disk that fails and a network share that is gone answer."""
+
+
+def fix_for(error: OSError, usual: str) -> str:
+    """How to fix a file's error: the ``usual`` way, unless its disk or network share fails."""
+    return "Check its disk or network share." if error.errno in FAILING else usual
 
 
 _NO_MEMORY = re.compile(

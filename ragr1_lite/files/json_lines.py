@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ragr1_lite.core.errors import DataError
+from ragr1_lite.core.errors import DataError, fix_for
 from ragr1_lite.core.events import Notice, Report
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -221,7 +221,8 @@ def reading(path: Path) -> Iterator[None]:
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         # Decompressors raise an OSError without a number for broken data, too.
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"{path} cannot be read ({error.strerror or error})", "Check its permissions.") from error
+            fix = fix_for(error, "Check its permissions.")
+            raise DataError(f"{path} cannot be read ({error.strerror or error})", fix) from error
         names = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}
         what = f"whole {names[path.suffix]} file" if path.suffix in names else "whole file"
         raise DataError(f"{path} is not a {what} ({error})", "Make or download it again.") from error

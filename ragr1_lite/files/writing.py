@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.core.errors import DataError, StorageError
+from ragr1_lite.core.errors import DataError, StorageError, fix_for
 
 MIB = 1 << 20
 CACHE_HINT = "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder on another disk."
@@ -82,13 +82,13 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def writing(path: Path, hint: str = "Free some disk space, or choose a folder you can write.") -> Iterator[None]:
-    """Turns what the operating system says about a full or read-only disk into StorageError."""
+    """Turns what the operating system says about a disk that is full, read-only or fails into StorageError."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StorageError(f"No space left to write {path}", hint) from error
-        raise StorageError(f"{path} cannot be written ({error.strerror or error})", hint) from error
+        raise StorageError(f"{path} cannot be written ({error.strerror or error})", fix_for(error, hint)) from error
 
 
 def require_space(folder: Path, needed: int) -> None:

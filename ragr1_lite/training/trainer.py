@@ -29,7 +29,7 @@ from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.thread_watch import ThreadWatch, resolved
 
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-_HIDDEN = re.compile(r"\(os error (28|122|30|13)\)|unexpected pos|PytorchStreamWriter failed")
+_HIDDEN = re.compile(r"\(os error (28|122|30|13|5|116)\)|unexpected pos|PytorchStreamWriter failed")
 """The same in the errors of safetensors and torch.save, which have no number."""
 
 
@@ -314,6 +314,6 @@ def _storage_errors(run: Run) -> Iterator[None]:
         if not (error.errno in _NOT_WRITABLE if isinstance(error, OSError) else _HIDDEN.search(str(error))):
             raise
         raise StorageError(
-            f"Nothing more can be written to {run.folder}: the disk is full or not writable",
-            "Free some space and go on with --resume; earlier checkpoints are kept.",
+            f"Nothing more can be written to {run.folder}: the disk is full, not writable, or fails",
+            "Free some space or check the disk, and go on with --resume; earlier checkpoints are kept.",
         ) from error

@@ -10,7 +10,19 @@ from benchmarks.__main__ import app
 
 @pytest.mark.parametrize(
     "name",
-    ["eval", "phases", "retrieval", "rollout", "sampling", "segments", "serving", "startup", "training", "update"],
+    [
+        "eval",
+        "phases",
+        "retrieval",
+        "rollout",
+        "sampling",
+        "segments",
+        "serving",
+        "soak",
+        "startup",
+        "training",
+        "update",
+    ],
 )
 def test_help(name: str) -> None:
     result = CliRunner().invoke(app, [name, "--help"])

@@ -5,38 +5,26 @@ A second reading of every trajectory, from what the sampler said and the searche
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import example as case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragr1_lite.core.protocol import Protocol, disarm, render_documents
+from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.rewards import score
 from ragr1_lite.core.rollout import Limits, run_rollouts
 from ragr1_lite.core.safe_text import clean, cleaned
-from ragr1_lite.core.types import Example, Mode, Passage, Trajectory, Turn
+from ragr1_lite.core.types import Completion, Example, Mode, Passage, Trajectory
 from tests.support.hostile import SCREEN, foreign
+from tests.support.intact import WEIGHTS, assert_intact
 from tests.support.scripted import ByteTokenizer, ScriptedSampler, ScriptedSearcher
 
-TAG = re.compile(r"<\s*/?\s*(think|search|information|answer)\s*>", re.IGNORECASE)
 LIMITS = Limits(max_rounds=2, k=3, max_new_tokens=200, document_tokens=4_000, max_length=60_000)
 MODES: tuple[Mode, ...] = ("multi", "single", "cot-rag", "rag", "direct")
-WEIGHTS = {
-    "em": 1.0,
-    "f1": 0.5,
-    "cover_em": 0.5,
-    "format": 0.2,
-    "shaped_format": 0.1,
-    "length": -0.1,
-    "retrieval": -0.1,
-}
-
 whole = foreign.map(lambda text: text.encode(errors="replace").decode())
 passages = st.lists(st.builds(Passage, whole, whole, whole, place=whole), max_size=3)
 said = st.lists(
@@ -53,18 +41,14 @@ said = st.lists(
 """A model's turns: well formed with foreign text in them, and any text."""
 
 
-def rolled(lines: Sequence[str], question: str, found: Sequence[Passage], mode: Mode) -> tuple[Trajectory, list[Turn]]:
-    """A trajectory, and its turns read once more from what the sampler itself said."""
+def rolled(
+    lines: Sequence[str], question: str, found: Sequence[Passage], mode: Mode
+) -> tuple[Trajectory, list[Completion]]:
+    """A trajectory, and what the sampler itself said."""
     sampler, protocol = ScriptedSampler(lines), Protocol(mode)
     examples = [Example("q", question, ("Chad",))]
     [one] = run_rollouts(examples, sampler, ScriptedSearcher(default=found), protocol=protocol, limits=LIMITS)
-    written = sampler.said.get(0, [])
-    model = [segment.token_ids for segment in one.segments if segment.source == "model"]
-    assert model == [completion.token_ids for completion in written]
-    turns: list[Turn] = []
-    for completion in written:
-        turns.append(protocol.parse_turn(completion.text, sum(turn.kind == "search" for turn in turns)))
-    return one, turns
+    return one, sampler.said.get(0, [])
 
 
 @settings(max_examples=120)
@@ -73,24 +57,7 @@ def rolled(lines: Sequence[str], question: str, found: Sequence[Passage], mode: 
 def test_a_transcript_parses_back_to_what_happened(
     lines: list[str], question: str, found: list[Passage], mode: Mode
 ) -> None:
-    one, turns = rolled(lines, question, found, mode)
-    sources = [segment.source for segment in one.segments]
-    assert sources == (["prompt"] + ["model", "env"] * len(turns))[: len(sources)]
-    assert one.loss_mask == tuple(int(part.source == "model") for part in one.segments for _ in part.token_ids)
-    blank = [replace(turn, passages=(), cut=None) for turn in one.turns[one.first_written :]]
-    assert blank == turns
-    tokenizer = ByteTokenizer()
-    blocks = [tokenizer.decode(segment.token_ids) for segment in one.segments if segment.source == "env"]
-    answered = [turn for turn in turns if turn.kind == "search"][: len(blocks)]
-    assert len(answered) == len(blocks)
-    for turn, block in zip(answered, blocks, strict=True):
-        inside = re.fullmatch(r"\n<information>(.*)</information>\n", block, re.DOTALL)
-        assert inside and not TAG.search(inside[1]), "nothing opens or closes within"
-        texts = [render_documents(found)] * len(turn.queries)
-        if mode == "single":
-            assert inside[1] == texts[0]
-        else:
-            assert json.loads(inside[1]) == {"query": [disarm(query) for query in turn.queries], "documents": texts}
+    assert_intact(*rolled(lines, question, found, mode), Protocol(mode), ByteTokenizer())
 
 
 @settings(max_examples=80)

@@ -9,7 +9,6 @@ import random
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,90 +18,13 @@ import pytest
 from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy
 from tests.support import tiny
-from tests.training.test_resume import ROOT, Job, assert_whole, python, untimed
+from tests.support.killing import Processes
+from tests.training.test_resume import Job, assert_whole, python, untimed
 
 KILLS = 5
 STEPS = 9
 ACCESSES = 24
 """To files of the run's folder in a step that saves, roughly."""
-
-COMMAND_LINES = """
-import json, os, signal, sys
-from pathlib import Path
-import torch, trl
-from trl import GRPOTrainer, SFTTrainer
-from tests.training import test_resume as here
-from ragr1_lite.cli import main as cli
-
-from ragr1_lite.training.run_folder import Run
-
-def kill_at(folder, step, accesses):
-    log, left = Run.log, [-1 if step else accesses]
-
-    def logged(self, number, metrics):
-        log(self, number, metrics)
-        if left[0] < 0 and number >= step:
-            left[0] = accesses
-
-    def count(event, arguments):
-        if (event == "open" or event.startswith("os.")) and str(arguments[:1]).count(folder):
-            left[0] -= left[0] >= 0
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    Run.log = logged
-    sys.addaudithook(count)
-
-here.untrained()
-print("ready", flush=True)
-for line in sys.stdin:
-    arguments, kill = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.argv = ["ragr1-lite", "--quiet", *arguments]
-        torch.seed()
-        if kill:
-            kill_at(*kill)
-        try:
-            cli.main()
-        except SystemExit as exit:
-            os._exit(exit.code or 0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-"""Runs a command line per line it reads, each in a process of its own that need not import everything anew, with a
-reward that random models earn; prints its exit code. Where asked to, the process kills itself when it has accessed
-files of a folder so many times after a step: the moment does not depend on the machine's speed."""
-
-
-class Processes:
-    """Where :data:`COMMAND_LINES` are run."""
-
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", COMMAND_LINES],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._read() == "ready"
-
-    def run(self, *arguments: str, kill: tuple[Path, int, int] | None = None) -> int:
-        """The exit code of a command, killed at this many accesses to files of this folder after this step."""
-        assert self._server.stdin is not None
-        reported = kill and (str(kill[0]), *kill[1:])
-        self._server.stdin.write(json.dumps((arguments, reported)) + "\n")
-        self._server.stdin.flush()
-        return int(self._read())
-
-    def close(self) -> None:
-        self._server.communicate(timeout=120)
-
-    def _read(self) -> str:
-        assert self._server.stdout is not None
-        return self._server.stdout.readline().strip()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ragr1_lite.core.errors import RetrievalIndexError
+from ragr1_lite.core.errors import RetrievalIndexError, fix_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,11 +105,14 @@ def map_file(path: Path) -> mmap.mmap:
         with path.open("rb") as stream:
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise broken(path) from error
+        raise broken(path, error) from error
 
 
-def broken(file: Path) -> RetrievalIndexError:
-    """The error that names a broken file of an index."""
+def broken(file: Path, error: Exception | None = None) -> RetrievalIndexError:
+    """The error that names a file of an index that is broken, missing, or cannot be read."""
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        why = f"The file {file.name} of the index {file.parent} cannot be read ({error.strerror or error})"
+        return RetrievalIndexError(why, fix_for(error, "Check its permissions."))
     state = "is broken" if file.exists() else "is missing"
     return RetrievalIndexError(f"The file {file.name} of the index {file.parent} {state}", REBUILD)
 

@@ -27,7 +27,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragr1_lite.core.errors import RetrievalIndexError, StorageError
+from ragr1_lite.core.errors import RetrievalIndexError, StorageError, fix_for
 from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import json_of
@@ -157,9 +157,8 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
                 out.rename(retired)
             building.rename(out)
     except OSError as error:
-        raise StorageError(
-            f"The index cannot be written to {out} ({error.strerror or error})", "Make room, or name another folder."
-        ) from error
+        fix = fix_for(error, "Make room, or name another folder.")
+        raise StorageError(f"The index cannot be written to {out} ({error.strerror or error})", fix) from error
     finally:
         if retired.exists() and not out.exists():
             retired.rename(out)
@@ -240,7 +239,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json_of(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise broken(file) from error
+        raise broken(file, error) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise RetrievalIndexError(f"{path} is not an index of ragr1-lite: its {MANIFEST} is not one of ours", _NAME_ONE)
     if manifest.get("sha256") != _own_sha256(manifest) or not isinstance(manifest.get("version"), int):
