@@ -68,7 +68,7 @@ def training_material(recipe: Recipe, report: Report = ignore) -> Callable[[Toke
         share, seed = recipe.data.unanswerable, recipe.train.seed
         examples = hide_some([question.example for question in drawn], WORLD, share, seed)
         golden = [question.plan(recipe.rollout.mode) for question in drawn]
-        plans = as_hidden(examples, golden, limits)
+        plans = as_hidden(examples, golden)
         searcher, planned = open_searcher(recipe.retrieval.index, report), len(drawn)
 
         def encoded(tokenizer: Tokenizer) -> list[Trajectory]:
@@ -112,7 +112,7 @@ def expert_trajectories(
         plans = {one.example.question: one.plan(protocol.mode) for one in questions("train")}
         known = [one for one in asked if one.question in plans]
         golden = [plans[one.question] for one in known]
-        golden = as_hidden(known, golden, limits)
+        golden = as_hidden(known, golden)
         made = gold_trajectories(known, golden, tokenizer, searcher, protocol=protocol, limits=limits)
     else:
         records = _of_questions(asked, read_records(Path(source), report=report))

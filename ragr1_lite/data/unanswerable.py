@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from ragr1_lite.config import WORLD
 from ragr1_lite.core.errors import DataError
-from ragr1_lite.core.protocol import NOT_FOUND, disarm
-from ragr1_lite.core.rollout import Limits
-from ragr1_lite.core.types import Example, GoldPlan, Step
+from ragr1_lite.core.protocol import NOT_FOUND
+from ragr1_lite.core.types import Example, GoldPlan
 
 
 def hide_some(examples: Sequence[Example], data: str, share: float, seed: int) -> list[Example]:
@@ -47,23 +46,15 @@ def _hide(example: Example, passages: tuple[str, ...]) -> Example:
     return replace(example, id=f"{example.id}#hidden", answers=(NOT_FOUND,), titles=(), hidden=passages)
 
 
-def as_hidden(examples: Sequence[Example], plans: Sequence[GoldPlan], limits: Limits) -> list[GoldPlan]:
+def as_hidden(examples: Sequence[Example], plans: Sequence[GoldPlan]) -> list[GoldPlan]:
     """The plans of the examples, refusals where their gold passages are hidden."""
-    pairs = zip(examples, plans, strict=True)
-    return [refusal(one, plan, limits.max_rounds) if one.hidden else plan for one, plan in pairs]
+    return [refusal(plan) if one.hidden else plan for one, plan in zip(examples, plans, strict=True)]
 
 
-def refusal(example: Example, plan: GoldPlan, rounds: int) -> GoldPlan:
+def refusal(plan: GoldPlan) -> GoldPlan:
     """What a perfect run writes where the gold passages are hidden: as planned up to its first search, which fails.
 
-    Then it searches by the question's own words, unless it just did or the ``rounds`` have no room, and says so. A plan
-    that does not search, as the question itself is searched for, says so at once.
+    A plan that does not search, as the question itself is searched for, says so at once.
     """
-    question = " ".join(disarm(example.question).split())
-    first = plan.steps[:1]
-    queries = first[0].queries if first else ()
-    missing = f"Not found: {'; '.join(queries)}." if queries else "The documents do not say it."
-    again = bool(first) and rounds > 1 and question.casefold() not in {query.casefold() for query in queries}
-    step = Step(f"{missing} I search again in the question's own words.", (question,))
-    end = f"{missing} The documents do not say it." if queries else missing
-    return GoldPlan((*first, step) if again else first, end, NOT_FOUND)
+    missing = [f"Not found: {'; '.join(step.queries)}." for step in plan.steps[:1]]
+    return GoldPlan(plan.steps[:1], " ".join([*missing, "The documents do not say it."]), NOT_FOUND)

@@ -150,7 +150,7 @@ class _Judged:
         signature = {"teacher": GOLD, "seed": self.sampling.seed_of(number, 0)}
         planned = [(one.question.example, one.plan) for one in composed if one.plan is not None]
         examples = [self.hidden.get(example, example) for example, _ in planned]
-        plans = as_hidden(examples, [plan for _, plan in planned], self.teacher.limits)
+        plans = as_hidden(examples, [plan for _, plan in planned])
         sampler = PlanSampler(ByteTokenizer(), plans)
         rows = iter(self._roll_out(examples, sampler, signature, [example for example, _ in planned]))
         return [
