@@ -27,7 +27,7 @@ from ragr1_lite.files.alone import alone
 from ragr1_lite.models.adapter_folder import adapter_of
 from ragr1_lite.retrieval import build_index, read_corpus, update_index
 
-LEAST = 60
+LEAST = 40
 """Questions to train on, below which nothing is trained: the shipped adapter then answers better."""
 SHARE, MOST = 0.2, 60
 """Of the questions that are held out, and how many at most."""
@@ -126,7 +126,7 @@ class _Way:
         to_do = {stage: some for stage, some in work.items() if any(some.values()) and not self._is_done(stage)}
         if not to_do:
             return
-        by = f"written by {self._teacher}, whose time is not counted here" if self._teacher else "by rule"
+        by = "by rule" + (f" and by {self._teacher}, whose time is not counted here" if self._teacher else "")
         goes = f"SFT ({first.train.steps} steps)" + (f" and GRPO ({second.train.steps} steps)" if second else "")
         if self._deadline and "steps" not in self._folder.known:
             goes = "as much of SFT as there is time for, and GRPO after all of it"

@@ -12,7 +12,7 @@ from ragr1_lite.config import Recipe, load_recipe, shipped_recipes
 from ragr1_lite.core.errors import ModelError, RunError
 from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.core.timing import about
-from ragr1_lite.models.adapter_folder import base_key
+from ragr1_lite.models.adapter_folder import base_key, shipped_adapter
 
 MODEL = "smollm2-135m"
 TRAINED = 700
@@ -25,9 +25,12 @@ Work = dict[str, dict[str, float]]
 
 
 def recipes(folder: LearnFolder, model: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Recipe]:
-    """SFT's and GRPO's: the model's own, else those of SmolLM2 with its name; both search alike."""
-    key, shipped = base_key(model).removesuffix("-instruct"), shipped_recipes()
-    names = [f"{task}-{key}" if f"{task}-{key}" in shipped else f"{task}-{MODEL}" for task in ("sft", "grpo")]
+    """SFT's and GRPO's: the model's own, else those of SmolLM2 with its name; both search alike.
+
+    SFT goes on from the adapter that ships for the model, which has learned to search.
+    """
+    key, known = base_key(model).removesuffix("-instruct"), shipped_recipes()
+    names = [f"{task}-{key}" if f"{task}-{key}" in known else f"{task}-{MODEL}" for task in ("sft", "grpo")]
     if names[0] == f"sft-{MODEL}":  # which is made for the embedded world
         names[0] = "sft-own-data"
 
@@ -35,7 +38,9 @@ def recipes(folder: LearnFolder, model: str, overrides: Sequence[str] = ()) -> t
         values |= {"model.name": model, "data.mix": {}, "retrieval.index": str(folder.index)}
         return load_recipe(name, [*(f"{key}={json.dumps(value)}" for key, value in values.items()), *overrides])
 
-    first = load(names[0], {"output": str(folder.sft), "data.train": str(folder.file("trajectories"))})
+    shipped = shipped_adapter(model)
+    begin: dict[str, object] = {"model.adapter": str(shipped)} if shipped else {}
+    first = load(names[0], begin | {"output": str(folder.sft), "data.train": str(folder.file("trajectories"))})
     same = ("mode", "max_rounds", "max_new_tokens", "document_tokens", "total_document_tokens", "max_length")
     second = {
         "output": str(folder.grpo),

@@ -203,7 +203,8 @@ def test_too_small_a_folder_says_what_would_help_and_grows(learned: Learn, tmp_p
     small = learned(documents, out=out)
     counts = small.to_json()["counts"]
     left = (
-        f"{counts['train']} questions are left to train on, next to {counts['held-out']} held out, and 60 are the least"
+        f"{counts['train']} questions are left to train on, next to {counts['held-out']} held out, "
+        f"and {learn.LEAST} are the least"
     )
     assert small.too_few.startswith(f"Nothing was trained: {left}. ")
     assert "--teacher MODEL or URL" in small.too_few and f"{counts['questions']['kept']} were kept" in small.too_few

@@ -101,7 +101,7 @@ def chat(asked: Asked) -> Reply:
             {"object": "list", "data": [{"id": "scripted", "object": "model", "created": 0, "owned_by": "us"}]}
         )
     prompt = asked.json["messages"][-1]["content"]
-    text = "<question>Which river is Oakvale on?</question><answer>Lenn" if "Doc 1: Oakvale" in prompt else "Sorry."
+    text = "<question>Which river is Oakvale on?" if "Doc 1: Oakvale" in prompt else "Sorry."  # as it is cut off
     if prompt.startswith("Answer"):
         text = "<answer>the river Lenn" if "Doc 1" in prompt else "<answer>the Thames"
     message = {"role": "assistant", "content": text}
@@ -112,11 +112,15 @@ def chat(asked: Asked) -> Reply:
     )
 
 
-def test_a_model_behind_an_endpoint_writes_and_is_checked(index: str, tmp_path: Path) -> None:
+def test_a_model_behind_an_endpoint_writes_and_is_checked(tmp_path: Path) -> None:
+    index = str(tmp_path / "index")
+    build_index(
+        [Passage("1", "Oakvale", "A town on the river Lenn."), Passage("2", "Marn", "On the Orr.")], tmp_path / "index"
+    )
     with recorded(chat) as server:
         url = f"{server.url}/v1"
         counts = make_questions(index, out=tmp_path / "q.jsonl", teacher=url, kinds=["one-hop"])
-    assert (counts["kept"], counts["rejected"]) == (1, {"reply in another form": len(NOTES) - 1})
+    assert (counts["kept"], counts["rejected"]) == (1, {"reply in another form": 1})
     (question,) = read_questions(tmp_path / "q.jsonl")
     assert (question.example.question, question.example.answers) == ("Which river is Oakvale on?", ("Lenn",))
     assert question.example.titles == ("Oakvale",)

@@ -47,6 +47,8 @@ def test_every_form_of_a_number_is_that_number(number: int, unit: str) -> None:
         ("1.5 million", Quantity(1_500_000)),
         ("-12 °C", Quantity(-12, "°c")),
         ("1,5", None),
+        ("nine", Quantity(9)),
+        ("1 in 46", None),
         ("12 Main Street, Oakvale", None),
         ("room 12", None),
     ],
@@ -60,6 +62,10 @@ def test_a_year_is_a_date_only_where_one_is_asked_for() -> None:
     assert read_date("1987", years=True) == (1987, 0, 0)
     assert read_date("1987-13-01") is None
     assert forms("1987") == ("1987",)
+
+
+def test_a_small_number_is_written_in_words_too() -> None:
+    assert (forms("9"), forms("nine"), forms("1 in 46")) == (("9", "nine"), ("nine", "9"), ("1 in 46",))
 
 
 # Passages
@@ -123,36 +129,50 @@ def test_a_table_without_a_sure_header_is_left() -> None:
     assert said("Lights.\nLight | Height\nCrow Rock | 31 m | Odo", "Lights") == []
 
 
-def test_a_table_of_fields_is_about_the_title() -> None:
-    assert said("Data\nField | Value\nMayor | Ada Quill") == [("Oakvale", "Mayor", "Ada Quill")]
+@pytest.mark.parametrize("header", ["Field | Value", "| Oakvale", "Item | Oakvale"])
+def test_a_table_of_fields_is_about_the_title(header: str) -> None:
+    assert said(f"Data\n{header}\nMayor | Ada Quill") == [("Oakvale", "Mayor", "Ada Quill")]
+
+
+@pytest.mark.parametrize("subject", ["--out", "all", "FOLDER", "A disk that is full", "One, two"])
+def test_a_row_without_a_name_is_no_subject(subject: str) -> None:
+    assert said(f"Data\nOption | Default\n{subject} | required") == []
+
+
+WHEN_AND_WHERE = [("born", "1866"), ("place of birth", "Dorley")]
+GULL_BRIDGE = [("built", "1703"), ("built by", "Ada Quill"), ("arches", "five")]
+DIRECTED = [("directed by", "Ada B. Quill")]
 
 
 @pytest.mark.parametrize(
-    ("title", "text", "fact"),
+    ("title", "text", "facts"),
     [
-        ("Chad", "The capital of Chad is N'Djamena. It is hot.", ("Chad", "capital", "N'Djamena")),
-        ("Bamako", "Bamako is the capital of Mali.", ("Mali", "capital", "Bamako")),
-        ("Bo Lind", "Bo K. Lind (born 4 May 1961) is a poet.", ("Bo Lind", "date of birth", "4 May 1961")),
+        ("Bo Lind", "Bo K. Lind (born 4 May 1961) is a poet.", [("born", "4 May 1961")]),
+        ("Bo Lind", "Bo Lind (1 May 1900 – 3 June 1961) sang.", [("born", "1 May 1900"), ("died", "3 June 1961")]),
+        ("Bo Lind", "Bo Lind sang.\nEarly life\nHe was born in 1866 in Dorley, a town.", WHEN_AND_WHERE),
+        ("Gull Bridge", "The bridge was built in 1703 by Ada Quill. It has five arches.", GULL_BRIDGE),
+        ("Gulls (film)", "Gulls is a 1959 film directed by Ada B. Quill, and starring Bo Lind.", DIRECTED),
         (
-            "Gulls (film)",
-            "Gulls is a 1959 film directed by Ada B. Quill, and starring Bo Lind.",
-            ("Gulls (film)", "director", "Ada B. Quill"),
+            "Hern",
+            "Hern is 12 miles long. It was opened at last on 4 May 1961.",
+            [("long", "12 miles"), ("opened", "4 May 1961")],
         ),
     ],
 )
-def test_sure_sentences(title: str, text: str, fact: tuple[str, str, str]) -> None:
-    assert said(text, title) == [fact]
+def test_sure_sentences(title: str, text: str, facts: list[tuple[str, str]]) -> None:
+    assert said(text, title) == [(title, *fact) for fact in facts]
 
 
 @pytest.mark.parametrize(
     ("title", "text"),
     [
-        ("Chad", "The capital of Niger is Niamey."),
-        ("Chad", "The north of Chad is Sahara, mostly."),
-        ("Chad", "The name of Chad is Bornuan."),
-        ("Chad", "The capital of Chad is Dr. Smith's home."),
+        ("Chad", "The boat was built in 1961."),
+        ("Chad", "Chad is dry. The boat is old. It was built in 1961."),
+        ("Chad", "Chad is dry.\nThe old mill\nIt was built in 1961."),
+        ("Chad", "Chad was awarded a cup in 1961."),
+        ("Chad", "Chad was used in 1961 boats."),
+        ("Chad", "Chad has seven of them."),
         ("Gulls (film)", "Gulls is a 1959 film directed by Ada Quill and Bo Lind."),
-        ("Gulls (film)", "Gulls is a 1959 film directed by Quill."),
         ("Quill Family", "Ada Quill (born 4 May 1961) and her brothers are a band."),
     ],
 )

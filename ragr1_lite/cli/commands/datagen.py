@@ -27,7 +27,7 @@ _BETWEEN = "pass-rate: the range of rates to keep. [default: all but 0 and 1]"
 _VALIDATION = "Share of the kept questions that goes to FILE.validation.jsonl."
 _FACTS = "Subject, relation and object, as JSON lines, CSV or TSV. [default: what the passages hold]"
 _MAKE_TEACHER = (
-    "Writes the questions instead; with --facts, only judges them. A local model, or an OpenAI-compatible endpoint. "
+    "Writes more, of prose; with --facts, only judges them. A local model, or an OpenAI-compatible endpoint. "
     "[default: none]"
 )
 _KINDS = "Of one-hop, bridge and comparison."

@@ -14,7 +14,7 @@ from ragr1_lite.cli.session import session
 app = opt.Group()
 
 _MODEL = "What is trained: a built-in name, a folder or a hub id. [default: smollm2-135m]"
-_TEACHER = "Writes the questions, also of prose; a local model, or an OpenAI-compatible endpoint. [default: by rule]"
+_TEACHER = "Writes more questions, of prose; a local model, or an OpenAI-compatible endpoint. [default: only by rule]"
 _OUT = "Where everything goes. [default: runs/learn-NAME]"
 _MINUTES = "Train no longer than that: fewer steps of SFT, and GRPO only where it fits. [default: the recipes' steps]"
 

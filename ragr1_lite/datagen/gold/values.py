@@ -11,25 +11,28 @@ Date = tuple[int, int, int]
 """Year, month and day; 0 where it is not given."""
 
 _MONTHS = "January February March April May June July August September October November December".split()
-_MONTH = "|".join(_MONTHS)
-DATE = rf"(?:(?:{_MONTH}) \d{{1,2}}, \d{{4}}|\d{{1,2}} (?:{_MONTH}) \d{{4}}|\d{{4}}-\d\d-\d\d)"
+MONTH = "|".join(_MONTHS)
+DATE = rf"(?:(?:{MONTH}) \d{{1,2}}, \d{{4}}|\d{{1,2}} (?:{MONTH}) \d{{4}}|\d{{4}}-\d\d-\d\d)"
 """A pattern of whole dates: ``October 5, 1987``, ``5 October 1987``, ``1987-10-05``."""
 
-_NAMED_MONTH = f"(?P<month>{_MONTH})"
+_NAMED_MONTH = f"(?P<month>{MONTH})"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>\d{3,4})(?!\d)"
 _FORMS = [
     re.compile(rf"\b{before}{_YEAR}", re.IGNORECASE)
     for before in (rf"{_DAY}(?: of)? {_NAMED_MONTH},? ", rf"{_NAMED_MONTH} {_DAY},? ", rf"{_NAMED_MONTH},? ", "")
 ]
-_RUN_TOGETHER = re.compile(rf"(?<=\b\d{{4}})(?=\d{{1,2}} (?:{_MONTH}))", re.IGNORECASE)
+_RUN_TOGETHER = re.compile(rf"(?<=\b\d{{4}})(?=\d{{1,2}} (?:{MONTH}))", re.IGNORECASE)
 """Between the year and the day of "190030 April", where sets lost the dash."""
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 
 _NUMBER = re.compile(
     r"(?P<sign>[-−]?)(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-    r"(?: (?P<power>thousand|million|billion))?(?P<gap> ?)(?P<unit>[^\W\d_][\w²³/ ]{0,24}|°[CF]?|%|)"
+    r"(?: (?P<power>thousand|million|billion))?(?P<gap> ?)(?P<unit>[^\W\d_](?:[^\W\d_]|[/ ]){0,24}2?|°[CF]?|%|)"
 )
+_SMALL = "zero one two three four five six seven eight nine ten eleven twelve".split()
+COUNT = rf"(?:\d[\d,]*|{'|'.join(_SMALL)})"
+"""A pattern of counts, small ones in words too."""
 _POWERS = {None: 1, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 _UNITS = {
     "m": "metres meters metre meter",
@@ -75,7 +78,7 @@ def dates(text: str) -> list[Date]:
 def date(text: str) -> Date | None:
     """The date that a text is, and nothing but it."""
     found = dates(text)
-    rest = re.sub(_MONTH, "", text, flags=re.IGNORECASE)
+    rest = re.sub(MONTH, "", text, flags=re.IGNORECASE)
     return found[0] if len(found) == 1 and not re.sub(r"[\W\d]|st|nd|rd|th|of", "", rest) else None
 
 
@@ -109,7 +112,7 @@ def read_quantity(text: str) -> Quantity | None:
     >>> read_quantity("1.2 million"), read_quantity("340 metres")
     (Quantity(number=1200000.0, unit=''), Quantity(number=340.0, unit='m'))
     """
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(str(_SMALL.index(text)) if text in _SMALL else text)
     if match is None:
         return None
     number = float(match["number"].replace(",", "")) * _POWERS[match["power"]]
@@ -118,7 +121,7 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def forms(text: str) -> tuple[str, ...]:
-    """Every way of writing an answer, its own first: dates, thousands separators, units.
+    """Every way of writing an answer, its own first: dates, thousands separators, units, small numbers in words.
 
     >>> forms("1,200 m")
     ('1,200 m', '1200 m', '1,200', '1200', '1,200 metres', '1,200 meters')
@@ -128,6 +131,10 @@ def forms(text: str) -> tuple[str, ...]:
         name = _MONTHS[month - 1]
         whole = (f"{name} {of_month}, {year}", f"{of_month} {name} {year}", f"{year:04}-{month:02}-{of_month:02}")
         return tuple(dict.fromkeys((text, *(whole if month and of_month else ()))))
+    if text in _SMALL:
+        return text, str(_SMALL.index(text))
+    if text.isdecimal() and int(text) < len(_SMALL):
+        return text, _SMALL[int(text)]
     match = _NUMBER.fullmatch(text)
     if match is None:
         return (text,)

@@ -7,9 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -24,7 +24,7 @@ from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.questions.facts import Fact, ground, holds, read_facts
 from ragr1_lite.datagen.questions.rules import RULES, Made, Sought
 from ragr1_lite.datagen.questions.structured import facts_of
-from ragr1_lite.datagen.questions.teacher import Asker, draw_positions, write_questions
+from ragr1_lite.datagen.questions.teacher import WRITTEN, Asker, draw_positions, write_questions
 from ragr1_lite.datagen.teachers import Teacher, as_teacher, open_teacher
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.journal import Journal, Rows, finished
@@ -60,8 +60,8 @@ def make_questions(
 ) -> dict[str, Any]:
     """Writes questions with exact answers about an index's documents.
 
-    Without a teacher they are made by rule from facts: those of a file, else those that the passages hold in a form
-    that cannot be misread. With a teacher and no facts the teacher writes them; with both it only judges them.
+    They are made by rule from facts: those of a file, which a teacher judges, else those that the passages hold in a
+    form that cannot be misread. Without a file a teacher writes and judges more, one-hop questions and bridges.
 
     ``index`` is ``world``, an index folder or, with facts, a URL; ``facts`` a file of triples; ``teacher`` a model's
     name, an endpoint's URL, or an open teacher. The ``kinds`` take turns. A question is kept where its passages are
@@ -108,7 +108,7 @@ def make_questions(
         write_rows(out, tally.kept)
         journal.remove()
         if teacher is None:
-            report(Notice("Questions made by rule may be answerable without reading; --teacher checks that."))
+            report(Notice("Questions made by rule may be answerable without reading."))
         return tally.to_json()
 
 
@@ -195,7 +195,8 @@ class _Work:
         """What makes the rows of each batch."""
         if facts is not None:
             return self._of_facts(read_facts(facts, self.report))
-        return self._by_teacher() if self.teacher else self._of_facts(self._facts())
+        by_rule = replace(self, teacher=None)._of_facts(self._facts())
+        return chain(by_rule, self._by_teacher()) if self.teacher else by_rule
 
     def _of_facts(self, source: Iterator[Fact]) -> Iterator[Callable[[], Rows]]:
         """By rule; a teacher, if there is one, judges them."""
@@ -208,15 +209,17 @@ class _Work:
 
     def _by_teacher(self) -> Iterator[Callable[[], Rows]]:
         """The teacher writes, passage by passage in a drawn order, and judges itself."""
+        kinds = [kind for kind in self.kinds if kind in WRITTEN]
+        if not kinds:
+            return
         for number, batch in enumerate(_batches(draw_positions(len(self.searcher), self.seed), _WRITTEN_BATCH)):
-            self.tally.passages += len(batch)
-            yield partial(self._write, number, batch)
+            yield partial(self._write, number, batch, kinds)
 
-    def _write(self, number: int, positions: Sequence[int]) -> Rows:
+    def _write(self, number: int, positions: Sequence[int], kinds: Sequence[str]) -> Rows:
         asker = self._asker(number)
         assert asker is not None
         passages = [self.searcher.passage(position) for position in positions]
-        made = write_questions(passages, self.kinds, self.searcher, asker)
+        made = write_questions(passages, kinds, self.searcher, asker)
         return _judge(made, self.searcher, self.k, asker)
 
     def _asker(self, number: int) -> Asker | None:

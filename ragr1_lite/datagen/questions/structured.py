@@ -11,9 +11,10 @@ from itertools import groupby
 
 from ragr1_lite.core.rewards import normalize
 from ragr1_lite.core.types import Passage
-from ragr1_lite.datagen.gold.text import plain
-from ragr1_lite.datagen.gold.values import DATE, read_date, read_quantity
-from ragr1_lite.datagen.questions.facts import Fact, holds
+from ragr1_lite.datagen.gold.text import plain, sentences
+from ragr1_lite.datagen.gold.values import COUNT, DATE, MONTH, read_date, read_quantity
+from ragr1_lite.datagen.questions.facts import Fact
+from ragr1_lite.datagen.questions.wording import DONE_BY
 
 _PAIR = re.compile(
     r"(?:[-*•+] +)?\*{0,2}([^\W\d_][^\W\d_'’ -]{0,38}[^\W\d_](?: [^\W\d_'’-]+)*)\*{0,2} ?:\*{0,2} +(\S.*)"
@@ -29,30 +30,40 @@ _NOT_KEYS = frozenset("""
 _SPEECH = frozenset(
     "also and are as asked but he i if is it or said say says she that then they this was we when you".split()
 )
-_ABBREVIATIONS = tuple("Dr Mr Mrs Ms St Mt Ft Jr Sr Prof Gen Col Capt Sgt No Rev".split())
-_GENERIC = frozenset("data details facts figures information overview profile summary".split()) | {
-    "at a glance", "basic data", "basic facts", "in brief", "key data", "key facts", "key figures", "quick facts",
-}  # fmt: skip
-_FIELDS = {"attribute", "detail", "fact", "field", "item", "key", "name", "property"}
+_GENERIC = {
+    "at a glance",
+    "basic data",
+    "basic facts",
+    "in brief",
+    "key data",
+    "key facts",
+    "key figures",
+    "quick facts",
+}
+_FIELDS = {"", "attribute", "detail", "fact", "field", "item", "key", "name", "property"}
 _EMPTY = {"", "no", "none", "unknown", "various", "yes", "nil", "tbd", "na", "same", "other", "others", "several"}
 
 _UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞĢĪĮİĶŁĻŃŅŇŌŐŘŚŞŠŢŤŪŮŰŲŹŻŽ"
 _WORD = rf"(?:[{_UPPER}][\w'’-]+|[{_UPPER}]\.)"
-_NAME = rf"{_WORD}(?: (?:{_WORD}|(?:de|la|du|van|von|der|of|the|al|bin|del|da|di) (?={_WORD})))*"
-_END = r"(?:\.(?=\s|$))"
-_IS = re.compile(rf"The ([a-z]+(?: [a-z]+){{0,2}}) of ({_NAME}) is ({_NAME}|[\d][\d,.]*\d(?: [a-z²]+)?){_END}")
-_IS_THE = re.compile(rf"({_NAME}) is the ([a-z]+(?: [a-z]+){{0,1}}) of ({_NAME}){_END}")
-_BORN = re.compile(rf"([^().]{{2,60}}(?:\. ?[^().]{{1,40}}){{0,2}}) ?\( ?(?:[^()]{{0,60}}; )?born ({DATE})")
-_FILM = r"[^.]{0,120}?\b(?:is|was) an? (?:[^.]|\.(?! [A-Z])){0,120}?\bfilm\b"
-_AFTER_DIRECTOR = r"\.(?:\s|$)|,? (?:and )?(?:starring|based|featuring|released|distributed|produced by)\b"
-_DIRECTED = re.compile(
-    rf"{_FILM}(?:[^.,]|, (?=written|produced|directed)){{0,80}}?\bdirected by ({_NAME})(?={_AFTER_DIRECTOR})"
+NAME = rf"(?:{_WORD}(?: (?:{_WORD}|(?:&|de|la|du|van|von|der|of|the|al|bin|del|da|di) (?={_WORD})))*)"
+"""A pattern of names: capitalised words, and small ones between them."""
+_GOES_ON = "as|at|based|for|from|in|on|starring|to|when|where|who|with|and [a-z]+"
+_END = rf"(?=[.;)]|$|, (?!{_WORD}|and {_WORD})|,? (?:{_GOES_ON})\b)"
+_DAY = rf"(?:{DATE}|(?:(?:{MONTH}) )?\d{{4}})"
+_WHEN = rf"(?: (?:at|by|in) [^,.;:]{{2,40}}?)?,? (?:on|in) (?P<value>{_DAY})\b(?! [a-z]+s\b)"
+_DONE = r"(?P<how>(?!(?:based|estimated|listed|located|situated|used)\b)[a-z]{2,}[^e\W]ed|born|built|begun|written)"
+_WHO = rf"(?P<value>{NAME})"
+_BY = rf"(?P<how>{'|'.join(DONE_BY)})"
+_SURE = (
+    (r"{how}", rf"(?: was| were)(?: first| officially| finally)? {_DONE}{_WHEN}"),
+    (r"{how}", rf" (?P<how>died|opened|closed|reopened){_WHEN}"),
+    (r"{how} by", rf"(?: is| was| were)(?: an? [^.;:]{{0,120}}?)? {_BY}(?: (?:on|in) {_DAY})? by {_WHO}{_END}"),
+    (r"place of birth", rf" was born(?: (?:on|in) {_DAY},?)? (?:in|at) {_WHO}(?=[,.;]| to | in | on )"),
+    (r"{how}", rf" (?:has|had) (?P<value>{COUNT}) (?P<how>(?:[a-z]+ )?[a-z]{{2,}}[^suio\W]s)(?=[,.;]| and | at | in )"),
+    (r"{how}", r" is (?:about )?(?P<value>\d[\d,.]* [a-z]+) (?P<how>long|high|tall|wide|deep)\b"),
 )
-_ONE = frozenset("capital currency president king queen emperor mayor governor founder director".split())
-_VAGUE = frozenset("""
-    aim author basis best center centre cause effect end example first focus goal heart home last list member most name
-    number one part purpose reason rest result second side sort start story subject third title type use word work
-""".split())  # fmt: skip
+"""Relations, and what is said after the subject's name, in sentences that can hardly mean anything else."""
+_LIFE = re.compile(rf" ?\((?:[^()]*; )?(?:[^()]{{0,60}}?\bborn )?({DATE})(?: ?[–-] ?({DATE}))?[^()]*\)")
 
 
 def facts_of(passage: Passage) -> Iterator[Fact]:
@@ -62,13 +73,14 @@ def facts_of(passage: Passage) -> Iterator[Fact]:
     lines = [line.strip() for line in passage.text.split("\n")]
     yield from _pairs(passage, lines)
     yield from _tables(passage, lines)
-    yield from _sentences(passage)
+    yield from _sentences(passage, lines)
 
 
 def _pairs(passage: Passage, lines: list[str]) -> Iterator[Fact]:
-    """``Key: value`` lines, which are about the title unless another heading stands over them.
+    """``Key: value`` lines, which are about the title unless a heading of several words stands over them.
 
-    The first lines of a document's later passages may belong to a heading in the passage before.
+    One word is a heading like History. The first lines of a document's later passages may belong to a heading in the
+    passage before.
     """
     names = {normalize(passage.title), normalize(plain(passage.title))} | _GENERIC
     ours = not _LATER_PASSAGE.search(passage.id)
@@ -76,7 +88,8 @@ def _pairs(passage: Passage, lines: list[str]) -> Iterator[Fact]:
         pair = _PAIR.fullmatch(line)
         if pair is None:
             if _is_heading(line):
-                ours = normalize(line.lstrip("# ")) in names
+                heading = line.lstrip("# ")
+                ours = heading.isalpha() or normalize(heading) in names
             continue
         key, value = pair[1], pair[2].strip("* ")
         if ours and _is_key(key) and _is_value(value):
@@ -95,9 +108,12 @@ def _tables(passage: Passage, lines: list[str]) -> Iterator[Fact]:
     for number, (barred, group) in enumerate(groupby(lines, key=lambda line: "|" in line)):
         if not barred:
             continue
-        header, *rows = map(_cells, group)
+        first, *more = group
+        header, *rows = _cells(first), *map(_cells, more)
         ruled = rows[:1] == [[]]
         body = [row for row in rows if row]
+        if first.startswith("|") and more and not more[-1].startswith("|"):  # all that is left of an empty corner
+            header.insert(0, "")
         if (ruled or number > 0) and all(len(row) == len(header) for row in body) and _is_header(header):
             yield from _rows(passage, header, body)
 
@@ -111,11 +127,12 @@ def _cells(line: str) -> list[str]:
 
 def _is_header(cells: list[str]) -> bool:
     names = [normalize(cell) for cell in cells]
-    return len(cells) > 1 and len({*names}) == len(names) and all(names) and not any(re.search(r"\d", n) for n in names)
+    return 1 < len(names) == len({*names}) and all(names[1:]) and not re.search(r"\d", "".join(names))
 
 
 def _rows(passage: Passage, header: list[str], body: list[list[str]]) -> Iterator[Fact]:
-    if len(header) == 2 and normalize(header[0]) in _FIELDS and normalize(header[1]) in ("value", "description"):
+    about = ("value", "description", normalize(plain(passage.title)))
+    if len(header) == 2 and normalize(header[0]) in _FIELDS and normalize(header[1]) in about:
         rows = [(passage.title, key, value) for key, value in body]
     else:
         rows = [(row[0], key, value) for row in body for key, value in zip(header[1:], row[1:], strict=True)]
@@ -124,31 +141,32 @@ def _rows(passage: Passage, header: list[str], body: list[list[str]]) -> Iterato
             yield Fact(subject, key, plain(value), passage.title)
 
 
-def _sentences(passage: Passage) -> Iterator[Fact]:
-    title = plain(passage.title)
-    text = " ".join(passage.text.split())
-    if (born := _BORN.match(text)) and normalize(born[1]).split()[-1:] == normalize(title).split()[-1:]:
-        yield Fact(passage.title, "date of birth", born[2], passage.title)
-    if (film := _DIRECTED.match(text)) and holds(text[: len(title) + 20], [title]) and " " in film[1]:
-        yield Fact(passage.title, "director", film[1], passage.title)
-    for found in _IS.finditer(text):
-        if _about(title, found[2]) and _is_sure(found[1]) and not found[3].endswith(_ABBREVIATIONS):
-            yield Fact(found[2], found[1], found[3], passage.title)
-    for found in _IS_THE.finditer(text):
-        named = _about(title, found[1]) or _about(title, found[3])
-        begins = found.start() == 0 or text[found.start() - 2 : found.start()] in (". ", "! ", "? ")
-        if named and begins and found[2] in _ONE:
-            yield Fact(found[3], found[2], found[1], passage.title)
+def _sentences(passage: Passage, lines: list[str]) -> Iterator[Fact]:
+    """What sentences say that begin with the title, a shorter or longer form of it, or a pronoun for it."""
+    first, *_, last = words = [re.escape(word) for word in plain(passage.title).split()] * 2
+    long = rf"{first}(?: [^\s(),]+){{0,4}} {last}" if len(words) > 2 else first
+    named = re.compile(rf"[\"“]?(?:{' '.join(words[: len(words) // 2])}|{long}|{last})[\"”]?,?(?=\W)")
+    thing, pronouns = re.compile(rf"The {last}(?=\W)", re.IGNORECASE), ""  # "The bridge"
+    for line in lines:
+        if _is_heading(line):
+            pronouns = pronouns and "He|She"
+            continue
+        for sentence in sentences(line):
+            subject = named.match(sentence) or thing.match(sentence) or re.match(rf"(?:{pronouns or '$'})\b", sentence)
+            pronouns = "He|She|It" if subject else ""
+            if subject:
+                yield from _said(passage, sentence[subject.end() :])
 
 
-def _about(title: str, name: str) -> bool:
-    return normalize(title) == normalize(name)
-
-
-def _is_sure(relation: str) -> bool:
-    """Whether ``the RELATION of X is Y`` says what X's relation is, and not something about it."""
-    words = relation.split()
-    return not _VAGUE & {*words} and words[-1] != "s" and not words[-1].endswith("ed")
+def _said(passage: Passage, rest: str) -> Iterator[Fact]:
+    if (life := _LIFE.match(rest)) and (life[2] or "born" in life[0]):
+        yield Fact(passage.title, "born", life[1], passage.title)
+        if life[2]:
+            yield Fact(passage.title, "died", life[2], passage.title)
+        rest = rest[life.end() :]
+    for relation, pattern in _SURE:
+        if found := re.match(pattern, rest):
+            yield Fact(passage.title, relation.format(**found.groupdict()), found["value"], passage.title)
 
 
 def _is_key(text: str) -> bool:
@@ -158,7 +176,11 @@ def _is_key(text: str) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    return 0 < len(text.split()) <= _LONGEST_VALUE and re.search(r"[^\W\d_]", text) is not None and ":" not in text
+    """Whether a table's row is about something that has a name: no list, no option, no description."""
+    if not 0 < len(text.split()) <= _LONGEST_VALUE or _NOT_IN_VALUES.search(text) or re.match("An? ", text):
+        return False
+    named = text[0].isalnum() and not text[0].islower() and any(map(str.isalpha, text))
+    return named and (len(text) <= 3 or not text.isupper())
 
 
 def _is_value(text: str) -> bool:

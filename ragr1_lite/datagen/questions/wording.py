@@ -17,7 +17,8 @@ _SAME = {
     "led by": "leader", "built by": "builder", "owned by": "owner", "run by": "manager",
     "discovered by": "discoverer", "made by": "maker", "invented by": "inventor", "designed by": "designer",
     "published by": "publisher", "produced by": "producer", "edited by": "editor", "created by": "creator",
-    "painted by": "painter", "opening": "date of opening",
+    "painted by": "painter", "opening": "date of opening", "long": "length", "high": "height", "tall": "height",
+    "wide": "width", "deep": "depth",
 }  # fmt: skip
 _ASK = {
     "date of birth": "When was {} born?",
@@ -34,6 +35,8 @@ _ASK = {
     "located in": "Where is {} located?",
     "founded by": "Who founded {}?",
 }
+DONE_BY = sorted(name.removesuffix(" by") for name in (*_SAME, *_ASK) if name.endswith(" by"))
+"""What is done by someone that a question asks for."""
 _PHRASE = {
     "country of citizenship": "the country that {} is a citizen of",
     "educated at": "the school where {} was educated",
@@ -128,7 +131,7 @@ def ask(relation: str, subject: str, answer: str) -> str:
     if done := _done(relation):
         return f"When was {subject} {done}?"
     if _is_plural(relation):
-        if isinstance(value, Quantity) and not value.unit:
+        if isinstance(value, Quantity) and not value.unit and value.number.is_integer():
             return f"How many {relation} does {subject} have?"
         raise NoWording
     person = _head(relation) in _PERSONS or _head(relation).endswith(_PERSON_ENDS)
@@ -158,7 +161,7 @@ def compare(relation: str, value: Date | Quantity, more: bool, one: str, other: 
             return f"Which was {done} {when}, {one} or {other}?"
         return f"Which has the {when} {_noun(relation)}, {one} or {other}?"
     if _is_plural(relation):
-        if value.unit:
+        if value.unit or not value.number.is_integer():
             raise NoWording
         return f"Which has {'more' if more else 'fewer'} {relation}, {one} or {other}?"
     return f"Which has the {'greater' if more else 'smaller'} {_noun(relation)}, {one} or {other}?"
@@ -167,7 +170,7 @@ def compare(relation: str, value: Date | Quantity, more: bool, one: str, other: 
 def _noun(relation: str) -> str:
     """The relation, if it is a noun phrase of which a subject has one."""
     words = relation.lower().split()
-    if not _RELATION.fullmatch(relation) or len(words) > _LONGEST:
+    if len(words) > _LONGEST or re.search("[^e]ed$", words[-1]):
         raise NoWording
     if {_head(relation), words[0]} & _MANY or {words[0], words[-1]} & _SMALL or words[-1] in _NOT_NOUNS:
         raise NoWording
@@ -175,9 +178,13 @@ def _noun(relation: str) -> str:
 
 
 def _is_plural(relation: str) -> bool:
+    """Whether it is a noun of which a subject has several; raises NoWording where it is no noun."""
+    if not _RELATION.fullmatch(relation) or relation.split()[0] in ("the", "our", "ours"):
+        raise NoWording
     return re.search(r"(?<![suio])s$", _head(relation)) is not None
 
 
 def _head(relation: str) -> str:
-    words = relation.lower().partition(" of ")[0].split()
+    """The noun that the rest of a relation says more about: ``trains`` of ``trains each way``."""
+    words = re.split(r" (?:of|each|per|in|on|at|for|from|to|by|above) ", relation.lower())[0].split()
     return words[-1] if words else ""
