@@ -194,6 +194,7 @@ class TestTables:
         [
             (b"id\ttitle\n1\tChad\n", "{path} has the columns `id`, `title`, but none of them is `text` or `contents`"),
             (b"1\ta\tb\tc\n", "{path} has no header that names its 4 columns"),
+            (b"Name\tYear\tIn town\nMill\t1742\tOste\n", "{path} has no header that names its 3 columns"),
             (b"one column\n", "{path} has no header that names its 1 column"),
             (b"1\t\xff\n", "{path}:1 is not UTF-8"),
             (b"id\ttext\n1\n", "There is no passage in {path}; the first: {path}:2 has 1 column, not 2"),

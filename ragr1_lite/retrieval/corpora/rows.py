@@ -22,12 +22,16 @@ MOST_SEEN = 700
 """Words that fill ``rollout.document_tokens`` as it is by default: a model sees no more of a passage."""
 MOST_KEPT = 1600
 """Words of the longest text that is kept as one passage: no row of HotpotQA, 2Wiki, MuSiQue and SciFact is longer."""
+_NAME = 3
+"""Words of a column's name, at most: more of them are a text, in a table without a header."""
 _SECTION = re.compile(r"Section::::(.+?)\.?\s*")
 _BULLET = re.compile(r"BULLET::::-?\s*")
 
 
 def _columns_of(first: list[str]) -> list[str] | None:
-    """Of three columns the last is the title, unless it is the longer one."""
+    """Of three columns the last is the title, unless it is the longer one; a line of mere names is another header."""
+    if not any(map(str.isdigit, first[0])) and all(len(field.split()) <= _NAME for field in first):
+        return None
     if len(first) == 2:
         return ["id", "text"]
     if len(first) == 3:
