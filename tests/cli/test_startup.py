@@ -38,3 +38,19 @@ def test_the_help_lists_every_command_by_its_own_first_sentence() -> None:
 def test_the_help_imports_no_command() -> None:
     done = run("-X", "importtime", *HELP)
     assert "ragr1_lite.cli.main" in done.stderr and "ragr1_lite.cli.commands.train" not in done.stderr
+
+
+def test_ctrl_c_stops_the_imports_too() -> None:
+    code = (
+        "import sys, types\n"
+        "class Stopped(types.ModuleType):\n"
+        "    def __getattr__(self, name):\n"
+        "        raise KeyboardInterrupt\n"
+        "sys.modules['ragr1_lite.cli.main'] = Stopped('main')\n"
+        "from ragr1_lite.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "Stopped.\n")
