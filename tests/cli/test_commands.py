@@ -317,7 +317,7 @@ EVALUATED = {**FIGURES, "by_kind": {"bridge": FIGURES}}
 
 
 def evaluation(label: str) -> Any:
-    return SimpleNamespace(label=label, to_json=lambda: EVALUATED, resources=None, given_up="", readings="")
+    return SimpleNamespace(label=label, to_json=lambda: EVALUATED, resources=None, given_up="", readings="", refused="")
 
 
 def test_eval_forms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ragr1_lite.data.trajectories import read_records
 from ragr1_lite.datagen.generate import generate
 from ragr1_lite.datagen.rejection import ELSEWHERE
 
-GOLD = Setup(model="gold", index="world", k=1, batch_size=4)
+GOLD = Setup(model="gold", index="world", k=2, batch_size=4)
 
 
 @pytest.fixture

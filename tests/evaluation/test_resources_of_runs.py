@@ -17,7 +17,8 @@ from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.evaluation.resources import Meter
 from ragr1_lite.training import grpo, sft
 from ragr1_lite.training.account import SPENT
-from ragr1_lite.training.grpo import rollouts, stage
+from ragr1_lite.training.grpo import rollouts
+from ragr1_lite.training.grpo import trainer as grpo_trainer
 from ragr1_lite.training.trainer import TrainResult
 from tests.support import tiny
 
@@ -47,7 +48,7 @@ def task(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         return Reward(total, {"em": total})
 
     monkeypatch.setattr(rollouts, "score", by_parity)
-    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(grpo_trainer, "open_searcher", lambda index, report: tiny.OnePassage())
     monkeypatch.setattr(Meter, "_energy", lambda self: WATT_HOURS)  # of each part of a run, however long it takes
     task: str = request.param
     return task

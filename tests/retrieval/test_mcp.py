@@ -325,4 +325,4 @@ def test_a_command_that_fails_is_one_sentence(words: str, reason: str) -> None:
 def test_a_recipe_may_name_a_command_or_a_server() -> None:
     for name in ("mcp+stdio:npx -y @someone/server https://x.example", "mcp+https://search.example/mcp#find"):
         recipe = Recipe.model_validate({"task": "sft", "retrieval": {"index": name}})
-        assert recipe.retrieval.url == name
+        assert recipe.retrieval.index == name

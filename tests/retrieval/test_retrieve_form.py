@@ -146,7 +146,7 @@ class TestServer:
         searcher = Scripted(CHAD, fails=fails)
         app = server.make_app(searcher, report=events.append)
         status, answer = ask(app, {"queries": ["q"]})
-        assert status == 500 and str(fails) in answer["detail"]
+        assert status == 500 and str(fails) not in answer["detail"], "it may name files"
         assert [event.level for event in events if isinstance(event, Notice)] == ["warning"]
         searcher.fails = None
         assert ask(app, {"queries": ["q"]})[0] == 200

@@ -12,7 +12,7 @@ import pytest
 from ragr1_lite.core.events import RolloutsFinished
 from ragr1_lite.core.protocol import NOT_FOUND
 from ragr1_lite.core.types import Trajectory
-from ragr1_lite.training.grpo import stage
+from ragr1_lite.training.grpo import trainer as grpo_trainer
 from tests.support import tiny
 from tests.training.test_resume import Crash, Job, assert_whole, at_step, crash, untrained
 
@@ -64,7 +64,7 @@ def test_a_stopped_training_goes_on_with_the_same_questions(job: Job) -> None:
 @pytest.mark.parametrize("job", ["grpo"], indirect=True)
 def test_grpo_meets_both_kinds_and_rewards_what_fits(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     met: list[Trajectory] = []
-    made = stage.make_trainer
+    made = grpo_trainer.make_trainer
 
     def scripted(policy: Any, examples: Any, searcher: Any, *rest: Any) -> Any:
         *rest, _ = rest
@@ -80,8 +80,8 @@ def test_grpo_meets_both_kinds_and_rewards_what_fits(job: Job, monkeypatch: pyte
             ]
 
     monkeypatch.undo()
-    monkeypatch.setattr(stage, "open_searcher", lambda index, report: tiny.OnePassage())
-    monkeypatch.setattr(stage, "make_trainer", scripted)
+    monkeypatch.setattr(grpo_trainer, "open_searcher", lambda index, report: tiny.OnePassage())
+    monkeypatch.setattr(grpo_trainer, "make_trainer", scripted)
     monkeypatch.setattr("ragr1_lite.training.grpo.trainer.prove_first", lambda *_: None)
     job.train("scripted", report=keep, train={"steps": 4}, rollout={"max_new_tokens": 60})
     hidden = [bool(one.example.hidden) for one in met]
