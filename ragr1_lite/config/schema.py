@@ -93,8 +93,9 @@ class DataConfig(Section):
     # How often it meets each: ``even``; ``signal``, by p(1-p) of the pass rate p, the variance of a reward of 0 or 1,
     # without which GRPO learns nothing; ``hops``, by their number.
     weights: Weights = "even"
-    # Share of the questions that have their gold passages hidden, drawn by ``train.seed``: the right answer is *not in
-    # your documents*. ``sft`` takes it with ``world``; into a file `data generate --unanswerable` puts them.
+    # Share of the questions that are asked once more with their gold passages hidden, drawn by ``train.seed``: the
+    # right answer is then *not in your documents*. ``sft`` takes it with ``world``; into a file
+    # `data generate --unanswerable` puts them.
     unanswerable: float = Field(0.0, ge=0, le=1)
 
 

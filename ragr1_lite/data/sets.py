@@ -17,7 +17,7 @@ from ragr1_lite.data.benchmarks import BENCHMARKS
 from ragr1_lite.data.gold import gold_trajectories
 from ragr1_lite.data.questions import Question, read_questions
 from ragr1_lite.data.trajectories import read_records
-from ragr1_lite.data.unanswerable import as_hidden, hide_some
+from ragr1_lite.data.unanswerable import as_hidden, with_hidden
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.world import questions
 
@@ -66,10 +66,10 @@ def training_material(recipe: Recipe, report: Report = ignore) -> Callable[[Toke
         needed = recipe.data.limit or recipe.train.steps * recipe.train.batch_size
         drawn = questions("train", seed=recipe.train.seed, limit=needed, mix=recipe.data.mix or None)
         share, seed = recipe.data.unanswerable, recipe.train.seed
-        examples = hide_some([question.example for question in drawn], WORLD, share, seed)
-        golden = [question.plan(recipe.rollout.mode) for question in drawn]
-        plans = as_hidden(examples, golden)
-        searcher, planned = open_searcher(recipe.retrieval.index, report), len(drawn)
+        examples = with_hidden([question.example for question in drawn], WORLD, share, seed)[: len(drawn)]
+        golden = {question.example.question: question.plan(recipe.rollout.mode) for question in drawn}
+        plans = as_hidden(examples, [golden[one.question] for one in examples])
+        searcher, planned = open_searcher(recipe.retrieval.index, report), len(examples)
 
         def encoded(tokenizer: Tokenizer) -> list[Trajectory]:
             return gold_trajectories(examples, plans, tokenizer, searcher, protocol=protocol, limits=limits)

@@ -11,12 +11,15 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.protocol import NOT_FOUND
 from ragr1_lite.core.types import Example, GoldPlan
 
+_HIDDEN = "#hidden"
 
-def hide_some(examples: Sequence[Example], data: str, share: float, seed: int) -> list[Example]:
-    """The examples, of which a share has its gold passages hidden; which ones follows from the arguments alone.
 
-    ``data`` is where they are from: the world knows every passage that holds a fact, other sets name gold titles. What
-    names none, or needs no search, stays as it is.
+def with_hidden(examples: Sequence[Example], data: str, share: float, seed: int) -> list[Example]:
+    """The examples, a share of them followed by itself with its gold passages hidden.
+
+    A question asked both ways is refused for what was found, not for how it is worded. Which ones they are follows from
+    the arguments alone. ``data`` is where they are from: the world knows every passage that holds a fact, other sets
+    name gold titles. What names none, or needs no search, is asked once.
 
     Raises:
         DataError: There is a share, and no question names its gold passages.
@@ -30,7 +33,13 @@ def hide_some(examples: Sequence[Example], data: str, share: float, seed: int) -
         raise DataError("No question names its gold passages, so none can be hidden", hint)
     wanted = min(len(able), max(1, round(share * len(examples))))
     chosen = {*random.Random(f"unanswerable {seed}").sample(able, wanted)}
-    return [_hide(one, gold[at]) if at in chosen else one for at, one in enumerate(examples)]
+    twins = {at: _hide(examples[at], gold[at]) for at in chosen}
+    return [one for at, example in enumerate(examples) for one in (example, twins.get(at)) if one is not None]
+
+
+def unhidden(example: Example) -> str:
+    """The id of the question as it is asked with nothing hidden."""
+    return example.id.removesuffix(_HIDDEN) if example.hidden else example.id
 
 
 def _gold(example: Example, data: str) -> tuple[str, ...]:
@@ -43,7 +52,7 @@ def _gold(example: Example, data: str) -> tuple[str, ...]:
 
 def _hide(example: Example, passages: tuple[str, ...]) -> Example:
     """The question without its gold passages, which have then no titles to be found by."""
-    return replace(example, id=f"{example.id}#hidden", answers=(NOT_FOUND,), titles=(), hidden=passages)
+    return replace(example, id=example.id + _HIDDEN, answers=(NOT_FOUND,), titles=(), hidden=passages)
 
 
 def as_hidden(examples: Sequence[Example], plans: Sequence[GoldPlan]) -> list[GoldPlan]:

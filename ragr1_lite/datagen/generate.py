@@ -11,7 +11,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ragr1_lite.core.types import Example, Sampler
 from ragr1_lite.data.gold import ByteTokenizer, PlanSampler
 from ragr1_lite.data.questions import Question, digest, read_questions
 from ragr1_lite.data.trajectories import no_record, rows_again, to_record, write_rows
-from ragr1_lite.data.unanswerable import as_hidden, hide_some
+from ragr1_lite.data.unanswerable import as_hidden, unhidden, with_hidden
 from ragr1_lite.datagen.endpoint import Connection, Usage
 from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import ELSEWHERE, Criteria, why_rejected
@@ -38,7 +38,8 @@ GOLD = "gold"
 _PLENTY = Limits(max_rounds=20, document_tokens=10**6, total_document_tokens=10**8, max_length=10**9)
 """Gold plans are short; they have to fit the student's limits, not these."""
 
-_Work = Callable[[Sequence[Question], int], Rows]
+_Batch = Sequence[tuple[Question, Example]]
+_Work = Callable[[_Batch, int], Rows]
 """Makes the rows of a batch: ``{"record", "reason"}`` per question, in order, and ``{"usage"}`` where it is counted."""
 
 
@@ -80,8 +81,8 @@ def generate(
 
     The setup's model is a name, the URL of an endpoint, or ``gold``, which composes trajectories from what the sets say
     about their questions; its ``batch_size`` questions are worked on together. At most ``limit`` questions are drawn by
-    the seed. A share of them is ``unanswerable``: ``gold`` hides their gold passages and writes that the documents do
-    not hold the answer. ``rejected`` is a file for the other trajectories, each with its ``reason``.
+    the seed. A share of them is asked once more as ``unanswerable``: ``gold`` hides their gold passages and writes that
+    the documents do not hold the answer. ``rejected`` is a file for the other trajectories, each with its ``reason``.
 
     Returns:
         ``{"questions", "kept", "rejected": {reason: n}, "rounds", "queries", "by_kind": {kind: kept}}``, rounds and
@@ -108,10 +109,10 @@ def generate(
     if unanswerable and not gold:
         raise ConfigError("Only the gold teacher answers that documents do not say it", "Leave out --unanswerable.")
     asked = read_questions(questions, limit=limit, seed=sampling.seed, report=report)
-    examples = [question.example for question in asked]
-    hidden = dict(zip(examples, hide_some(examples, "", unanswerable, sampling.seed), strict=True))
+    known = {question.example.id: question for question in asked}
+    examples = with_hidden([question.example for question in asked], "", unanswerable, sampling.seed)
     if finished(out, resume=resume, overwrite=overwrite, report=report):
-        return _read_again(out, rejected, [*examples, *hidden.values()], len(asked))
+        return _read_again(out, rejected, examples)
     settings = {
         **{"questions": digest(asked), **settings_of(recipe, connection), **asdict(sampling), **asdict(criteria)},
         **({"unanswerable": unanswerable} if unanswerable else {}),
@@ -124,43 +125,37 @@ def generate(
         return Teacher(GOLD, searcher, rollout.protocol(), limits, lambda *_: PlanSampler(ByteTokenizer(), []))
 
     journal = Journal.start(out, settings, resume=resume, overwrite=overwrite)
-    batches = [asked[start : start + setup.batch_size] for start in range(0, len(asked), setup.batch_size)]
+    rows = [(known[unhidden(one)], one) for one in examples]
+    batches = [rows[start : start + setup.batch_size] for start in range(0, len(rows), setup.batch_size)]
     if len(journal.pieces) < len(batches):
         with journal.working(report), closing(opened()) as teacher:
-            judged = _Judged(teacher, sampling, criteria, hidden)
+            judged = _Judged(teacher, sampling, criteria)
             _work(judged.compose if gold else judged.ask, batches, journal, report)
     return _finish(journal, out, rejected, connection, report)
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Makes the rows of a batch: rolls its questions out, and judges the trajectories.
-
-    ``hidden`` has what each question is rolled out as.
-    """
+    """Makes the rows of a batch, of questions and what each is rolled out as, and judges the trajectories."""
 
     teacher: Teacher
     sampling: Sampling
     criteria: Criteria
-    hidden: Mapping[Example, Example] = field(default_factory=dict)
 
-    def compose(self, batch: Sequence[Question], number: int) -> Rows:
+    def compose(self, batch: _Batch, number: int) -> Rows:
         """By the gold teacher: plans from the set, replayed through the rollout that models go through."""
-        composed = compose_plans(batch, self.teacher.searcher, self.teacher.protocol, k=self.teacher.limits.k)
+        asked = [question for question, _ in batch]
+        composed = compose_plans(asked, self.teacher.searcher, self.teacher.protocol, k=self.teacher.limits.k)
         signature = {"teacher": GOLD, "seed": self.sampling.seed_of(number, 0)}
-        planned = [(one.question.example, one.plan) for one in composed if one.plan is not None]
-        examples = [self.hidden.get(example, example) for example, _ in planned]
-        plans = as_hidden(examples, [plan for _, plan in planned])
-        sampler = PlanSampler(ByteTokenizer(), plans)
-        rows = iter(self._roll_out(examples, sampler, signature, [example for example, _ in planned]))
+        planned = [(pair, one.plan) for pair, one in zip(batch, composed, strict=True) if one.plan is not None]
+        plans = as_hidden([example for (_, example), _ in planned], [plan for _, plan in planned])
+        rows = iter(self._roll_out([pair for pair, _ in planned], PlanSampler(ByteTokenizer(), plans), signature))
         return [
-            next(rows)
-            if one.plan is not None
-            else {"record": no_record(one.question.example) | signature, "reason": one.reason}
-            for one in composed
+            next(rows) if one.plan is not None else {"record": no_record(example) | signature, "reason": one.reason}
+            for (_, example), one in zip(batch, composed, strict=True)
         ]
 
-    def ask(self, batch: Sequence[Question], number: int) -> Rows:
+    def ask(self, batch: _Batch, number: int) -> Rows:
         """By a model: of each question the first trajectory that is kept, else the last."""
         teacher = self.teacher
         before = teacher.usage
@@ -171,34 +166,26 @@ class _Judged:
                 break
             seed = self.sampling.seed_of(number, attempt)
             sampler = teacher.sampler(seed, self.sampling.resolved_temperature)
-            examples = [batch[place].example for place in left]
-            judged = self._roll_out(examples, sampler, {"teacher": teacher.name, "seed": seed})
+            judged = self._roll_out([batch[place] for place in left], sampler, {"teacher": teacher.name, "seed": seed})
             rows |= zip(left, judged, strict=True)
         cost = [] if teacher.usage is None or before is None else [{"usage": asdict(teacher.usage - before)}]
         return [*(rows[place] for place in range(len(batch))), *cost]
 
-    def _roll_out(
-        self,
-        examples: Sequence[Example],
-        sampler: Sampler,
-        signature: Mapping[str, Any],
-        answerable: Sequence[Example] = (),
-    ) -> Rows:
-        """The judged rollouts; ``answerable`` are the questions before anything was hidden from them."""
+    def _roll_out(self, batch: _Batch, sampler: Sampler, signature: Mapping[str, Any]) -> Rows:
         rows: Rows = []
-        by, protocol = self.teacher, self.teacher.protocol
+        by, protocol, examples = self.teacher, self.teacher.protocol, [example for _, example in batch]
         trajectories = run_rollouts(examples, sampler, by.searcher, protocol=protocol, limits=by.limits)
-        for one, before in zip(trajectories, answerable or examples, strict=True):
+        for (question, _), one in zip(batch, trajectories, strict=True):
             ids = [segment.token_ids for segment in one.segments if segment.source == "model"]
             written = [sampler.tokenizer.decode(each) for each in ids]
             reason = why_rejected(one, written, protocol=protocol, criteria=self.criteria)
-            if one.example.hidden and Evidence.of(before).complete_in(one.shown):
+            if one.example.hidden and Evidence.of(question.example).complete_in(one.shown):
                 reason = reason or ELSEWHERE
             rows.append({"record": {**to_record(one), **signature}, "reason": reason})
         return rows
 
 
-def _work(work: _Work, batches: Sequence[Sequence[Question]], journal: Journal, report: Report) -> None:
+def _work(work: _Work, batches: Sequence[_Batch], journal: Journal, report: Report) -> None:
     """Does the batches that the journal does not have."""
     kept: Counter[bool] = Counter()
     with phase(report, "Generating", sum(map(len, batches)), "questions") as advance:
@@ -237,19 +224,17 @@ def _finish(
     return _counts(len(rows), kept, reasons) | cost
 
 
-def _read_again(out: Path, rejected: Path | None, asked: Sequence[Example], count: int) -> dict[str, Any]:
+def _read_again(out: Path, rejected: Path | None, asked: Sequence[Example]) -> dict[str, Any]:
     """What :func:`generate` returned when it wrote the files, except for usage, and for reasons that no file has.
-
-    ``asked`` are the ``count`` questions, as they are and as they are hidden.
 
     Raises:
         RunError: They are of other questions.
     """
     kept, others = rows_again(out, asked), rows_again(rejected, asked) if rejected is not None else []
     reasons = Counter(row["reason"] for row in others)
-    if unknown := count - len(kept) - len(others):
+    if unknown := len(asked) - len(kept) - len(others):
         reasons["not in a file"] = unknown
-    return _counts(count, kept, reasons)
+    return _counts(len(asked), kept, reasons)
 
 
 def _counts(questions: int, kept: Rows, reasons: Counter[str]) -> dict[str, Any]:

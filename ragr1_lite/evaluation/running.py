@@ -18,7 +18,7 @@ from ragr1_lite.core.rewards import OURS, SCORERS, NormalizerName, Scorer
 from ragr1_lite.core.types import Example, Mode
 from ragr1_lite.data.sets import load_examples, load_shots
 from ragr1_lite.data.trajectories import write_rows
-from ragr1_lite.data.unanswerable import hide_some
+from ragr1_lite.data.unanswerable import with_hidden
 from ragr1_lite.evaluation.figures import Evaluation
 from ragr1_lite.evaluation.results import apart, from_row, read_results, to_row
 from ragr1_lite.evaluation.variants import Draws, Variant, evaluate_variants
@@ -114,7 +114,7 @@ def run(
     if unanswerable:
         if "direct" in modes:
             raise ConfigError("--unanswerable hides passages, and mode direct reads none", "Leave one of them out.")
-        examples += [one for one in hide_some(examples, data, 1.0, seed) if one.hidden]
+        examples += [one for one in with_hidden(examples, data, 1.0, seed) if one.hidden]
     if out and finished(out, *paths, resume=resume, overwrite=overwrite, report=report):
         options: dict[str, Any] = {"scorer": SCORERS[normalizer], "samples": samples, "gave_up": bool(give_up_after)}
         return [

@@ -19,7 +19,7 @@ from ragr1_lite.data.gold import ByteTokenizer
 from ragr1_lite.data.questions import Question, digest
 from ragr1_lite.data.sets import expert_trajectories, training_trajectories
 from ragr1_lite.data.trajectories import no_record, read_records, to_record, write_rows
-from ragr1_lite.data.unanswerable import hide_some, refusal
+from ragr1_lite.data.unanswerable import refusal, with_hidden
 from ragr1_lite.evaluation.running import questions_digest
 from ragr1_lite.retrieval import open_searcher
 from ragr1_lite.world import gold_passages, questions
@@ -44,17 +44,19 @@ def test_off_is_what_it_was() -> None:
 
 def test_which_are_hidden_follows_from_share_and_seed() -> None:
     examples = [replace(ONE, id=str(at), titles=(f"Title {at}",) if at % 2 else ()) for at in range(40)]
-    some = hide_some(examples, "file", 0.25, 3)
-    hidden = [at for at, one in enumerate(some) if one.hidden]
-    assert len(hidden) == 10 and all(at % 2 for at in hidden), "of all questions, among those that name passages"
-    for at, one in enumerate(some):
-        there = replace(examples[at], id=f"{at}#hidden", answers=(NOT_FOUND,), titles=(), hidden=(f"Title {at}",))
-        assert one == (there if at in hidden else examples[at])
-    assert hide_some(examples, "file", 0.25, 3) == some != hide_some(examples, "file", 0.25, 4)
-    assert len([one for one in hide_some(examples, "file", 1.0, 0) if one.hidden]) == 20
-    assert hide_some(examples, "file", 0.0, 3) == examples
+    both = with_hidden(examples, "file", 0.25, 3)
+    hidden = [at for at, one in enumerate(both) if one.hidden]
+    assert [one for one in both if not one.hidden] == examples and len(hidden) == 10, "of all questions"
+    for at in hidden:
+        before = both[at - 1]
+        assert before.titles, "among those that name passages, and each after the question itself"
+        there = {"answers": (NOT_FOUND,), "titles": (), "hidden": before.titles}
+        assert both[at] == replace(before, id=f"{before.id}#hidden", **there)
+    assert with_hidden(examples, "file", 0.25, 3) == both != with_hidden(examples, "file", 0.25, 4)
+    assert len([one for one in with_hidden(examples, "file", 1.0, 0) if one.hidden]) == 20
+    assert with_hidden(examples, "file", 0.0, 3) == examples
     with pytest.raises(DataError, match="No question names its gold passages"):
-        hide_some(examples[:1], "file", 0.25, 0)
+        with_hidden(examples[:1], "file", 0.25, 0)
 
 
 def test_a_refusal_searches_as_planned_once() -> None:
@@ -82,7 +84,7 @@ def test_sft_on_the_world(mode: str) -> None:
 
 def test_grpo_has_refusals_for_experts(tmp_path: Path) -> None:
     """The world's own, and of a file those of hidden questions alone."""
-    examples = hide_some([one.example for one in questions("train", limit=4, kinds=["one-hop"])], "world", 0.5, 0)
+    examples = with_hidden([one.example for one in questions("train", limit=4, kinds=["one-hop"])], "world", 0.5, 0)
     both = [replace(one, hidden=(), id=one.id) for one in examples]
     recipe = load_recipe("quickstart-grpo", ROOM)
     searcher, tokenizer = open_searcher("world"), ByteTokenizer()
@@ -93,7 +95,7 @@ def test_grpo_has_refusals_for_experts(tmp_path: Path) -> None:
     recipe = load_recipe("quickstart-grpo", [*ROOM, f"data.expert={tmp_path / 'gold.jsonl'}"])
     assert expert_trajectories(recipe, examples, tokenizer, searcher) == experts
     found = expert_trajectories(recipe, both, tokenizer, searcher)
-    assert [len(own) for own in found] == [0 if one.hidden else 1 for one in examples]
+    assert all(one.answer != NOT_FOUND for own in found for one in own), "a refusal is of hidden passages alone"
 
 
 def test_a_record_that_found_what_was_hidden_is_broken(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ragr1_lite.cli.session import session
 app = opt.Group()
 
 _GENERATE_TEACHER = "Who writes: the sets' own decompositions and supporting facts, a local model, or an endpoint."
-_UNANSWERABLE = "Share that has its gold passages hidden, to be answered with *not in your documents*; for gold."
+_UNANSWERABLE = "Share asked once more with its gold passages hidden, for *not in your documents*; gold alone does it."
 _MODE = "How the trajectories search. [default: the run's own, else multi]"
 _GENERATE_TEMPERATURE = "Sampling temperature. [default: 0 for one try, 1 for several]"
 _KEEP = "Right answers by exact match, by F1, or any answer."

@@ -11,7 +11,7 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Sampler, Searcher
 from ragr1_lite.data.curriculum import schedule
 from ragr1_lite.data.sets import expert_trajectories, load_examples, require_expert, require_titles
-from ragr1_lite.data.unanswerable import hide_some
+from ragr1_lite.data.unanswerable import with_hidden
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.models import upstream, vllm_sampler
 from ragr1_lite.models.adapter_folder import require_adapter
@@ -67,7 +67,7 @@ def train(recipe: Recipe, *, resume: bool = False, overwrite: bool = False, repo
         mix=recipe.data.mix,
         report=report,
     )
-    examples = hide_some(examples, recipe.data.train, recipe.data.unanswerable, recipe.train.seed)
+    examples = with_hidden(examples, recipe.data.train, recipe.data.unanswerable, recipe.train.seed)
     questions = held_out.questions(recipe, report)
     require_expert(recipe)  # before the model is loaded
     searcher = open_searcher(recipe.retrieval.index, report)
