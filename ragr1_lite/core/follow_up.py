@@ -133,10 +133,8 @@ def _meaning(pronoun: str, question: str, answer: str) -> str | None:
     tail = None if names else _TOPIC.search(question)
     topic = names[0] if len(names) == 1 else tail[1] if tail else None
     answered = answer if _is_name(answer) else None
-    is_person, by_person = (
-        pronoun in ("he", "she", "him", "his", "her"),
-        re.match("(?:by )?who", question, re.IGNORECASE),
-    )
+    is_person = pronoun in ("he", "she", "him", "his", "her")
+    by_person = re.match("(?:by )?who", question, re.IGNORECASE)
     if by_person and not is_person:
         return topic
     asks_for_it = re.match(r"(?:\w+\s+)?(?:what|which)\b", question, re.IGNORECASE) and not is_person
