@@ -170,6 +170,11 @@ def test_a_title_that_the_question_does_not_name_waits_until_a_passage_does() ->
     assert plan.steps[1].think == "Ada Quist: She was born in Ribe. Next I look up Ribe."
 
 
+def test_a_question_about_one_passage_is_searched_by_its_own_words() -> None:
+    one = question("In which year was the cathedral of Ribe begun?", "1150", titles=("Ribe",))
+    assert searches(planned(one)) == [["year cathedral Ribe begun"]], "its name alone leaves out what is asked"
+
+
 def test_the_question_is_asked_where_no_name_is_known_and_what_is_left_of_it_later() -> None:
     one = question("Which peninsula has a town with a cathedral?", "Jutland", titles=("Jutland", "Ribe"))
     assert searches(planned(one, library=Library(Jutland="It is a peninsula."))) == [

@@ -70,6 +70,8 @@ class Growth:
 
     def _asking(self) -> list[tuple[Fact | None, list[str]]]:
         """The facts of the next round with the ways to ask for each; else no fact with the question itself."""
+        if not self.rounds and len(self.facts) == 1 and not self.facts[0].values:
+            return [(None, self._opening())]  # its name alone would leave out what is asked of it
         known = "\n".join([self.question.example.question, *(whole(one.passage) for one in self._found.values())])
         ready = [fact for _, fact in self._missing() if self._ready(fact)]
         asking: list[tuple[Fact | None, list[str]]] = [
