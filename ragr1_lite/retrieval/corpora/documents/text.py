@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ragr1_lite.files.json_lines import BadLine
-from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
+from ragr1_lite.retrieval.corpora.documents.passages import PAIR, Document, Part, sections
 
 BLANK_LINES = re.compile(r"\n\s*\n")
-_PAIR = re.compile(r"[^:.]{1,40}: \S")
 _BREAKS = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
 """Markdown's inline tokens that stand for other text than their content."""
 _NOT_WESTERN = re.compile(r"[À-ÿ]{3}|[^\W\d_][¡-©«¬¯±-³¶¸¹»-¿][^\W\d_]")
@@ -68,7 +67,7 @@ def _markdown_lines(body: str) -> Iterator[tuple[int, str]]:
                 yield level, line
             else:
                 parts = text.split("\n")
-                pairs = len(parts) > 1 and all(map(_PAIR.match, parts))  # `Key: value` lines are no running text
+                pairs = len(parts) > 1 and all(map(PAIR.match, parts))  # `Key: value` lines are no running text
                 yield from ((0, one) for one in (parts if pairs else [line]))
             level = 0
         elif token.type in ("fence", "code_block"):
