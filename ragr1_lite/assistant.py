@@ -69,7 +69,7 @@ class Answer:
         """The few sources to name under an answer: those that hold it where there are some, three at most."""
         holding, others = self._read
         sources = [source_of(passage) for passage in holding or others]
-        named = {(one.get("file", one["id"]), one.get("place"), one["title"]): one for one in sources}
+        named = {(one.get("file", one["id"]), one.get("place"), one["title"] or one["id"]): one for one in sources}
         return list(named.values())[:_CITED]
 
     @cached_property
@@ -121,6 +121,8 @@ def source_of(passage: Passage) -> dict[str, str]:
         source["index"] = passage.index
     if re.match("https?://", passage.id):
         source["url"] = passage.id
+    elif passage.file:
+        source["file"] = passage.file
     elif document := re.fullmatch(r"(.+\.\w+)#\d+", passage.id, re.DOTALL):
         source["file"] = document[1]
     return source

@@ -66,6 +66,7 @@ class Passage:
         score: The retriever's own, higher is better.
         place: Where in its document it is, such as ``page 3`` or a heading; empty where that is not known.
         index: The name of its index, where several were searched at once; else empty.
+        file: Of an index of a folder: the file whose row it is; empty for a document's, whose id says it.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Passage:
     score: float = 0.0
     place: str = ""
     index: str = ""
+    file: str = ""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -64,7 +64,7 @@ def _found_rows(found: Sequence[Passage], shown: Sequence[Passage]) -> list[dict
     """What one query found, with what was shown of it where that was less."""
     rows = [asdict(passage) for passage in found]
     for row, passage, seen in zip_longest(rows, found, shown):
-        for name in ("place", "index"):
+        for name in ("place", "index", "file"):
             if not row[name]:
                 del row[name]
         if seen != passage:
@@ -188,8 +188,8 @@ def _example(row: Mapping[str, Any], number: int) -> Example:
 def _passage(row: Mapping[str, Any]) -> tuple[Passage, Passage | None]:
     """A passage, and what the model saw of it."""
     id, title, text = (_get(row, key, str) for key in ("id", "title", "text"))
-    place, index = (_get(row, key, str, "") for key in ("place", "index"))
-    found = Passage(id, title, text, _get(row, "score", (float, int), 0.0), place, index)
+    known = (_get(row, key, str, "") for key in ("place", "index", "file"))
+    found = Passage(id, title, text, _get(row, "score", (float, int), 0.0), *known)
     seen = _get(row, "shown", str, None)
     return found, found if seen is None else replace(found, text=seen) if seen else None
 

@@ -106,7 +106,7 @@ def _why(error: Exception) -> str:
 
 Form = Literal[
     "lines", "json", "tsv", "csv", "parquet",
-    "text", "markdown", "html", "pdf", "rtf", "docx", "pptx", "xlsx", "odf", "ods", "epub", "mail", "mailbox",
+    "text", "markdown", "html", "pdf", "rtf", "docx", "pptx", "xlsx", "odf", "ods", "sheet", "epub", "mail", "mailbox",
 ]  # fmt: skip
 
 _SUFFIXES: dict[Form, str] = {
@@ -125,6 +125,7 @@ _SUFFIXES: dict[Form, str] = {
     "xlsx": ".xlsx .xlsm",
     "odf": ".odt .odp",
     "ods": ".ods",
+    "sheet": "",  # a table whose columns are not those of a corpus
     "epub": ".epub",
     "mail": ".eml",
     "mailbox": ".mbox",

@@ -1,4 +1,4 @@
-"""Tables: TSV and CSV with and without a header, and Parquet."""
+"""Tables: TSV and CSV with and without a header, with columns that are known or any, and Parquet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import re
 import shutil
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +17,12 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.files.json_lines import BOM, MAX_LINE_BYTES, BadLine, Rows, Wanted, lines_of, plain_text, text_of
 
 _MOST_LINES = 200
+_LINES_TRIED = 20
 _BATCH = 1000
 _PEEKED = 2**16
 _OTHER_MARKS = ",;|"
-_NAMED_MARK = re.compile(r'"?sep=(.)"?')
+_ANY_MARKS = "\t;,|"
+_NAMED_MARK = re.compile(r'"?sep=([^\w"])"?')
 """Excel's first line for a table that is to be opened with other marks than its own."""
 
 
@@ -55,6 +57,41 @@ def read_parquet(stream: io.BufferedReader, path: Path, wanted: Wanted) -> Rows:
     except pyarrow.ArrowException as error:
         why = str(error).partition("\n")[0].rstrip(".")
         raise DataError(f"{path} is not a whole Parquet file ({why})", "Make or download it again.") from error
+
+
+def first_row(stream: io.BufferedReader, wanted: Wanted) -> list[str]:
+    """The fields of a table's first line, bytes that are not UTF-8 aside; none where it is empty."""
+    stream = plain_text(stream)
+    line = stream.readline(_PEEKED).removeprefix(BOM)
+    named = _NAMED_MARK.fullmatch(line.decode(errors="replace").rstrip("\r\n"))
+    text = (stream.readline(_PEEKED) if named else line).decode(errors="replace")
+    mark = named[1] if named else _mark(text, "\t", wanted)
+    return next((fields for _, fields in _records(iter([(1, text.encode())]), mark) if isinstance(fields, list)), [])
+
+
+def cells_of(content: bytes) -> Iterator[list[str]]:
+    """The rows of a table in UTF-8, whatever its columns are; raises BadLine where a line is endless."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    lines = io.BytesIO(content)
+    named = _NAMED_MARK.fullmatch(lines.readline(_PEEKED).decode(errors="replace").rstrip("\n"))
+    if not named:
+        lines.seek(0)
+    mark = named[1] if named else _likely_mark(content[:_PEEKED].splitlines(keepends=True)[:_LINES_TRIED])
+    for _, fields in _records(enumerate(lines, start=1), mark):
+        if isinstance(fields, BadLine):
+            raise fields
+        yield fields
+
+
+def _likely_mark(lines: list[bytes]) -> str:
+    """What cuts the most lines into one number of columns."""
+
+    def agreeing(mark: str) -> int:
+        records = _records(enumerate(lines, start=1), mark)
+        widths = Counter(len(fields) for _, fields in records if isinstance(fields, list))
+        return max((count for width, count in widths.items() if width > 1), default=0)
+
+    return max(_ANY_MARKS, key=agreeing)
 
 
 def _read_table(stream: io.BufferedReader, path: Path, wanted: Wanted, mark: str) -> Rows:

@@ -93,13 +93,18 @@ def _world() -> Searcher:
 
 
 class SeveralSearcher:
-    """A ``core.types.Searcher`` over others; each passage names the ``index`` it is from."""
+    """A ``core.types.Searcher`` over others; each passage names the ``index`` it is from.
+
+    Attributes:
+        ours: Those of them that are indexes of ours, by their names.
+    """
 
     def __init__(self, searchers: Mapping[str, Searcher]) -> None:
         from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 
         self._searchers = dict(searchers)
-        ours = [searcher for searcher in searchers.values() if isinstance(searcher, Bm25Searcher)]
+        self.ours = {name: one for name, one in searchers.items() if isinstance(one, Bm25Searcher)}
+        ours = list(self.ours.values())
         alike = len(ours) == len(searchers) and all(one.info.tokenizer == ours[0].info.tokenizer for one in ours)
         self._alike = ours if alike else []
 

@@ -89,7 +89,7 @@ def export(
             (result / "Modelfile").write_text(modelfile(recipe, folder), encoding="utf-8")
         if hub and facts:
             describe(hub, facts, result)
-        return _asked_again(recipe, before, result, report) if examples else None
+        return _asked_again(recipe, before, result, out, report) if examples else None
 
 
 def export_adapter(setup: Setup, out: Path, hub: Wanted, *, report: Report = ignore) -> None:
@@ -127,15 +127,19 @@ def _making(out: Path) -> Iterator[Path]:
             result.rename(out)
 
 
-def _asked_again(recipe: Recipe, before: list[Trajectory], result: Path, report: Report) -> Agreement:
-    """Asks what was written; raises ModelError where it answers too differently."""
+def _asked_again(recipe: Recipe, before: list[Trajectory], result: Path, out: Path, report: Report) -> Agreement:
+    """Asks what was written, and calls it ``out``; raises ModelError where it answers too differently."""
     if (file := result / "model.gguf").exists():
         report(Notice("GGUF written: it is asked by the weights that it holds, through our own loop."))
         result = result.with_name("again")
         convert(file, result)
+
+    def renamed(event: object) -> None:
+        report(replace(event, text=event.text.replace(str(result), str(out))) if isinstance(event, Notice) else event)
+
     model = recipe.model.model_copy(update={"name": str(result)})
     written = with_adapter(recipe.model_copy(update={"model": model}), "none")
-    agreement = _compare(before, _answers(written, [one.example for one in before], report))
+    agreement = _compare(before, _answers(written, [one.example for one in before], renamed))
     if agreement.same < ENOUGH:
         raise ModelError(
             f"Only {agreement.same:.0%} of {len(before)} answers are the same as before",

@@ -8,8 +8,9 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, redirect_stdout
+from dataclasses import replace
 from importlib import import_module
 from typing import Annotated, Any, TextIO, TypeAlias
 
@@ -21,6 +22,7 @@ from ragr1_lite.core.safe_text import cleaned
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 from ragr1_lite.retrieval.remote.hosting import listening, only_for_this_machine, run
+from ragr1_lite.retrieval.searchers import SeveralSearcher
 from ragr1_lite.serving.engine import Engine
 from ragr1_lite.ui.text import one_line
 from ragr1_lite.versions import install_hint
@@ -92,7 +94,7 @@ def make_app(server: Any) -> Any:
 
 
 def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3, lifespan: Any = None) -> Any:
-    """The server with its tools: ``search``, ``answer`` and, for an index of ours, ``read``.
+    """The server with its tools: ``search``, ``answer`` and, where an index is ours, ``read``.
 
     Args:
         searcher: Answers ``search``.
@@ -110,8 +112,13 @@ def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3,
     from pydantic import Field
 
     # Annotations are the tools' schemas. They name what is imported here, so this module does not put them off.
+    # Their descriptions go on from "must be", in errors.
     text: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
-    around: TypeAlias = Annotated[int, Field(ge=0, le=MAX_AROUND)]
+    around: TypeAlias = Annotated[
+        int, Field(ge=0, le=MAX_AROUND, description=f"a number of passages from 0 to {MAX_AROUND}")
+    ]
+    texts = f"a list of 1 to {MAX_QUERIES} texts of 1 to {MAX_CHARACTERS:,} characters"
+    per_query = f"a number of passages per query from 1 to {MAX_K}"
     server: Any = MCPServer(
         "ragr1-lite",
         version=__version__,
@@ -134,8 +141,8 @@ def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3,
 
     @tool(_SEARCH)
     def search(
-        queries: Annotated[list[text], Field(min_length=1, max_length=MAX_QUERIES)],
-        k: Annotated[int, Field(ge=1, le=MAX_K, description="Passages per query.")] = min(k, MAX_K),
+        queries: Annotated[list[text], Field(min_length=1, max_length=MAX_QUERIES, description=texts)],
+        k: Annotated[int, Field(ge=1, le=MAX_K, description=per_query)] = min(k, MAX_K),
     ) -> dict[str, Any]:
         try:
             found = searcher.search(queries, k)
@@ -144,17 +151,26 @@ def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3,
         rows = zip(queries, found, strict=True)
         return {"results": [{"query": query, "passages": _shown(passages)} for query, passages in rows]}
 
-    if isinstance(searcher, Bm25Searcher):
+    if ours := _ours(searcher):
 
         @tool(_READ)
-        def read(id: text, before: around = 1, after: around = 1) -> dict[str, Any]:
-            passages = searcher.around(id, before, after)
+        def read(
+            id: Annotated[text, Field(description="the id of a passage, as `search` gives it")],
+            before: around = 1,
+            after: around = 1,
+            index: Annotated[str, Field(description="the `index` of that passage, where `search` gives one")] = "",
+        ) -> dict[str, Any]:
+            passages = _around(ours, id, before, after, index)
             if not passages:
-                raise ToolError(f"There is no passage {id!r}. Take an id from `search`.")
+                where = f" in {index!r}" if index else ""
+                raise ToolError(f"There is no passage {id!r}{where}. Take an id from `search`, and its index.")
             return {"passages": _shown(passages)}
 
     @tool(_ANSWER)
-    async def answer(question: text, context: Context) -> dict[str, Any]:
+    async def answer(
+        question: Annotated[text, Field(description=f"a text of 1 to {MAX_CHARACTERS:,} characters")],
+        context: Context,
+    ) -> dict[str, Any]:
         searches = 0
         try:
             with (await asyncio.to_thread(engine)).ask(question) as asked:  # left when the client cancels
@@ -170,7 +186,54 @@ def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3,
             raise ToolError(str(error)) from None
         raise AssertionError("an engine's last event is the answer")
 
+    return _plain_spoken(server)
+
+
+def _plain_spoken(server: Any) -> Any:
+    """The server, whose errors are one sentence in place of the SDK's words and pydantic's."""
+    from mcp.server.mcpserver.exceptions import ToolError
+    from pydantic import ValidationError
+
+    call = server.call_tool
+
+    async def call_tool(name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        tools = {tool.name: tool.input_schema["properties"] for tool in await server.list_tools()}
+        if name not in tools:
+            raise ToolError(f"There is no tool `{name}`, only {_listed(tools)}.")
+        if unknown := sorted(arguments.keys() - tools[name].keys()):
+            raise ToolError(f"`{name}` takes no `{unknown[0]}`, only {_listed(tools[name])}.")
+        try:
+            return await call(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                argument = error.__cause__.errors()[0]["loc"][0]
+                known = tools[name][argument]["description"]
+                raise ToolError(f"The `{argument}` of `{name}` must be {known}.") from None
+            if isinstance(error.__cause__, ToolError):
+                raise error.__cause__ from None
+            raise
+
+    server.call_tool = call_tool
     return server
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _ours(searcher: Searcher) -> Mapping[str, Bm25Searcher]:
+    """The indexes of ours that are searched, by the names that passages have of them."""
+    if isinstance(searcher, Bm25Searcher):
+        return {"": searcher}
+    return searcher.ours if isinstance(searcher, SeveralSearcher) else {}
+
+
+def _around(ours: Mapping[str, Bm25Searcher], id: str, before: int, after: int, index: str) -> list[Passage]:
+    """A passage and its neighbours, in ``index`` or else in the first one that has it; nothing where none has."""
+    for name, searcher in ours.items():
+        if index in ("", name) and (found := searcher.around(id, before, after)):
+            return [replace(one, index=name) for one in found]
+    return []
 
 
 def _shown(passages: Sequence[Passage]) -> list[dict[str, Any]]:

@@ -148,19 +148,20 @@ class Display:
             self.err.print(Text(clean(text), style))
 
     def ask_question(self) -> str:
-        """A question from the keyboard or, line by line, from a pipe; empty at the end."""
+        """A question from the keyboard or, line by line, from a pipe; empty at the end, as which `exit` counts."""
         self.close()
-        if not sys.stdin.isatty():
-            return next((line for line in map(str.strip, sys.stdin) if line), "")
+        question = self._typed() if sys.stdin.isatty() else next(filter(None, map(str.strip, sys.stdin)), "")
+        return "" if question.lower() in ("exit", "quit") else question
+
+    def _typed(self) -> str:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  # gives input() its history and line editing
         try:
             with contextlib.redirect_stdout(self.stdout):
-                question = input("\n› ").strip()
+                return input("\n› ").strip()
         except (EOFError, KeyboardInterrupt):
             self.err.print()
             return ""
-        return "" if question.lower() in ("exit", "quit") else question
 
     def _line(self, line: Text) -> None:
         """A line that stays, unless quiet."""

@@ -30,7 +30,7 @@ def search_results(queries: Sequence[str], results: Sequence[Sequence[Passage]])
         parts.append(Text(f"› {one_line(query)}", "bold cyan"))
         for number, passage in enumerate(found, start=1):
             title = one_line(passage.title) or "(no title)"
-            known = map(one_line, (passage.index, passage.id, passage.place))
+            known = map(one_line, (passage.index, passage.file, passage.id, passage.place))
             rest = "  ".join(["", f"{passage.score:.2f}", *filter(None, known)])
             head = Text.assemble(f"{number}. {title}", (rest, "dim"))
             parts.append(Padding(head, (0, 0, 0, 2)))

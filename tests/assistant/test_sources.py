@@ -54,6 +54,8 @@ def test_passages_of_one_place_are_named_once() -> None:
         ("book.pdf", "page 1"),
         ("book.pdf", "page 2"),
     ]
+    rows = [Passage(str(at), title, "1784", file="r.jsonl") for at, title in enumerate(["Mill", "Mill", "", ""])]
+    assert [one["title"] for one in answer("1784", search(tuple(rows))).cited] == ["Mill", "", ""]
 
 
 @pytest.mark.parametrize(

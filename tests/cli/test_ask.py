@@ -110,6 +110,13 @@ def test_a_piped_question_asked_again_is_shown_again() -> None:
 
 
 @pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("end", ["exit", "Quit"])
+def test_a_pipe_ends_as_a_prompt_does(end: str) -> None:
+    result = run("--json", given=f"{NIAMEY}\n\n{NIAMEY}\n{end}\n{NIAMEY}\n")
+    assert result.exit_code == 0 and len(answers(result)) == 2
+
+
+@pytest.mark.usefixtures("opened")
 def test_json_has_the_phases() -> None:
     (answer,) = answers(run(NIAMEY, "--mode", "rag", "--json"))
     assert list(answer["phases"]) == ["generate", "search"]

@@ -85,6 +85,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     passages = [{"id": str(n), "title": one["title"], "text": one["text"]} for n, one in enumerate([HIT] * 3)]
     _lines(folder / "corpus.jsonl", passages)
     (folder / "corpus.csv").write_text("id,title,text\n1,Chad,A land.\n2,Mali,Another.\n", "utf-8")
+    (folder / "corpus.sheet.csv").write_text('Land;Capital\nChad;"N\'Djamena"\nMali;Bamako\n', "utf-8")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(passages), folder / "corpus.parquet")
     (folder / "facts.csv").write_text("subject,relation,object\nChad,capital,N'Djamena\n", "utf-8")
     documents(folder / "documents")

@@ -124,6 +124,39 @@ class TestHeadings:
         assert passages[1].text.startswith("Boat ")
 
 
+class TestTables:
+    ROWS = tuple((f"Boat {n}", f"Olu of St. Ives, no. {n}", "Paid. " + "In May. " * (n % 5)) for n in range(30))
+
+    @pytest.mark.parametrize("suffix", ["md", "xlsx", "csv"])
+    def test_rows_stay_whole_under_their_columns(self, tmp_path: Path, suffix: str) -> None:
+        lines = [" | ".join(row).strip() for row in (("Boat", "Owner", "Fee"), *self.ROWS)]
+        cells = [line.split(" | ") for line in lines]
+        tables: dict[str, bytes | str] = {
+            "md": "\n".join(["# Oste", "## Fleet", "", lines[0], "---|---|---", *lines[1:]]),
+            "xlsx": make.xlsx("Fleet", *map(tuple, cells)),
+            "csv": "\n".join(";".join(row) for row in cells),
+        }
+        passages = read(put(tmp_path / f"a.{suffix}", tables[suffix]))[0]
+        found = [one.text.removeprefix("Oste\n").splitlines() for one in passages]
+        head = [] if suffix == "csv" else ["Fleet"]
+        assert len(found) > 3 and all(text[: len(head) + 1] == [*head, lines[0]] for text in found)
+        assert [line for text in found for line in text[len(head) + 1 :]] == lines[1:]
+        assert max(len(" ".join(text).split()) for text in found) <= WORDS
+
+    def test_a_first_row_that_names_nothing_is_not_repeated(self, tmp_path: Path) -> None:
+        rows = "\n\n".join(f"Boat {name} | {'oak ' * 12}" for name in "0bcdefghijklmnopqrst")
+        texts = [one.text for one in read(put(tmp_path / "a.txt", f"{rows}\n\nA | B"))[0]]
+        assert len(texts) > 2 and all(" ".join(texts).count(f"Boat {name}") == 1 for name in "0bcd")
+
+    def test_pairs_stay_whole_under_their_heading(self, tmp_path: Path) -> None:
+        pairs = [f"Key {n}: one of St. Ives. Or of Oste." for n in range(40)]
+        for name in ("a.md", "a.txt"):
+            joined = ("\n\n" if name == "a.txt" else "\n").join(pairs)
+            passages = read(put(tmp_path / name, "# A\n\n## Keys\n\n" * (name == "a.md") + joined))[0]
+            assert [line for one in passages for line in one.text.splitlines() if line not in ("A", "Keys")] == pairs
+            assert name == "a.txt" or all(one.text.startswith("Keys\nKey ") for one in passages[1:])
+
+
 class TestWord:
     def read(self, tmp_path: Path, body: str, **files: str) -> list[Passage]:
         xml = f'<w:document xmlns:w="{make.WORD}" xmlns:mc="m"><w:body>{body}</w:body></w:document>'

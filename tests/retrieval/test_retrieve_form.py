@@ -87,6 +87,9 @@ class TestServer:
         document = {"id": "a.pdf#2", "contents": '"A"\ntext', "place": "page 3"}
         assert answers == [{"result": [[{"document": document, "score": 1.0}]]}, {"result": [[document]]}]
         assert read_document(document, "a.pdf#2", 1.0) == paged
+        row = Passage("7", "A", "text", 1.0, file="rows.jsonl")
+        [document] = ask(server.make_app(Scripted(row)), {"queries": ["q"]})[1]["result"][0]
+        assert read_document(document, "7", 1.0) == row
 
     @pytest.mark.parametrize("place", [{}, *({"place": one} for one in (None, 3, {"page": 3}, "x" * 1_000_001))])
     def test_a_server_without_places_or_with_others_is_understood(self, place: dict[str, Any]) -> None:

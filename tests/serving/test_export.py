@@ -16,6 +16,7 @@ from ragr1_lite import world
 from ragr1_lite.assistant import Setup
 from ragr1_lite.config import LoraConfig
 from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import Example, Trajectory, Turn
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.models.gguf import convert
@@ -24,7 +25,7 @@ from ragr1_lite.models.loading import ModelSpec, load_policy
 from ragr1_lite.models.lora import save_adapter
 from ragr1_lite.models.tokenizer import ChatTokenizer
 from ragr1_lite.serving import export as exporting
-from ragr1_lite.serving.export import Agreement, export
+from ragr1_lite.serving.export import Agreement, Form, export
 from tests.models.test_builtin_models import node_llama, perplexity
 from tests.models.test_gguf import VOCABULARIES
 from tests.support import gguf_files
@@ -106,6 +107,14 @@ def test_what_answers_otherwise_is_not_kept(setup: Setup, tmp_path: Path, monkey
     with pytest.raises(ModelError, match="Only 50% of 2 answers are the same as before"):
         export(setup, "gguf", tmp_path / "out", EXAMPLES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]
+
+
+@pytest.mark.parametrize("form", ["merged", "gguf"])
+def test_notices_name_the_folder_that_will_be(setup: Setup, tmp_path: Path, form: Form) -> None:
+    events: list[object] = []
+    export(setup, form, tmp_path / "out", EXAMPLES, report=events.append)
+    models = [event.text for event in events if isinstance(event, Notice) and event.text.startswith("Model ")]
+    assert models[-1].startswith(f"Model {tmp_path / 'out'} in ") and ".out-" not in "".join(models)
 
 
 def test_a_folder_that_exists_is_not_touched(setup: Setup, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.retrieval import Bm25Searcher, build_index
 from ragr1_lite.retrieval.remote.hosting import in_background
+from ragr1_lite.retrieval.searchers import SeveralSearcher
 from tests.support.looking_up import LookingUp, Rooms, assistant, question, until_dropped
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
@@ -103,6 +104,21 @@ def test_more_of_a_document_is_read_around_a_passage(stored: bool, searcher: Sea
     assert "There is no passage 'book.md#9'" in called(server, "read", id="book.md#9")
 
 
+def test_a_passage_of_one_of_several_indexes_is_read() -> None:
+    books = {
+        name: Bm25Searcher.from_passages([Passage(f"b.md#{n}", "B", f"{name} {n}") for n in (1, 2)]) for name in "xy"
+    }
+    server = make_server(SeveralSearcher(books | {"far": ScriptedSearcher()}), no_model)
+    [found] = called(server, "search", queries=["y 2"], k=9)["results"]
+    assert {"x", "y"} < {one["index"] for one in found["passages"]}
+    for index, text in (("y", "y 2"), ("x", "x 2"), ("", "x 2")):
+        read = called(server, "read", id="b.md#2", before=0, index=index)["passages"]
+        assert [(one["text"], one["index"]) for one in read] == [(text, index or "x")]
+    assert called(server, "read", id="b.md#2", index="far").startswith("There is no passage 'b.md#2' in 'far'.")
+    far = make_server(SeveralSearcher({"far": ScriptedSearcher()}), no_model)
+    assert called(far, "read", id="b.md#2") == "There is no tool `read`, only `search`, `answer`."
+
+
 def test_the_model_is_loaded_at_the_first_answer_alone() -> None:
     opened: list[Assistant] = []
 
@@ -164,18 +180,29 @@ def test_a_call_that_is_cancelled_is_answered_no_further(over_http: bool) -> Non
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("search", {"queries": []}, "at least 1"),
-        ("search", {"queries": ["x"] * (MAX_QUERIES + 1)}, "at most 32"),
-        ("search", {"queries": [""]}, "at least 1"),
-        ("search", {"queries": ["x" * 2_001]}, "at most 2000"),
-        ("search", {"queries": ["x"], "k": 0}, "greater than or equal to 1"),
-        ("answer", {}, "required"),
-        ("read", {"id": "x", "after": 99}, "less than or equal to 10"),
-        ("delete", {}, "Unknown tool"),
+        *[
+            (
+                "search",
+                {"queries": queries},
+                f"The `queries` of `search` must be a list of 1 to {MAX_QUERIES} texts of 1 to 2,000 characters.",
+            )
+            for queries in ([], ["x"] * (MAX_QUERIES + 1), [""], ["x" * 2_001], "x", 7, [7], None)
+        ],
+        (
+            "search",
+            {"queries": ["x"], "k": 0},
+            "The `k` of `search` must be a number of passages per query from 1 to 20.",
+        ),
+        ("search", {"queries": ["x"], "top": 0}, "`search` takes no `top`, only `queries`, `k`."),
+        ("answer", {}, "The `question` of `answer` must be a text of 1 to 2,000 characters."),
+        ("read", {}, "The `id` of `read` must be the id of a passage, as `search` gives it."),
+        ("read", {"id": "x", "after": 99}, "The `after` of `read` must be a number of passages from 0 to 10."),
+        ("read", {"id": "x"}, "There is no passage 'x'. Take an id from `search`, and its index."),
+        ("delete", {}, "There is no tool `delete`, only `search`, `read`, `answer`."),
     ],
 )
 def test_what_is_not_taken_is_said(tool: str, arguments: dict[str, Any], words: str, searcher: Searcher) -> None:
-    assert words in called(make_server(searcher, no_model), tool, **arguments)
+    assert called(make_server(searcher, no_model), tool, **arguments) == words
 
 
 def test_an_error_is_its_sentence() -> None:
@@ -187,8 +214,8 @@ def test_an_error_is_its_sentence() -> None:
         raise ModelError("It is gone", "Fetch it.")
 
     server = make_server(Failing(), failing)
-    assert called(server, "search", queries=["x"]).endswith("It broke. Fix it.")
-    assert called(server, "answer", question="x").endswith("It is gone. Fetch it.")
+    assert called(server, "search", queries=["x"]) == "It broke. Fix it."
+    assert called(server, "answer", question="x") == "It is gone. Fetch it."
 
 
 def test_tools_say_what_they_take_and_that_passages_are_untrusted(searcher: Searcher) -> None:

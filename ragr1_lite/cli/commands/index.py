@@ -112,7 +112,7 @@ def index_search(
 
     JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score", "place"} ...]} ...]}, in the queries'
     order; "place" is where in its document a passage is, empty where that is not known; with several indexes, "index"
-    is the one it is from.
+    is the one it is from, and "file" the one that a row is from, where the index is of a folder.
     """
     with session(context, as_json=as_json) as display:
         from ragr1_lite.retrieval import open_searcher
@@ -128,8 +128,8 @@ def index_search(
 
 
 def _fields(passage: Passage) -> dict[str, Any]:
-    """A passage's fields; its index only where there are several."""
-    return {name: value for name, value in asdict(passage).items() if name != "index" or value}
+    """A passage's fields; its index only where there are several, its file where it is a row of one in a folder."""
+    return {name: value for name, value in asdict(passage).items() if name not in ("index", "file") or value}
 
 
 def _lines(file: Path) -> list[str]:

@@ -20,9 +20,11 @@ import os
 import re
 import shutil
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +86,10 @@ class PassageFile:
         self._map = map_file(self._path)
         if len(self._offsets) < 2 or self._offsets[-1] != len(self._map):
             raise broken(folder / OFFSETS)
+        # At once: another index may take the folder's place, while this one's other files stay mapped.
+        files = read_origin(folder, len(self))[0] if (folder / FILES).is_file() else []
+        self._names = [file.name for file in files]
+        self._ends = list(accumulate(file.passages for file in files))
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -100,9 +106,11 @@ class PassageFile:
 
     def __getitem__(self, position: int) -> Passage:
         try:
-            return Passage(**json_of(self._map[self._offsets[position] : self._offsets[position + 1]]))
+            passage = Passage(**json_of(self._map[self._offsets[position] : self._offsets[position + 1]]))
         except (ValueError, TypeError) as error:
             raise broken(self._path) from error
+        file = self._names[bisect_right(self._ends, position)] if self._names else ""
+        return passage if passage.id.startswith(f"{file}#") else replace(passage, file=file)
 
     def find(self, identifier: str) -> int | None:
         """The position of the first passage with this id, by which its line begins; nowhere else are such quotes."""

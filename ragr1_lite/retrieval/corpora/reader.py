@@ -80,13 +80,13 @@ def read_corpus(sources: Sequence[str | Path], report: Report = ignore) -> Corpu
       and ``text`` or ``contents``. Without a ``title``, the first line of ``contents`` is the title. A text that is
       long, or a list of paragraphs as in KILT's knowledge source, is cut as documents are;
     - a table, ``.tsv``, ``.csv`` or ``.parquet``, with columns of these names; a TSV without a header has the columns
-      id, text and, if there are three, title;
+      id, text and, if there are three, title. One with other columns is a document: a sheet;
     - questions with their contexts, as HotpotQA, 2Wiki, MuSiQue and SQuAD come: an array (``.json``), lines or Parquet;
       a paragraph that several questions have is one passage;
     - a document, such as ``.txt``, ``.html``, ``.pdf``, ``.docx`` or ``.eml``: passages of a hundred words with the
       document's title and the place they are from. A mailbox is read message by message.
 
-    Or it is a folder, in which such files are looked for, except ``.json`` and ``.csv``, or a data set on the hub,
+    Or it is a folder, in which such files are looked for, except ``.json``, or a data set on the hub,
     ``hub:OWNER/NAME[:CONFIG][:SPLIT]``.
 
     Rows that cannot be used are skipped and reported in one notice at the end, unless there are too many of them.

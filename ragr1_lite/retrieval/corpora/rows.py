@@ -24,13 +24,16 @@ MOST_KEPT = 1600
 """Words of the longest text that is kept as one passage: no row of HotpotQA, 2Wiki, MuSiQue and SciFact is longer."""
 _NAME = 3
 """Words of a column's name, at most: more of them are a text, in a table without a header."""
+_NUMBER, _CODE, _NO_TEXT = re.compile(r"\d\S*"), re.compile(r"\S*\d\S*"), re.compile(r"[\W\d_]+")
+_DATE = re.compile(r"\d+[-./]\d")
 _SECTION = re.compile(r"Section::::(.+?)\.?\s*")
 _BULLET = re.compile(r"BULLET::::-?\s*")
 
 
 def _columns_of(first: list[str]) -> list[str] | None:
-    """Of three columns the last is the title, unless it is the longer one; a line of mere names is another header."""
-    if not any(map(str.isdigit, first[0])) and all(len(field.split()) <= _NAME for field in first):
+    """Of an id and a text; of three columns the last is the title, unless it is the longer one."""
+    id = _CODE if any(len(field.split()) > _NAME for field in first) else _NUMBER
+    if not id.fullmatch(first[0].strip()) or _DATE.match(first[0]) or any(map(_NO_TEXT.fullmatch, first[1:])):
         return None
     if len(first) == 2:
         return ["id", "text"]

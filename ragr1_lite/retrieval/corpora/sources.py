@@ -15,14 +15,12 @@ from pathlib import Path
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.files.json_lines import BadLine, decompressed, lines_of, reading, to_row
-from ragr1_lite.files.sources import PREFIX, File, Form, HubData, Source, file_of, form_of
+from ragr1_lite.files.sources import PREFIX, File, HubData, Source, file_of, form_of
+from ragr1_lite.files.tables import first_row
 from ragr1_lite.retrieval.bm25.store import IndexedFile
 from ragr1_lite.retrieval.corpora.documents import PACKAGES
 from ragr1_lite.retrieval.corpora.rows import PASSAGES
 from ragr1_lite.versions import install_hint
-
-NEVER_IN_FOLDERS: frozenset[Form] = frozenset({"json", "csv"})
-"""In a folder of documents these are rather settings and lists; named by themselves they are corpora."""
 
 _INDEX = {"manifest.json", "passages.jsonl", "passages.offsets.npy"}
 """Files that only an index of ours has together: it is made of documents, and is none."""
@@ -34,7 +32,8 @@ _SETTLED = 2 * 10**9
 def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
     """Finds every file that is meant; folders are searched for files whose suffix is known.
 
-    Of a JSON-lines file in a folder the first row is read: questions that came without passages stay out.
+    Of JSON lines and tables in a folder the first row is read: questions that came without passages stay out. So does
+    a ``.json``, which there is rather a setting. A table whose columns are not those of a corpus is a sheet.
 
     ``report`` gets a notice for each folder in which something was left out, and one of files that need packages which
     are missing. Raises DataError where one does not exist, cannot be read or is of no known form, and where all of
@@ -51,7 +50,7 @@ def find_sources(names: Sequence[str | Path], report: Report) -> list[Source]:
             if path.is_dir():
                 found += _files_of(path, f"{posix}/" if len(names) > 1 else "", report)
             else:
-                found.append(file_of(path, posix if len(names) > 1 else path.name, PASSAGES))
+                found.append(_known(file_of(path, posix if len(names) > 1 else path.name, PASSAGES)))
     return _with_packages(found, report)
 
 
@@ -94,16 +93,18 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
         within = prefix + "".join(f"{part}/" for part in Path(root).relative_to(folder).parts)
         for name in sorted({*seen} & {*names} - outside):
             path, form = Path(root, name), form_of(name)
-            if form is None or form in NEVER_IN_FOLDERS:
+            if form is None or form == "json":
                 left_out["of another kind"] += 1
                 kinds.add(path.suffix or path.name)
             elif not path.is_file():
                 left_out["unreadable"] += 1
-            elif form == "lines" and _only_asks(path):
-                left_out["of questions without passages"] += 1
             else:
                 full = os.fsencode(within + name).decode(errors="replace")
-                found.append(File(path, form, full, path.stat().st_size))
+                file = File(path, form, full, path.stat().st_size)
+                if _only_asks(file):
+                    left_out["of questions without passages"] += 1
+                else:
+                    found.append(_known(file))
     some = {"of another kind": f" ({', '.join(sorted(kinds)[:5])}{', …' * (len(kinds) > 5)})"}
     counted = ", ".join(f"{count} {what}{some.get(what, '')}" for what, count in left_out.items() if count)
     if not found:
@@ -114,15 +115,37 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
     return found
 
 
-def _only_asks(path: Path) -> bool:
-    """Whether a file of JSON lines begins with a question without passages; a broken file does not."""
-    try:
-        with reading(path), path.open("rb") as raw:
-            _, line = next(lines_of(decompressed(raw, path), path, PASSAGES.line), (0, b""))
-            row = to_row(line)
-    except (BadLine, DataError):
+def _known(file: File) -> File:
+    """The file, as a sheet where it is a table that is no corpus, or one that is broken."""
+    if file.form not in ("csv", "tsv"):
+        return file
+    first = _first_row(file)
+    known = not _names(first).isdisjoint(PASSAGES.needed) or (first and PASSAGES.unnamed(first))
+    return file if known else replace(file, form="sheet")
+
+
+def _only_asks(file: File) -> bool:
+    """Whether JSON lines or a table begin with questions without passages; a broken file does not."""
+    if file.form not in ("lines", "csv", "tsv"):
         return False
-    return "question" in row and row.keys().isdisjoint(PASSAGES.needed)
+    names = _names(_first_row(file))
+    return "question" in names and names.isdisjoint(PASSAGES.needed)
+
+
+def _first_row(file: File) -> list[str]:
+    """The keys of the first line, or the fields of a table's; none where it is broken."""
+    try:
+        with reading(file.path), file.path.open("rb") as raw:
+            stream = decompressed(raw, file.path)
+            if file.form != "lines":
+                return first_row(stream, PASSAGES)
+            return [*to_row(next(lines_of(stream, file.path, PASSAGES.line), (0, b""))[1])]
+    except (BadLine, DataError):
+        return []
+
+
+def _names(first: list[str]) -> set[str]:
+    return {name.strip().lower() for name in first}
 
 
 def _leads_out(path: Path, inside: Path) -> bool:

@@ -279,7 +279,7 @@ def read_document(document: Any, identifier: Any, score: Any) -> Passage:
     """Reads ``title`` and ``text``, or both from ``contents``; raises ValueError for a wrong kind or size.
 
     ``content`` is ``contents`` as well, and so is a document that is a text alone, as a reranking server of Search-R1
-    sends it. Our own servers add the ``place``; anything but a text there is none.
+    sends it. Our own servers add the ``place`` and a row's ``file``; anything but a text there is none.
     """
     if isinstance(document, str):
         document = {"contents": document}
@@ -298,9 +298,11 @@ def read_document(document: Any, identifier: Any, score: Any) -> Passage:
         raise ValueError("a document's id is neither text nor a whole number")
     if len(title) + len(text) > _TEXT_CHARACTERS:
         raise ValueError(f"a document has more than {_TEXT_CHARACTERS:,} characters")
-    place = document.get("place")
-    place = whole(place) if isinstance(place, str) and len(place) <= _TEXT_CHARACTERS else ""
-    return Passage(whole(str(identifier)), whole(title), whole(text), float(score), place)
+    place, file = (
+        whole(value) if isinstance(value := document.get(name), str) and len(value) <= _TEXT_CHARACTERS else ""
+        for name in ("place", "file")
+    )
+    return Passage(whole(str(identifier)), whole(title), whole(text), float(score), place, file=file)
 
 
 def whole(text: str) -> str:

@@ -180,7 +180,8 @@ def to_json(content: Any) -> bytes:
 def _document(passage: Passage) -> dict[str, str]:
     title = passage.title.replace("\n", " ")
     document = {"id": passage.id, "contents": f'"{title}"\n{passage.text}'}
-    return document | {"place": passage.place} if passage.place else document
+    known = {"place": passage.place, "file": passage.file}
+    return document | {name: value for name, value in known.items() if value}
 
 
 _Waiting = tuple[list[str], int, "asyncio.Future[list[tuple[Passage, ...]]]"]

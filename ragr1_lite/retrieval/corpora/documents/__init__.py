@@ -18,7 +18,7 @@ from ragr1_lite.retrieval.corpora.documents.office import read_docx, read_odf, r
 from ragr1_lite.retrieval.corpora.documents.passages import Document
 from ragr1_lite.retrieval.corpora.documents.pdf import read_pdf
 from ragr1_lite.retrieval.corpora.documents.rtf import read_rtf
-from ragr1_lite.retrieval.corpora.documents.sheets import read_ods, read_xlsx
+from ragr1_lite.retrieval.corpora.documents.sheets import read_ods, read_sheet, read_xlsx
 from ragr1_lite.retrieval.corpora.documents.text import read_markdown, read_text
 
 MAX_BYTES = 64 * 2**20
@@ -36,6 +36,7 @@ _READERS: dict[Form, Callable[[bytes], Document]] = {
     "xlsx": read_xlsx,
     "odf": read_odf,
     "ods": read_ods,
+    "sheet": read_sheet,
     "epub": read_epub,
     "mail": lambda data: read_mail(data, _attached),
 }
@@ -70,6 +71,8 @@ def _read(data: bytes, form: Form) -> Document | BadLine:
 def _attached(name: str, data: bytes) -> Document | None:
     """An attached file; ``None`` where it is no document, or one that is not read from within another."""
     form = form_of(name)
+    if form in ("csv", "tsv"):
+        form = "sheet"
     if form not in _READERS or form == "mail" or len(data) > MAX_BYTES:
         return None
     try:

@@ -14,7 +14,10 @@ Item = TypeVar("Item")
 WORDS = 100
 _CHARACTERS = 10
 """A word counts for one in ten characters at least, so that scripts without blanks are cut too."""
-_LONGEST_HEADING = WORDS // 4
+_LONGEST_HEADING = _LONGEST_PAIR = WORDS // 4
+_BAR = " | "
+"""What is between a row's cells, in documents of every form."""
+PAIR = re.compile(r"[^:.]{1,40}: \S")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*")
 
 
@@ -67,22 +70,22 @@ def sections(lines: Iterable[tuple[int, str]], title: str = "", place: str = "")
 def cut_parts(parts: Iterable[Part], words: int = WORDS) -> Iterator[tuple[str, str]]:
     """Yields passages of at most so many words, cut where sentences and paragraphs end if possible.
 
-    Paragraphs within a passage are on lines of their own. Each comes with the places that it is from.
+    Paragraphs within a passage are on lines of their own. Each comes with the places that it is from. Rows of a table
+    and short ``Key: value`` lines stay whole, and where a table goes on, it does under its columns' names.
     """
     held, weight, places, lost = "", 0, dict[str, None](), list[BadLine]()
     for part in _until_lost(parts, lost):
         lead = part.heading if weight_of(part.heading) <= _LONGEST_HEADING else ""
-        room = words - weight_of(lead) if lead else words
         begun = False
-        for paragraph in _until_lost(part.paragraphs, lost):
-            glue = "\n"
-            for piece in _pieces(" ".join(paragraph.split()), room):
+        for line, top in _topped(_until_lost(part.paragraphs, lost), lead):
+            room, glue = words - weight_of(top.replace("\n", " ")) if top else words, "\n"
+            for piece in _pieces(line, room):
                 more = weight_of(piece)
                 if held and weight + more > words:
                     yield held, "; ".join(filter(None, places))
                     held, weight, places = "", 0, {}
-                    if begun and lead:
-                        held, weight, glue = lead, words - room, "\n"
+                    if begun and top:
+                        held, weight, glue = top, words - room, "\n"
                 held = f"{held}{glue}{piece}" if held else piece
                 weight, glue, begun = weight + more, " ", True
                 places[part.place] = None
@@ -92,6 +95,22 @@ def cut_parts(parts: Iterable[Part], words: int = WORDS) -> Iterator[tuple[str, 
         yield held, "; ".join(filter(None, places))
     if lost:
         raise lost[0]
+
+
+def _topped(paragraphs: Iterable[str], lead: str) -> Iterator[tuple[str, str]]:
+    """Paragraphs with what is above those that begin a passage: ``lead``, and a table's columns above its other rows.
+
+    Its first row names them where it is short, without a figure, and not in ``lead`` already.
+    """
+    columns: str | None = None
+    for paragraph in paragraphs:
+        line = " ".join(paragraph.split())
+        if _BAR not in line:
+            columns = None
+        yield line, "\n".join(filter(None, (lead, columns)))
+        if _BAR in line and columns is None:
+            named = weight_of(line) <= _LONGEST_HEADING and line not in lead and not any(map(str.isdigit, line))
+            columns = line if named else ""
 
 
 def _until_lost(some: Iterable[Item], lost: list[BadLine]) -> Iterator[Item]:
@@ -108,7 +127,10 @@ def weight_of(text: str) -> int:
 
 
 def _pieces(paragraph: str, words: int) -> Iterator[str]:
-    """The sentences of a paragraph; one that is longer than a passage in pieces."""
+    """The sentences of a paragraph, a row or pair as one; one that is longer than a passage in pieces."""
+    if weight_of(paragraph) <= (words if _BAR in paragraph else _LONGEST_PAIR * bool(PAIR.match(paragraph))):
+        yield paragraph
+        return
     for sentence in filter(None, _SENTENCE_END.split(paragraph)):
         if weight_of(sentence) <= words:
             yield sentence

@@ -1,4 +1,4 @@
-"""Spreadsheets, Excel's and OpenDocument's: every row a line, the names of the columns in front of them."""
+"""Spreadsheets, Excel's, OpenDocument's and as CSV: every row a line, the names of the columns in front of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
+from ragr1_lite.files.tables import cells_of
 from ragr1_lite.retrieval.corpora.documents.office import CORE
 from ragr1_lite.retrieval.corpora.documents.packed import Event, Package
 from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Document, Part, weight_of
+from ragr1_lite.retrieval.corpora.documents.text import decoded
 
 _BOOK = "xl/workbook.xml"
 _DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
@@ -40,26 +42,39 @@ def read_ods(data: bytes) -> Document:
     return Document(package.title("meta.xml"), _open_parts(package.events("content.xml")))
 
 
+def read_sheet(data: bytes) -> Document:
+    """A table in a text, with commas, semicolons, tabs or bars: a sheet without a name."""
+    part = _part("", map(_text_row, cells_of(decoded(data, western=True).encode())))
+    return Document("", [part] if part else [])
+
+
+def _text_row(fields: list[str]) -> Row:
+    cells = (" ".join(field[:_LONGEST_CELL].split()) for field in fields[:_LAST_COLUMN])
+    return {at: cell for at, cell in enumerate(cells, start=1) if cell}
+
+
 def _part(name: str, rows: Iterable[Row]) -> Part | None:
     """A sheet; its first row with two cells names the columns. ``None`` where it is empty."""
-    rows = iter(rows)
+    rows = filter(None, rows)
+    place, head = (f"sheet {name}", [name]) if name else ("", [])
     above: list[str] = []
     for header in rows:
         if len(header) > 1:
             break
         above += header.values()
     else:
-        return Part([name, *above], f"sheet {name}", name) if above else None
+        return Part([*head, *above], place, name) if above else None
     columns = " | ".join(header.values())
-    if weight_of(columns) > _WIDE and (first := next(rows, None)):  # a row alone names no columns
+    heading = "\n".join([*head, columns])
+    if weight_of(heading) > _WIDE and (first := next(rows, None)):  # a row alone names no columns
         rows = itertools.chain([first], rows)
         body = (
             "; ".join(f"{header.get(at, '')}: {cell}".removeprefix(": ") for at, cell in sorted(row.items()))
             for row in rows
         )
-        return Part(itertools.chain([name, *above], body), f"sheet {name}", name)
+        return Part(itertools.chain(head, above, body), place, name)
     body = (" | ".join(row.get(at, "") for at in sorted({*header, *row})) for row in rows)
-    return Part(itertools.chain([name, *above, columns], body), f"sheet {name}", f"{name}\n{columns}")
+    return Part(itertools.chain(head, above, [columns], body), place, heading)
 
 
 def _excel_parts(package: Package) -> Iterator[Part]:

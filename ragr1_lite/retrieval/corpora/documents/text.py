@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from ragr1_lite.files.json_lines import BadLine
-from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
+from ragr1_lite.retrieval.corpora.documents.passages import PAIR, Document, Part, sections
 
 BLANK_LINES = re.compile(r"\n\s*\n")
-_PAIR = re.compile(r"[^:.]{1,40}: \S")
 _BREAKS = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
 """Markdown's inline tokens that stand for other text than their content."""
+_NOT_WESTERN = re.compile(r"[À-ÿ]{3}|[^\W\d_][¡-©«¬¯±-³¶¸¹»-¿][^\W\d_]")
+"""What Cyrillic, Greek, Polish and others look like in Windows-1252: rows of accents, signs within words."""
 _TAG = re.compile(r"<[^<>]*>")
 
 
@@ -28,18 +30,23 @@ def read_markdown(data: bytes) -> Document:
     return Document(title, sections(lines, title))
 
 
-def decoded(data: bytes) -> str:
-    """Text in UTF-8 or, with a byte-order mark, UTF-16; its lines end in a line feed. Raises BadLine for others."""
+def decoded(data: bytes, western: bool = False) -> str:
+    """Text in UTF-8 or, with a byte-order mark, UTF-16; its lines end in a line feed. Raises BadLine for others.
+
+    ``western``: or in Windows-1252, Latin-1's larger kin, unless it reads as none of its languages is written.
+    """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        codec = "utf-16"
+        codecs = ["utf-16"]
     elif b"\0" in data:
         raise BadLine("is binary, not text")
     else:
-        codec = "utf-8-sig"
-    try:
-        return data.decode(codec).replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
-    except UnicodeDecodeError:
-        raise BadLine("is not UTF-8") from None
+        codecs = ["utf-8-sig", *["cp1252"] * western]
+    for codec in codecs:
+        with suppress(UnicodeDecodeError):
+            text = data.decode(codec).replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
+            if codec != "cp1252" or not _NOT_WESTERN.search(text):
+                return text
+    raise BadLine("is not UTF-8: save it as UTF-8")
 
 
 def _markdown_lines(body: str) -> Iterator[tuple[int, str]]:
@@ -60,7 +67,7 @@ def _markdown_lines(body: str) -> Iterator[tuple[int, str]]:
                 yield level, line
             else:
                 parts = text.split("\n")
-                pairs = len(parts) > 1 and all(map(_PAIR.match, parts))  # `Key: value` lines are no running text
+                pairs = len(parts) > 1 and all(map(PAIR.match, parts))  # `Key: value` lines are no running text
                 yield from ((0, one) for one in (parts if pairs else [line]))
             level = 0
         elif token.type in ("fence", "code_block"):
