@@ -344,18 +344,20 @@ shutil.copytree(index, copy)
 (folder / "two.txt").write_text("two has changed")
 
 def killed_at(last):
-    calls = 0
+    calls = swap = 0
 
     def count(frame, *_):
-        nonlocal calls
+        nonlocal calls, swap
         calls += "retrieval" in frame.f_code.co_filename or "pathlib" in frame.f_code.co_filename
+        if frame.f_code.co_name == "_check_target":
+            swap = calls  # the last that it does before the new one takes its place
         if calls == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)
     update_index(index)
     sys.setprofile(None)
-    return calls
+    return calls, swap
 
 def prepare():
     for path in [index, *folder.parent.glob(".index*")]:
@@ -364,9 +366,9 @@ def prepare():
 
 for _ in range(2):  # The first time makes more calls, of imports.
     prepare()
-    calls = killed_at(None)
+    calls, swap = killed_at(None)
 states = set()
-for moment in [*random.Random(0).sample(range(1, calls), moments), *range(calls - 60, calls, 120 // moments)]:
+for moment in [*random.Random(0).sample(range(1, calls), moments), *range(swap, swap + 30, 2)]:
     prepare()
     child = os.fork()
     if not child:
