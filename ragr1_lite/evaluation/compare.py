@@ -10,9 +10,10 @@ from typing import Any
 
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.core.rewards import SCORERS, NormalizerName, Scorer
-from ragr1_lite.evaluation.intervals import Difference, paired
-from ragr1_lite.evaluation.results import read_results
+from ragr1_lite.core.rewards import SCORERS, NormalizerName, Scorer, refuses
+from ragr1_lite.evaluation.figures import refusal_sentence, refusal_shares
+from ragr1_lite.evaluation.intervals import Difference, Interval, paired
+from ragr1_lite.evaluation.results import apart, read_results
 
 COMPARED = ("em", "f1", "cover_em", "rounds", "queries")
 COSTS = ("sampled_tokens", "retrieved_tokens", "seconds")
@@ -33,6 +34,8 @@ class Comparison:
         differences: B's less A's, of :data:`COMPARED`.
         questions: How many both have.
         alone: How many A alone has, and B alone.
+        refusals: Of each, :func:`~ragr1_lite.evaluation.figures.refusal_shares`; all else is of the questions as they
+            are.
     """
 
     files: tuple[Path, Path]
@@ -40,6 +43,12 @@ class Comparison:
     differences: dict[str, Difference]
     questions: int
     alone: tuple[int, int]
+    refusals: tuple[dict[str, Interval], dict[str, Interval]] = ({}, {})
+
+    @property
+    def refused(self) -> list[str]:
+        """A sentence of the :attr:`refusals` of each; none where no passages were hidden."""
+        return [refusal_sentence(name, shares) for name, shares in zip("AB", self.refusals, strict=True) if shares]
 
     @property
     def better(self) -> str | None:
@@ -65,7 +74,8 @@ class Comparison:
         """``a`` and ``b``: each file with its figures; the ``differences``; the ``verdict``, and who is ``better``."""
         one, other = (
             {"file": str(file), **{name: round(value, 4) for name, value in figures.items()}}
-            for file, figures in zip(self.files, self.figures, strict=True)
+            | ({"refusals": {name: share.to_json() for name, share in refusals.items()}} if refusals else {})
+            for file, figures, refusals in zip(self.files, self.figures, self.refusals, strict=True)
         )
         differences = {name: of.to_json("difference") for name, of in self.differences.items()}
         counts = {"questions": self.questions, "only_a": self.alone[0], "only_b": self.alone[1]}
@@ -83,12 +93,14 @@ def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Re
         DataError: A file is missing or of another form, holds several modes, or they have no question in common.
     """
     ours, theirs = (_by_question(path, report) for path in (a, b))
-    common = [id for id in ours if id in theirs]
+    shared = [id for id in ours if id in theirs]
+    common, hidden = apart(shared, lambda id: ours[id][0].get("hidden"))
     if not common:
         texts = [{one["question"] for some in rows.values() for one in some} for rows in (ours, theirs)]
         why = ": they have the same ones by other ids" if texts[0] & texts[1] else ""
+        why = ", but those whose passages were hidden" if hidden else why
         raise DataError(f"{a} and {b} have no question in common{why}", _SAME)
-    for id in common:
+    for id in shared:
         if ours[id][0]["question"] != theirs[id][0]["question"]:
             raise DataError(f"Question {id} differs between {a} and {b}", _SAME)
     scorer = SCORERS[normalizer]
@@ -98,8 +110,10 @@ def compare(a: Path, b: Path, *, normalizer: NormalizerName = "ours", report: Re
     first, second = ({name: statistics.fmean(one[name] for one in run) for name in run[0]} for run in values)
     pairs = {name: tuple([one[name] for one in run] for run in values) for name in COMPARED}
     differences = {name: paired(one, other) for name, (one, other) in pairs.items()}
-    alone = (len(ours) - len(common), len(theirs) - len(common))
-    return Comparison((a, b), (first, second), differences, len(common), alone)
+    alone = (len(ours) - len(shared), len(theirs) - len(shared))
+    refused = ([[_refused(rows[id]) for id in some] for some in (hidden, common)] for rows in (ours, theirs))
+    mine, other = (refusal_shares(right, wrong) for right, wrong in refused)
+    return Comparison((a, b), (first, second), differences, len(common), alone, (mine, other))
 
 
 def _by_question(path: Path, report: Report) -> dict[str, _Rows]:
@@ -136,6 +150,11 @@ def _figures(rows: Sequence[Mapping[str, Any]], scorer: Scorer) -> dict[str, flo
     figures = {name: [of(row["answer"], row["answers"]) for row in rows] for name, of in scores.items()}
     figures |= {name: [row[name] for row in rows] for name in (*COMPARED, *COSTS) if name not in scores}
     return {name: statistics.fmean(values) for name, values in figures.items()}
+
+
+def _refused(rows: Sequence[Mapping[str, Any]]) -> float:
+    """The share of one question's answers that refuse."""
+    return statistics.fmean(float(refuses(row["answer"])) for row in rows)
 
 
 def _short(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -52,19 +52,14 @@ class Evaluation:
 
     @property
     def refusals(self) -> dict[str, Interval]:
-        """Shares of refusals: ``right``, of the unanswerable questions, and ``wrong``, of the others."""
-        sides = {"right": self.unanswerable, "wrong": self.results}
-        interval = wilson if self.samples == 1 else bootstrap
-        refused = {name: self._by_question(some, _refused) for name, some in sides.items()}
-        return {name: interval(some) for name, some in refused.items()} if all(refused.values()) else {}
+        """See :func:`refusal_shares`."""
+        right, wrong = (self._by_question(some, _refused) for some in (self.unanswerable, self.results))
+        return refusal_shares(right, wrong)
 
     @property
     def refused(self) -> str:
         """A sentence of the :attr:`refusals`; empty where no question was unanswerable."""
-        shares = [f"{one.mean:.0%} of {one.n} ({one.low:.0%}–{one.high:.0%})" for one in self.refusals.values()]
-        if not shares:
-            return ""
-        return f"{self.label} refused {shares[0]} questions whose passages were hidden, and {shares[1]} others."
+        return refusal_sentence(self.label, self.refusals)
 
     @property
     def given_up(self) -> str:
@@ -179,6 +174,23 @@ class Evaluation:
 
     def _of(self, kind: str | None) -> tuple[Result, ...]:
         return tuple(one for one in self.results if kind in (None, one.trajectory.example.kind))
+
+
+def refusal_shares(right: Sequence[float], wrong: Sequence[float]) -> dict[str, Interval]:
+    """Shares of refusals: ``right`` ones, where the passages were hidden, and ``wrong`` ones; none without both.
+
+    Args:
+        right: Of each question whose passages were hidden, the share of its answers that refuse.
+        wrong: The same of the others.
+    """
+    interval = wilson if {*right, *wrong} <= {0.0, 1.0} else bootstrap
+    return {"right": interval(right), "wrong": interval(wrong)} if right and wrong else {}
+
+
+def refusal_sentence(name: str, shares: Mapping[str, Interval]) -> str:
+    """What :func:`refusal_shares` found of somebody; empty where that is nothing."""
+    said = [f"{one.mean:.0%} of {one.n} ({one.low:.0%}–{one.high:.0%})" for one in shares.values()]
+    return f"{name} refused {said[0]} questions whose passages were hidden, and {said[1]} others." if said else ""
 
 
 _MISSES = ("synthesis", "retrieval")

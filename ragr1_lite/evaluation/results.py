@@ -12,11 +12,11 @@ the answer's number.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.evidence import Evidence
@@ -26,6 +26,7 @@ from ragr1_lite.data.trajectories import parse_turns, to_record
 from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.json_lines import BadLine
 
+T = TypeVar("T")
 Cause = Literal["format", "budget", "unsearched", "synthesis", "retrieval"]
 
 
@@ -147,9 +148,9 @@ class Result:
         return sum(len(segment.token_ids) for segment in self.trajectory.segments if segment.source == "env")
 
 
-def apart(results: Sequence[Result]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
-    """The results of questions that can be answered, and of those whose gold passages were hidden."""
-    sides = ([one for one in results if bool(one.trajectory.example.hidden) == hidden] for hidden in (False, True))
+def apart(asked: Sequence[T], hidden: Callable[[T], object]) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """What was asked with nothing hidden, and what was asked with its gold passages hidden."""
+    sides = ([one for one in asked if bool(hidden(one)) == wanted] for wanted in (False, True))
     answerable, unanswerable = map(tuple, sides)
     return answerable, unanswerable
 

@@ -182,7 +182,7 @@ def read_again(
             f"{path} is of other questions, another mode or other samples",
             "Give the same ones to --resume, or begin anew with --overwrite.",
         )
-    answerable, hidden = apart(results)
+    answerable, hidden = apart(results, lambda one: one.trajectory.example.hidden)
     return Evaluation(label, answerable, samples, None, len(asked) - len(answered), shots, hidden)
 
 

@@ -167,7 +167,8 @@ def _evaluation(variant: Variant, parts: Sequence[_Part], order: Sequence[int], 
     places = sorted(range(len(results)), key=lambda place: (order[place], results[place].sample))
     resources = [part.resources for part in parts]
     spent = reduce(lambda earlier, later: later.after(earlier), resources) if resources else None
-    answerable, unanswerable = apart([results[place] for place in places])
+    ordered = [results[place] for place in places]
+    answerable, unanswerable = apart(ordered, lambda one: one.trajectory.example.hidden)
     not_asked = (len(order) - len(results)) // draws.samples
     shots = 0 if variant.protocol.searches else len(variant.protocol.shots)
     return Evaluation(variant.label, answerable, draws.samples, spent, not_asked, shots, unanswerable)

@@ -16,6 +16,8 @@ from ragr1_lite.core.errors import DataError, StorageError, fix_for
 
 MIB = 1 << 20
 CACHE_HINT = "Free some space, or set RAGR1_LITE_CACHE (for hub models HF_HOME) to a folder on another disk."
+_NO_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.EISDIR)
+"""What systems say that sync files and no folders."""
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -23,14 +25,27 @@ def write_atomic(path: Path, text: str) -> None:
     temporary = beside(path, f".{path.name}.{os.getpid()}")
     with writing(path):
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            temporary.write_text(text, encoding="utf-8")
+            sync(temporary)
             temporary.replace(path)
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def sync(*paths: Path) -> None:
+    """Returns when files, and the names in folders, are on the disk, where a power cut does not take them."""
+    for path in paths:
+        folder = path.is_dir()
+        try:
+            descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not folder or error.errno not in _NO_FOLDERS:
+                raise
 
 
 def beside(path: Path, name: str) -> Path:

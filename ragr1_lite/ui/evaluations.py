@@ -105,7 +105,8 @@ def comparison_table(found: Comparison, console: Console) -> RenderableType:
     left_out = [Text(f"Left out: {', '.join(alone)}.", "dim")] if alone else []
     labels = [_MEASURES.get(name, name.replace("_", " ")) for name in first]
     table = figures_table("", labels, columns, console)
-    return Group(compared, table, Text(), *left_out, Text(f"{found.verdict}.", "bold"))
+    refused = [Text(line, "dim") for line in found.refused]
+    return Group(compared, table, Text(), *left_out, *refused, Text(f"{found.verdict}.", "bold"))
 
 
 def benchmarks_table(benchmarks: Sequence[Benchmark], console: Console) -> RenderableType:

@@ -352,6 +352,8 @@ def test_a_summary_counts(tmp_path: Path) -> None:
     assert len({Summary.of(found, samples=1, seed=seed).samples for seed in range(20)}) > 1
     assert len(Summary.of(found, samples=99).samples) == 4
     assert summary.rows()["hops"] == {"unknown": 1, "1-hop": 1, "2-hop": 1, "3-hop": 1}
+    assert summary.rows()["form"] == {"HotpotQA": 1, "2WikiMultiHopQA": 1, "MuSiQue": 1, "plain": 1}
+    assert summary.rows()["aliases"] == "0.50 a question, at most 2"
 
 
 def test_a_question_is_described_by_what_is_known() -> None:

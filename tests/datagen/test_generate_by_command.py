@@ -87,11 +87,11 @@ def test_killed_at_any_moment_and_resumed_a_run_writes_the_same_file(asked: Path
             )
             assert running.wait() == -signal.SIGKILL
             assert not cut.exists()
-        running = None
+        running, before = None, len(server.asked)
         resumed = subprocess.run(
             command(asked, server.url, cut, "--resume"), capture_output=True, text=True, env=environment, check=True
         )
-        assert len(server.asked) < 2 * requests + 3 * 14, "what was finished is not asked again"
+        assert len(server.asked) - before < requests, "what was finished is not asked again"
     assert cut.read_bytes() == whole.read_bytes()
     assert Path(f"{cut}.rejected").read_bytes() == Path(f"{whole}.rejected").read_bytes()
     counts = json.loads(done.stdout)

@@ -32,6 +32,8 @@ journal = out.with_name(".rl.jsonl.journal")
 def right(*asked):
     if pieces and journal.exists() and journal.read_bytes().count(b"\\n") > pieces:
         os.kill(os.getpid(), signal.SIGKILL)
+    with out.parent.with_suffix(".asked").open("a") as asked_before:
+        print(*asked, file=asked_before)
     return by_seed(*asked)
 rule = Rule(tries=4, validation=0.2, by=sys.argv[2])
 select(questions(40), out, lambda: ScriptedTeacher(right), rule=rule, batch_size=5, resume=True)
@@ -54,6 +56,8 @@ def test_sigkill_and_resume(tmp_path: Path, by: str) -> None:
     files = {path.name: path.read_bytes() for path in out.parent.iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     assert files.keys() == {"rl.jsonl", "rl.validation.jsonl"}
+    asked = [(tmp_path / f"{name}.asked").read_text() for name in ("whole", "killed")]
+    assert asked[0] == asked[1], "what was finished is not asked again"
 
 
 def test_a_try_is_sampled_by_its_own_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

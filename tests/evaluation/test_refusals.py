@@ -15,10 +15,14 @@ from ragr1_lite.assistant import Assistant, Setup
 from ragr1_lite.core.errors import ConfigError, DataError
 from ragr1_lite.core.protocol import NOT_FOUND, Protocol
 from ragr1_lite.core.types import Completion, SampleRequest
-from ragr1_lite.evaluation import Evaluation, read_results, run
-from ragr1_lite.evaluation.intervals import wilson
-from ragr1_lite.ui.evaluations import evaluation_table
+from ragr1_lite.evaluation import Evaluation, compare, read_results, run
+from ragr1_lite.evaluation.intervals import bootstrap, wilson
+from ragr1_lite.evaluation.report import write_report
+from ragr1_lite.evaluation.report.page import pack
+from ragr1_lite.evaluation.report.tables import causes, evaluation_rows, kinds, read_sources
+from ragr1_lite.ui.evaluations import comparison_table, evaluation_table
 from tests.evaluation.test_evaluation_runs import LIMITS, NAMES, asked
+from tests.evaluation.test_report import row, saved
 from tests.support.scripted import ScriptedSampler, ScriptedSearcher
 
 TIMID, BOLD, WRONG = {"Chad"}, {"Mali", "Niger"}, {"Togo"}
@@ -116,3 +120,65 @@ def test_what_cannot_be_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     path.write_text(json.dumps({"id": 1, "question": asked("Chad"), "answers": ["Chad"]}) + "\n")
     with pytest.raises(DataError, match="No question names its gold passages"):
         run(Setup(), data=str(path), unanswerable=True)
+
+
+def asked_twice(*names: str, refused: str = "", **more: Any) -> list[dict[str, Any]]:
+    """The rows of an evaluation whose one answer is Chad, but to those questions that are ``refused``."""
+    said = {id: NOT_FOUND if id in refused.split() else "Chad" for one in names for id in (one, f"{one}#hidden")}
+    hidden = {"answers": [NOT_FOUND], "hidden": ["Chad"], "kind": "bridge", **more}
+    return [
+        row(id, answer) if "#" not in id else row(id, answer, **hidden, em=float(answer == NOT_FOUND))
+        for id, answer in said.items()
+    ]
+
+
+def test_a_comparison_counts_them_apart(tmp_path: Path) -> None:
+    """By its ordinary questions A is better, by all five neither."""
+    one = saved(tmp_path / "a.jsonl", *asked_twice(*"123"), row("4", "Chad"))
+    two = saved(tmp_path / "b.jsonl", *asked_twice(*"123", refused="1 2 1#hidden 2#hidden 3#hidden"), row("4", "Chad"))
+    plain = [
+        saved(path.with_name(f"plain-{path.name}"), *read_results(path)[::2], row("4", "Chad")) for path in (one, two)
+    ]
+    found, without = compare(one, two), compare(*plain)
+    assert (found.figures, found.differences, found.verdict) == (without.figures, without.differences, without.verdict)
+    assert (found.questions, found.alone, without.refused) == (4, (0, 0), [])
+    assert found.to_json()["b"]["refusals"] == {
+        "right": wilson([1.0] * 3).to_json(), "wrong": wilson([1.0, 1.0, 0.0, 0.0]).to_json()
+    }  # fmt: skip
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(comparison_table(found, console))
+    text = console.export_text()
+    assert "A refused 0% of 3 (0%–56%) questions whose passages were hidden, and 0% of 4 (0%–49%) others." in text
+    assert "B refused 100% of 3 (44%–100%) questions" in text and "4 questions, A:" in text
+
+
+def test_several_answers_of_a_question_count_once(tmp_path: Path) -> None:
+    rows = [
+        {**one, "sample": sample} for sample in (0, 1) for one in asked_twice("1", "2", refused="1#hidden" * sample)
+    ]
+    found = compare(*(saved(tmp_path / f"{name}.jsonl", *rows) for name in "ab"))
+    assert found.refusals[0]["right"] == bootstrap([0.5, 0.0])
+
+
+def test_a_report_counts_them_apart(tmp_path: Path) -> None:
+    """Every trajectory is on the page, the hidden ones as a kind and without a cause."""
+    file = saved(tmp_path / "x.jsonl", *asked_twice("1", "2", refused="1 1#hidden", cause="synthesis"))
+    (evaluation,) = evaluations = read_sources([file]).evaluations
+    said = "x refused 50% of 2 (9%–91%) questions whose passages were hidden, and 50% of 2 (9%–91%) others."
+    (figures,) = evaluation_rows(evaluations)
+    assert (figures["n"], figures["figures"]["EM"]["value"], figures["refused"]) == (2, ".50", said)
+    assert kinds(evaluations) == {} and causes(evaluations)[0]["wrong"] == 1
+    questions = pack(evaluations)["questions"]
+    assert [one["kind"] for one in questions] == ["bridge"] * 2 + ["passages hidden"] * 2
+    assert [one["tries"][0].get("cause") for one in questions] == ["synthesis", None, None, None]
+    for form in ("html", "md"):
+        made = write_report([file], tmp_path / f"x.{form}", format=form)
+        assert made["trajectories"] == 4 and (tmp_path / f"x.{form}").read_text("utf-8").count(said) == 1
+
+
+def test_nothing_but_hidden_ones(tmp_path: Path) -> None:
+    file = saved(tmp_path / "x.jsonl", *asked_twice("1")[1:])
+    with pytest.raises(DataError, match=r"In .*x\.jsonl all passages were hidden"):
+        read_sources([file])
+    with pytest.raises(DataError, match="no question in common, but those whose passages were hidden"):
+        compare(file, file)

@@ -31,8 +31,9 @@ def test_finished_pieces_are_read_back_and_added_to(tmp_path: Path) -> None:
     assert again.pieces == journal.pieces == [[{"id": "é\u2028\n"}, {"id": "2"}], []]
     again.add([{"id": "3"}])
     assert [len(piece) for piece in start(out, resume=True).pieces] == [2, 0, 1]
-    again.remove()
-    assert list(out.parent.iterdir()) == []
+    for _ in range(2):
+        again.remove()
+        assert list(out.parent.iterdir()) == []
 
 
 def test_a_piece_cut_off_anywhere_is_not_there(tmp_path: Path) -> None:

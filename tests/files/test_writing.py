@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ragr1_lite.files.writing import json_text
+from ragr1_lite.files.writing import json_text, sync
 from ragr1_lite.ui.text import to_json
 
 
@@ -20,3 +24,20 @@ def test_numbers_that_json_has_no_word_for_are_null(write: Any) -> None:
         "d": None,
         "e": True,
     }
+
+
+@pytest.mark.parametrize(("number", "passed"), [(errno.EINVAL, nullcontext()), (errno.EIO, pytest.raises(OSError))])
+def test_a_system_that_syncs_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, passed: AbstractContextManager[Any]
+) -> None:
+    """As some network shares; what it says of a file, or of a disk that fails, is an error."""
+
+    def fail(_: int) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="no"):
+        sync(tmp_path / "file")
+    with passed:
+        sync(tmp_path)

@@ -252,18 +252,20 @@ passages = [Passage(str(number), "t", f"w{number}") for number in range(6)]
 build.BLOCK, build.ROOM = 4, 40
 
 def build_killed_at(last):
-    calls = 0
+    calls = swap = 0
 
     def count(frame, *_):
-        nonlocal calls
+        nonlocal calls, swap
         calls += "retrieval" in frame.f_code.co_filename or "pathlib" in frame.f_code.co_filename
+        if frame.f_code.co_name == "_check_target":
+            swap = calls  # the last that it does before the new one takes its place
         if calls == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)
     build.build_index(passages, out, overwrite=bool(old))
     sys.setprofile(None)
-    return calls
+    return calls, swap
 
 def prepare():
     shutil.rmtree(out, ignore_errors=True)
@@ -279,9 +281,9 @@ def found():
 
 for _ in range(2):  # The first time makes more calls, of imports.
     prepare()
-    calls = build_killed_at(None)
+    calls, swap = build_killed_at(None)
 states = set()
-for moment in [*range(1, calls, 1 + calls // 12), *range(calls - 50, calls, 4)]:
+for moment in [*range(1, calls, 1 + calls // 12), *range(swap, swap + 30, 2), *range(swap + 30, calls, 12)]:
     prepare()
     child = os.fork()
     if not child:
@@ -305,7 +307,7 @@ assert [path.name for path in out.parent.iterdir()] == [out.name], list(out.pare
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("old", [0, 3])
 def test_killed_at_any_moment(tmp_path: Path, old: int) -> None:
-    """Signal 9 at many function calls up and down a build, most of all near its end."""
+    """Signal 9 at many function calls up and down a build, most of all where the new index takes its place."""
     command = [sys.executable, "-c", KILLED, tmp_path / "index", str(old)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr

@@ -153,7 +153,7 @@ class TestTables:
         passages = [Passage(str(n), title.strip(), f"x{text}x") for n, (title, text) in enumerate(texts)]
         path = put(tmp_path_factory.getbasetemp() / "corpus.csv", table(passages, mark))
         suffix = {"\t": ".tsv", ",": ".csv"}[mark]
-        assert read(path.replace(path.with_suffix(suffix))) == passages
+        assert read_with_notices(path.replace(path.with_suffix(suffix))) == (passages, [])
 
     @FEW
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\t\r\n"), max_size=20), min_size=1))

@@ -233,6 +233,8 @@ class TestDamage:
             ("indptr.csc.index.npy", lambda array: array[::-1].copy()),
             ("indptr.csc.index.npy", lambda array: array[:-1]),
             ("indptr.csc.index.npy", lambda array: array + 1),
+            ("indptr.csc.index.npy", lambda array: np.r_[1, array[1:]]),
+            ("indptr.csc.index.npy", lambda array: np.r_[0, array[-2:0:-1], array[-1]]),
             ("data.csc.index.npy", lambda array: array[:-1]),
             ("data.csc.index.npy", lambda array: array.astype(np.float64)),
             ("data.csc.index.npy", lambda array: array[None]),

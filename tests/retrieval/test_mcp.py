@@ -205,6 +205,9 @@ def test_an_answer_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     too_large = pytest.raises(RetrievalIndexError, match="cannot be used: it is larger than")
     with serving(search) as name, searching(name) as searcher, too_large:
         searcher.search(["x"], 1)
+    event = Reply(b"data: " + b"x" * 50_000, 200, {"Content-Type": "text/event-stream"})
+    with recorded(lambda _: event) as far, searching(f"mcp+{far.url}", retries=0) as searcher, too_large:
+        searcher.search(["x"], 1)
 
 
 def test_a_slow_answer_is_not_waited_for() -> None:

@@ -169,13 +169,23 @@ class TestWord:
             '<w:style w:styleId="a"><w:basedOn w:val="b"/></w:style>'
             '<w:style w:styleId="b"><w:basedOn w:val="a"/></w:style>'
         )
-        xml = {"word/styles.xml": f'<w:styles xmlns:w="{make.WORD}">{styles}</w:styles>'}
-        paragraphs = [("berschrift1", "Lichter"), ("", "Virel."), ("own", "Fähren"), ("a", "Karla.")]
+        texts = {"berschrift1": "Lichter", "": "Virel.", "own": "Fähren", "a": "Karla."}
+        assert self.place(tmp_path, styles, texts) == "Lichter; Fähren"
+
+    def test_headings_by_outline_level_of_which_the_tenth_is_text(self, tmp_path: Path) -> None:
+        styles = "".join(f'<w:style w:styleId="{n}"><w:outlineLvl w:val="{n}"/></w:style>' for n in range(10))
+        texts = {"0": "Lichter", "1": "Fähren", "8": "Karla", "9": "Virel."}
+        place = "Lichter; Lichter › Fähren; Lichter › Fähren › Karla"
+        assert self.place(tmp_path, styles, texts) == place
+
+    def place(self, tmp_path: Path, styles: str, texts: dict[str, str]) -> str:
+        """The place of a passage of paragraphs, by the style of each."""
         body = "".join(
             f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>'
-            for style, text in paragraphs
+            for style, text in texts.items()
         )
-        assert self.read(tmp_path, body, **xml)[0].place == "Lichter; Fähren"
+        xml = {"word/styles.xml": f'<w:styles xmlns:w="{make.WORD}">{styles}</w:styles>'}
+        return self.read(tmp_path, body, **xml)[0].place
 
     def test_what_is_shown_and_what_is_not(self, tmp_path: Path) -> None:
         body = (
@@ -394,15 +404,15 @@ class TestMail:
         assert passages[2].text == "One.\nFrom here it is 2 miles."
 
     def test_a_mailbox_with_bad_mails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(documents, "MAX_BYTES", 1000)
+        monkeypatch.setattr(documents, "MAX_BYTES", 2**20)
         good = "From x\nSubject: Good\n\nText.\n\n"
-        long = "From x\nSubject: Long\n\n" + "long line\n" * 200
+        long = "From x\nSubject: Long\n\n" + "long line\n" * 110_000
         path = put(tmp_path / "in.mbox", f"{good}From x\nno header\n\n{long}\n{good}")
         passages, [notice] = read(path)
         assert [one.title for one in passages] == ["Good", "Good"]
         assert notice.startswith("2 of 4 documents could not be read whole: ")
         assert "is no e-mail: it has none of its headers" in notice
-        assert "has a message that is longer than 0 MiB" in notice
+        assert "has a message that is longer than 1 MiB" in notice
 
 
 class TestPdf:
@@ -470,6 +480,7 @@ class TestRtf:
             (r"{\rtf1\trowd\intbl Boat\par big\cell Ute\cell\row\pard end}", "Boat big | Ute\nend"),
             (r"{\rtf1 {\*\shppict{\pict\bin7 }}}\'ff}}seen}", "seen"),
             (r"{\rtf1\uc2\u8364 ??{\uc0\u8364}x}", "€€x"),
+            (r"{\rtf1 Rope {\title rules} here.}", "Rope rules here."),
         ],
     )
     def test_is_read(self, tmp_path: Path, source: str, text: str) -> None:

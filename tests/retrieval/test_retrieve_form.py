@@ -322,6 +322,7 @@ class TestClient:
     def test_an_answer_without_end(self, client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shared, "_ANSWER_BYTES", 2**20)
         assert "larger than 1 MiB" in failure(client, Reply(b" " * (2**20 + 1)))
+        assert "answer within 0.2 s" in failure(client, Reply(b" " * 2_000, drips=True), timeout=0.2, retries=0)
 
     def test_texts_are_made_whole(self, client: Open) -> None:
         reply = Reply(b'{"result": [[{"document": {"id": "\\ud800", "contents": "t\\ud800\\nx\\udfff"}, "score": 1}]]}')

@@ -265,6 +265,43 @@ class TestRefused:
 
 
 class TestReplacing:
+    @pytest.mark.parametrize("exchanges", [True, False])
+    @pytest.mark.parametrize("way", ["build", "build over", "update"])
+    def test_all_is_on_the_disk_before_it_has_the_name(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, way: str, exchanges: bool
+    ) -> None:
+        """Else a power cut leaves a named index with empty files. Last of all the name itself is."""
+        index, done = index_of(folder), list[object]()
+        sync, rename, exchange = os.fsync, os.rename, store._exchanged
+
+        def state(file: os.stat_result) -> tuple[int, int]:
+            return file.st_ino, file.st_size
+
+        def synced(file: int) -> None:
+            done.append(state(os.fstat(file)))
+            sync(file)
+
+        def renamed(one: Path, other: Path) -> None:
+            done.extend(["named"] * (other.name == "index"))
+            rename(one, other)
+
+        def exchanged(one: Path, other: Path) -> bool:
+            done.extend(["named"] * exchanges)
+            return exchanges and exchange(one, other)
+
+        if way == "build":
+            shutil.rmtree(index)
+        apply(folder, {"two.txt": "two has changed"})
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(os, "rename", renamed)
+        monkeypatch.setattr(store, "_exchanged", exchanged)
+        if way == "update":
+            update_index(index)
+        else:
+            build_index(read_corpus([folder]), index, overwrite=True)
+        assert sorted(map(str, done[:-3])) == sorted(str(state(path.stat())) for path in index.iterdir())
+        assert done[-3:] == [state(index.stat()), "named", state(index.parent.stat())]
+
     def test_where_folders_cannot_be_exchanged(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "_exchanged", lambda *_: False)
         apply(folder, {"two.txt": "two has changed"})
@@ -307,18 +344,20 @@ shutil.copytree(index, copy)
 (folder / "two.txt").write_text("two has changed")
 
 def killed_at(last):
-    calls = 0
+    calls = swap = 0
 
     def count(frame, *_):
-        nonlocal calls
+        nonlocal calls, swap
         calls += "retrieval" in frame.f_code.co_filename or "pathlib" in frame.f_code.co_filename
+        if frame.f_code.co_name == "_check_target":
+            swap = calls  # the last that it does before the new one takes its place
         if calls == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)
     update_index(index)
     sys.setprofile(None)
-    return calls
+    return calls, swap
 
 def prepare():
     for path in [index, *folder.parent.glob(".index*")]:
@@ -327,9 +366,9 @@ def prepare():
 
 for _ in range(2):  # The first time makes more calls, of imports.
     prepare()
-    calls = killed_at(None)
+    calls, swap = killed_at(None)
 states = set()
-for moment in [*random.Random(0).sample(range(1, calls), moments), *range(calls - 60, calls, 120 // moments)]:
+for moment in [*random.Random(0).sample(range(1, calls), moments), *range(swap, swap + 30, 2)]:
     prepare()
     child = os.fork()
     if not child:

@@ -70,10 +70,10 @@ def run(setup: Setup, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """An evaluation of four questions, three of which were answered rightly."""
+    """An evaluation of four questions, three of which were answered rightly, and of one whose passages were hidden."""
     rows = []
-    for number, answer in enumerate(("yes", "yes", "yes", "no")):
-        example = Example(f"q{number}", f"Question {number}?", ("yes",))
+    for number, answer in enumerate(("yes", "yes", "yes", "no", "maybe")):
+        example = Example(f"q{number}", f"Question {number}?", ("yes",), hidden=("Village",) * (number == 4))
         trajectory = Trajectory(example, (), (Turn("answer", answer=answer),), "answer")
         rows.append(json.dumps(to_row(Result(trajectory, "multi", 1.0))) + "\n")
     path = tmp_path / "villages.jsonl"
@@ -137,6 +137,7 @@ def test_a_card_says_what_is_known(run: Path, results: Path, tmp_path: Path) -> 
     assert "| Data | gold.jsonl |" in text and "| Hardware | A processor, 2 cores |" in text
     assert "| Time | 1 min 15 s |" in text and "| Versions | torch 9.9.9 |" in text
     assert "| villages | 4 | .75 (.25–1.00) |" in text
+    assert "\nvillages refused 0% of 1 (0%–79%) questions whose passages were hidden, and 0% of 4 (0%–49%)" in text
     assert "at step 4: EM 0.40, F1 0.50 on held-out questions" in text
     assert "--adapter ann/model --model PATH/TO/model --index INDEX --mode multi --max-queries 3 --k 1" in text
     assert "not measurable" not in text and "None" not in text

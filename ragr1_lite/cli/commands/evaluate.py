@@ -139,7 +139,8 @@ def compare(
 
     JSON: {"a": {"file", "em", "f1", "cover_em", "rounds", "queries", "sampled_tokens", "retrieved_tokens", "seconds"},
     "b": {the same}, "questions", "only_a", "only_b", "differences": {"em": {"difference", "ci": [low, high], "p"},
-    "f1", "cover_em", "rounds", "queries"}, "better": "A", "B" or null, "verdict"}; differences are B's less A's.
+    "f1", "cover_em", "rounds", "queries"}, "better": "A", "B" or null, "verdict"}; differences are B's less A's. Of
+    `eval --unanswerable`, "a" and "b" also have its "refusals", and no other figure counts the hidden questions.
     """
     with session(context, as_json=as_json) as display:
         from ragr1_lite import evaluation

@@ -72,7 +72,7 @@ def write_report(
         "bytes": len(text.encode()),
         "trainings": len(sources.trainings),
         "evaluations": len(sources.evaluations),
-        "trajectories": sum(len(one.rows) for one in sources.evaluations),
+        "trajectories": sum(len(one.every) for one in sources.evaluations),
     }
 
 
@@ -151,7 +151,7 @@ def pack(evaluations: Sequence[Evaluated]) -> dict[str, Any]:
     numbers: _Numbers = {}
     questions: dict[tuple[str, str], dict[str, Any]] = {}
     for number, evaluation in enumerate(evaluations):
-        for row in evaluation.rows:
+        for row in evaluation.every:
             known = {
                 "id": row["id"],
                 "question": row["question"],

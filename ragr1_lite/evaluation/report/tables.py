@@ -11,19 +11,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.core.errors import RunError
+from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.core.events import Report, ignore
+from ragr1_lite.core.rewards import refuses
 from ragr1_lite.core.safe_text import clean, cleaned
+from ragr1_lite.evaluation.figures import refusal_sentence, refusal_shares
 from ragr1_lite.evaluation.intervals import CERTAINTY, RESAMPLES, bootstrap
 from ragr1_lite.evaluation.report.curves import panels
 from ragr1_lite.evaluation.resources import Resources
-from ragr1_lite.evaluation.results import read_results
+from ragr1_lite.evaluation.results import apart, read_results
 from ragr1_lite.files.json_arrays import read_rows
 from ragr1_lite.files.json_lines import BadLine, json_of, whole_text
 
 METRICS = "metrics.jsonl"
 FILES = (METRICS, "summary.json", "recipe.yaml")
 """What is read of a run's folder; the last two may be missing."""
+_HIDDEN = "passages hidden"
 METRICS_FORM = 'Metrics are written by `ragr1-lite sft` and `ragr1-lite grpo`: {"step": 1, "loss": 0.5, ...}.'
 
 
@@ -46,10 +49,28 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The rows of an evaluation file that are of one mode and sample, one a question."""
+    """The rows of an evaluation file that are of one mode and sample, one a question.
+
+    Attributes:
+        name: The file's, and what tells it from the others in it.
+        rows: Of the questions as they are: all figures are of these.
+        unanswerable: Of questions whose gold passages were hidden; only :attr:`refused` counts them.
+    """
 
     name: str
     rows: tuple[Mapping[str, Any], ...]
+    unanswerable: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def every(self) -> tuple[Mapping[str, Any], ...]:
+        """All rows."""
+        return (*self.rows, *self.unanswerable)
+
+    @property
+    def refused(self) -> str:
+        """A sentence of right and wrong refusals; empty where no passages were hidden."""
+        right, wrong = ([float(refuses(row["answer"])) for row in some] for some in (self.unanswerable, self.rows))
+        return refusal_sentence(self.name, refusal_shares(right, wrong))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +138,11 @@ def _evaluations(path: Path, report: Report) -> Iterator[Evaluated]:
     for (mode, sample), rows in parts.items():
         names = [clean(path.name.partition(".")[0])]
         names += [mode] * (len(modes) > 1) + [f"sample {sample + 1}"] * (len(samples) > 1)
-        yield Evaluated(" · ".join(names), tuple(rows))
+        answerable, hidden = apart(rows, lambda row: row.get("hidden"))
+        if not answerable:
+            raise DataError(f"In {path} all passages were hidden", "Name a file with the questions as they are, too.")
+        unanswerable = tuple({**row, "kind": _HIDDEN, "cause": None} for row in hidden)
+        yield Evaluated(" · ".join(names), answerable, unanswerable)
 
 
 _SHARES = {"em": "EM", "f1": "F1", "cover_em": "Cover EM"}
@@ -144,11 +169,11 @@ def evaluation_rows(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """Each evaluation with its figures.
 
     Returns:
-        ``name``, ``number``, ``n``, and ``figures``: by its heading each figure's ``value`` and its ``interval``, which
-        is empty where it has none.
+        ``name``, ``number``, ``n``, ``refused``, a sentence, and ``figures``: by its heading each figure's ``value``
+        and its ``interval``, which is empty where it has none.
     """
     return [
-        {"name": one.name, "number": number, "n": len(one.rows), "figures": dict(_figures(one))}
+        {"name": one.name, "number": number, "n": len(one.rows), "refused": one.refused, "figures": dict(_figures(one))}
         for number, one in enumerate(evaluations)
     ]
 

@@ -33,6 +33,7 @@ from ragr1_lite.core.errors import RetrievalIndexError, StorageError, fix_for
 from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import json_of
+from ragr1_lite.files.writing import sync
 from ragr1_lite.retrieval.bm25.mapped_files import REBUILD, HashedFile, broken, load_array, map_file, save_array
 from ragr1_lite.retrieval.bm25.tokenizer import tokenizer_of
 
@@ -144,8 +145,9 @@ def write_passages(folder: Path, passages: Iterable[Passage], checksums: dict[st
 def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """Gives a folder next to ``out`` to build in, which takes the place of ``out`` when all went well.
 
-    That is one step on Linux, and two renamings elsewhere. A build that ends early leaves ``out`` as it was, or absent;
-    the next build in the same place removes what a killed process left. Who has the old files open keeps them.
+    That is one step on Linux, and two renamings elsewhere; by then all is on the disk, so that a power cut leaves no
+    empty files. A build that ends early leaves ``out`` as it was, or absent; the next build in the same place removes
+    what a killed process left. Who has the old files open keeps them.
 
     Raises:
         RetrievalIndexError: ``out`` exists and may not be overwritten, or is not an index.
@@ -159,11 +161,13 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         _check_target(out, overwrite)
         building.mkdir(parents=True)
         yield building
+        sync(*building.iterdir(), building)
         _check_target(out, overwrite)
         if not (out.exists() and _exchanged(building, out)):
             if out.exists():
                 out.rename(retired)
             building.rename(out)
+        sync(out.parent)
     except OSError as error:
         fix = fix_for(error, "Make room, or name another folder.")
         raise StorageError(f"The index cannot be written to {out} ({error.strerror or error})", fix) from error

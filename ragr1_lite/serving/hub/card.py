@@ -119,6 +119,7 @@ def _figures(facts: Facts) -> str:
             figures = [f"{one['value']} ({one['interval']})" if one["interval"] else one["value"] for one in found]
             lines.append([cell(row["name"]), f"{row['n']:,}", *figures])
         parts += ["\n".join(f"| {' | '.join(line)} |" for line in lines), INTERVALS]
+        parts += [cell(row["refused"]) for row in rows if row["refused"]]
     if facts.trained and (held := facts.held_out):
         chosen = (
             f"{held['questions']} questions, by which this adapter was chosen" if "questions" in held else "questions"
