@@ -25,7 +25,7 @@ from typing import Any
 from ragr1_lite.config import WORLD, Recipe, load_recipe
 from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.files.json_lines import json_of, whole_text
-from ragr1_lite.files.writing import refuse_input, write_atomic, writing
+from ragr1_lite.files.writing import refuse_input, sync, write_atomic, writing
 from ragr1_lite.models.processes import is_main, wait
 
 _COMPLETE = "complete"
@@ -138,6 +138,8 @@ class Run:
     def mark_complete(self, step: int) -> Path:
         """Declares the checkpoint of a step fit to resume from."""
         checkpoint = self.checkpoints / f"checkpoint-{step}"
+        with writing(checkpoint):
+            sync(*checkpoint.rglob("*"), checkpoint)
         write_atomic(checkpoint / _COMPLETE, f"{step}\n")
         return checkpoint
 

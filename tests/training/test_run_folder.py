@@ -65,6 +65,21 @@ def test_a_second_run_does_not_write_over_the_first(folder: Path) -> None:
     assert "metrics.jsonl" in contents(folder)
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut leaves a complete one with empty weights."""
+    run, done, sync = start(folder), list[int](), os.fsync
+    path = checkpoint(run, 1, complete=False)
+
+    def synced(file: int) -> None:
+        done.append(os.fstat(file).st_ino)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    run.mark_complete(1)
+    weights, mark = path / "adapter.safetensors", path / "complete"
+    assert done == [one.stat().st_ino for one in (weights, path, mark)]
+
+
 def test_a_start_that_failed_does_not_block_the_corrected_command(folder: Path) -> None:
     start(folder).remember(micro_batch=2)  # and then the recipe's data were not to be found
     assert start(folder).recall() == {}
