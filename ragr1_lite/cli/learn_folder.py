@@ -26,7 +26,7 @@ from ragr1_lite.assistant import Setup
 from ragr1_lite.core.errors import DataError, RunError
 from ragr1_lite.evaluation import Evaluation
 from ragr1_lite.files.journal import digest
-from ragr1_lite.files.writing import json_text, refuse_input, write_atomic, writing
+from ragr1_lite.files.writing import refuse_input, write_json, writing
 from ragr1_lite.retrieval.bm25.store import MANIFEST, PASSAGES
 
 _LATER = ("questions", "train", "held-out", "trajectories", "before", "sft", "grpo")
@@ -95,7 +95,7 @@ class LearnFolder:
     def keep(self, **values: Any) -> None:
         """Adds to what is known."""
         self.known |= values
-        write_atomic(self._file, json_text(self.known | {"digest": digest(self.known)}, indent=2) + "\n")
+        write_json(self._file, self.known | {"digest": digest(self.known)})
 
     def begin_anew(self) -> None:
         """Removes everything but the index."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ragr1_lite.cli.time_left import GIVE_UP_AFTER, SAMPLED, TRAINED, TimeLeft
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.evaluation import Evaluation, Variant, evaluate_variants, held_out
-from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.files.writing import write_json
 from ragr1_lite.training import grpo, sft
 from ragr1_lite.versions import versions
 
@@ -93,5 +92,5 @@ def run(
         trained = grpo.train(second, overwrite=True, report=time_left)
     measure("SFT + GRPO", str(trained.adapter))
     result = Result(tuple(rows), with_adapter(first, str(trained.adapter)), seconds)
-    write_atomic(folder / "result.json", json.dumps(result.to_json(), indent=2) + "\n")
+    write_json(folder / "result.json", result.to_json())
     return result

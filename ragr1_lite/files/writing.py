@@ -33,6 +33,11 @@ def write_atomic(path: Path, text: str) -> None:
                 temporary.unlink()
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as :func:`json_text` has it, indented, in the way of :func:`write_atomic`."""
+    write_atomic(path, json_text(value, indent=2) + "\n")
+
+
 def sync(*paths: Path) -> None:
     """Returns when files, and the names in folders, are on the disk, where a power cut does not take them."""
     for path in paths:

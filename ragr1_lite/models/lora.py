@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ragr1_lite.core.errors import ModelError
-from ragr1_lite.files.writing import write_atomic, writing
+from ragr1_lite.files.writing import write_json, writing
 from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 
@@ -67,7 +67,7 @@ def save_adapter(
 def name_base(config: Path, base: str) -> None:
     """Sets the base model's name in place of its folder, so that a saved adapter can be used anywhere."""
     fields = json.loads(config.read_text(encoding="utf-8"))
-    write_atomic(config, json.dumps(fields | {"base_model_name_or_path": base}, indent=2) + "\n")
+    write_json(config, fields | {"base_model_name_or_path": base})
 
 
 def _halve(path: Path) -> None:

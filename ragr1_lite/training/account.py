@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.evaluation.resources import Meter, Resources, hardware
-from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.files.writing import write_json
 from ragr1_lite.models.processes import is_main, processes
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult
@@ -54,7 +54,7 @@ class Account:
         """Keeps the account in a checkpoint, before that is declared complete."""
         if is_main():
             checkpoint = self._run.checkpoints / f"checkpoint-{state.global_step}"
-            write_atomic(checkpoint / SPENT, json.dumps(self.spent.to_json(), indent=2) + "\n")
+            write_json(checkpoint / SPENT, self.spent.to_json())
 
     def close(self, result: TrainResult) -> TrainResult:
         """Writes the summary of a run that came to its end; the result with what it took."""

@@ -17,7 +17,7 @@ from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.types import Example, Searcher
 from ragr1_lite.evaluation import Variant, evaluate_variants, held_out
-from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.files.writing import write_json
 from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.lora import merged_for_sampling, save_adapter
 from ragr1_lite.models.processes import is_main
@@ -91,7 +91,7 @@ class Validation:
         if best is None or (em, f1) > (best["em"], best["f1"]):
             best = {"step": step, "em": em, "f1": f1, "questions": len(self._examples)}
             save_adapter(self._policy, self._run.best, dtype=self._recipe.lora.saved_as)
-            write_atomic(self._run.best / HELD_OUT, json.dumps(best, indent=2) + "\n")
+            write_json(self._run.best / HELD_OUT, best)
         now = f"Step {step}: EM {em:.2f} on {len(self._examples)} held-out questions"
         self._report(Notice(f"{now}, the best so far {best['em']:.2f} (step {best['step']})."))
 

@@ -25,7 +25,7 @@ from typing import Any
 from ragr1_lite.config import WORLD, Recipe, load_recipe
 from ragr1_lite.core.errors import ConfigError, RunError
 from ragr1_lite.files.json_lines import json_of, whole_text
-from ragr1_lite.files.writing import refuse_input, sync, write_atomic, writing
+from ragr1_lite.files.writing import refuse_input, sync, write_atomic, write_json, writing
 from ragr1_lite.models.processes import is_main, wait
 
 _COMPLETE = "complete"
@@ -120,12 +120,12 @@ class Run:
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes ``summary.json``."""
         if is_main():
-            write_atomic(self.folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+            write_json(self.folder / "summary.json", summary)
 
     def remember(self, **values: Any) -> None:
         """Keeps values for a resumed run, next to those that are kept already."""
         if is_main():
-            write_atomic(self._state, json.dumps(self.recall() | values, indent=2) + "\n")
+            write_json(self._state, self.recall() | values)
 
     def summary(self) -> dict[str, Any]:
         """What :meth:`save_summary` wrote; empty where it did not."""

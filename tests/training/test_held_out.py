@@ -186,7 +186,7 @@ def test_a_resumed_run_keeps_the_same(
 
     with monkeypatch.context() as patched, pytest.raises(Crash):
         if when == "between":
-            patched.setattr(held_out, "write_atomic", cut_off)
+            patched.setattr(held_out, "write_json", cut_off)
         train(task, folder, tmp_path / "run", eval=EVAL, report=crash)
     by_weights.clear()
     run = train(task, folder, tmp_path / "run", eval=EVAL, resume=True)

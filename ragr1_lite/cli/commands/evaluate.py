@@ -203,9 +203,9 @@ def study(
 
         if out is not None and not outcome.again:
             from ragr1_lite.evaluation.study import draw_study
-            from ragr1_lite.files.writing import json_text, write_atomic
+            from ragr1_lite.files.writing import write_atomic, write_json
 
-            write_atomic(out / SUMMARY, json_text(outcome.to_json(), indent=2) + "\n")
+            write_json(out / SUMMARY, outcome.to_json())
             write_atomic(out / "table.md", study_markdown(outcome))
             draw_study(outcome, out / "plot.svg")
         display.show(study_table(outcome, display.out), json=outcome.to_json())

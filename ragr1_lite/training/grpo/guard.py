@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.config import GuardConfig
 from ragr1_lite.core.events import Notice, Report, ignore
-from ragr1_lite.files.writing import write_atomic
+from ragr1_lite.files.writing import write_json
 from ragr1_lite.models import upstream
 from ragr1_lite.models.loading import Policy
 
@@ -98,7 +98,7 @@ class Guard:
 
         folder = _checkpoint(args, state)
         known = {"good_step": self._good_step, "streak": self._streak, "rolled_back": self._rolled_back}
-        write_atomic(folder / STATE, json.dumps(known | {"first": self._first}, indent=2) + "\n")
+        write_json(folder / STATE, known | {"first": self._first})
         save_file(self._good, folder / WEIGHTS)
 
     def _breaches(self, logs: Mapping[str, Any]) -> Iterator[str]:
