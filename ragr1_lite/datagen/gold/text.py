@@ -101,13 +101,17 @@ def whole(passage: Passage) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; initials, common abbreviations and brackets end none.
+    """The sentences of a text; initials, common abbreviations and brackets end none, and a line's end ends each.
 
-    >>> sentences("B. Reeves Eason (pron. Eeson) died. Mr. Lee was born in 1956.")
-    ['B. Reeves Eason (pron. Eeson) died.', 'Mr. Lee was born in 1956.']
+    >>> sentences("Born: 1956\\nB. Reeves Eason (pron. Eeson) died. Mr. Lee was born in 1956.")
+    ['Born: 1956', 'B. Reeves Eason (pron. Eeson) died.', 'Mr. Lee was born in 1956.']
     """
+    return [sentence for line in text.splitlines() for sentence in _sentences_of(line)]
+
+
+def _sentences_of(line: str) -> list[str]:
     whole: list[str] = []
-    for one in _SENTENCE.split(" ".join(text.split())):
+    for one in _SENTENCE.split(" ".join(line.split())):
         if whole and whole[-1].count("(") > whole[-1].count(")"):
             whole[-1] += f" {one}"
         elif one:

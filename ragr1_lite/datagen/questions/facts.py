@@ -155,6 +155,6 @@ def _titles_with(fact: Fact, passages: Iterable[Passage], own: set[str]) -> list
     having = [passage for passage in passages if holds(passage.text, wanted)]
     about = [passage.title for passage in having if passage.title in own]
     others = (passage for passage in having if holds(passage.text, name))
-    parts = [(one.title, part) for one in others for line in one.text.splitlines() for part in sentences(line)]
+    parts = [(one.title, part) for one in others for part in sentences(one.text)]
     both = (title for title, part in parts if holds(part, name) and holds(part, wanted))
     return list(dict.fromkeys(about or both))
