@@ -101,9 +101,9 @@ def whole(passage: Passage) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; initials, common abbreviations and brackets end none, and a line's end ends each.
+    r"""The sentences of a text; initials, common abbreviations and brackets end none, and a line's end ends each.
 
-    >>> sentences("Born: 1956\\nB. Reeves Eason (pron. Eeson) died. Mr. Lee was born in 1956.")
+    >>> sentences("Born: 1956\nB. Reeves Eason (pron. Eeson) died. Mr. Lee was born in 1956.")
     ['Born: 1956', 'B. Reeves Eason (pron. Eeson) died.', 'Mr. Lee was born in 1956.']
     """
     return [sentence for line in text.splitlines() for sentence in _sentences_of(line)]
