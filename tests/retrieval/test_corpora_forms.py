@@ -390,8 +390,18 @@ class TestDocuments:
         pytest.importorskip("selectolax")
         [passage] = read(put(tmp_path / "a.html", HTML))
         assert passage == Passage(
-            "a.html#1", "Chad & Niger", "Two countries\nChad is dry.\nNiger\ntoo.\na b", place="Two countries"
+            "a.html#1", "Chad & Niger", "Two countries\nChad is dry.\nNiger\ntoo.\na | b", place="Two countries"
         )
+
+    def test_tables_of_html(self, tmp_path: Path) -> None:
+        pytest.importorskip("selectolax")
+        table = """<table><thead><tr><th>Boat</th> <th><p>Built</p></th> <th>Captain</th></tr></thead><tr><td>Sea Otter
+            <td>1954<br>(oak)<td></tr><tr><td></td><td> </td><td></td></tr></table>"""
+        values = "<table><tr><th colspan=2>Data<tr><th>River<td>Lenn<tr><th>Length<td>9 km</table>"
+        page = "<table><tr><td><h2>Menu</h2>Home<td><p>One.<p>Two.</table>"
+        [passage] = read(put(tmp_path / "a.html", table + values + page))
+        rows = "Boat | Built | Captain\nSea Otter | 1954 (oak) |\nData\nRiver: Lenn\nLength: 9 km"
+        assert passage.text == f"{rows}\nMenu\nHome\nOne.\nTwo."
 
     def test_html_names_its_encoding(self, tmp_path: Path) -> None:
         pytest.importorskip("selectolax")
