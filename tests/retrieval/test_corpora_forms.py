@@ -371,6 +371,25 @@ class TestDocuments:
         assert " ".join(one.text for one in passages).split() == text.split()
         assert all(one.text.endswith(".") and len(one.text.split()) <= 100 for one in passages)
 
+    @pytest.mark.parametrize(
+        ("text", "title"),
+        [
+            ("\n Ludd Bridge \r\n\r\nIt was built in 1703.", "Ludd Bridge"),
+            ("Ludd Bridge", "bridge"),
+            ("Ludd Bridge\nIt was built\n\nin 1703.", "bridge"),
+            ("It was built in 1703.\n\nAgain in 1811.", "bridge"),
+            ("Dear Ada,\n\nIt was built in 1703.", "bridge"),
+            ("Built: 1703\n\nLength: 90 m", "bridge"),
+            ("Bridge | Built\n\nLudd Bridge | 1703", "bridge"),
+            ("1703\n\nIt was built.", "bridge"),
+            ("\\documentclass{article}\n\nIt was built.", "bridge"),
+            ("A line that is longer than what anyone would call a bridge\n\nIt was built.", "bridge"),
+        ],
+    )
+    def test_a_short_first_line_names_a_text(self, tmp_path: Path, text: str, title: str) -> None:
+        [passage] = read(put(tmp_path / "bridge.txt", text))
+        assert (passage.title, passage.text.split()) == (title, text.split())
+
     def test_markdown(self, tmp_path: Path) -> None:
         [passage] = read(put(tmp_path / "a.md", MARKDOWN))
         assert passage == Passage(
@@ -440,7 +459,7 @@ class TestDocuments:
     @pytest.mark.parametrize(
         ("name", "content", "reason"),
         [
-            ("a.txt", b"caf\xe9", "is not UTF-8"),
+            ("a.txt", "Казань".encode("cp1251"), "is not UTF-8"),
             ("a.md", b"PK\x03\x04\0", "is binary, not text"),
             ("a.txt", b"x" * 1001, "is longer than 0 MiB"),
             ("a.txt.gz", gzip.compress(b"text", mtime=0)[:-3], "is not a whole gzip file"),
@@ -519,7 +538,7 @@ class TestFolders:
 
     def test_many_broken_documents_do_not_end_the_reading(self, tmp_path: Path) -> None:
         for number in range(30):
-            put(tmp_path / f"{number}.txt", b"\xff")
+            put(tmp_path / f"{number}.txt", b"\x81")
         put(tmp_path / "good.txt", "Good.")
         passages, [notice] = read_with_notices(tmp_path)
         assert [one.text for one in passages] == ["Good."]

@@ -57,12 +57,16 @@ def test_marks_and_headers(tmp_path: Path, table: str, text: str) -> None:
     assert texts(put(tmp_path / "a.csv", table)) == [text]
 
 
-def test_western_letters_of_excel_are_read_and_others_refused(tmp_path: Path) -> None:
+def test_western_letters_are_read_and_others_refused(tmp_path: Path) -> None:
     path = put(tmp_path / "a.csv", "Größe;Straße\n5 m²;Allée d’été\n".encode("cp1252"))
     assert texts(path) == ["Größe | Straße\n5 m² | Allée d’été"]
-    for text, codec in (("Город;Имя\nКазань;Иван\n", "cp1251"), ("Miasto;Kto\nBiałystok;Ola\n", "cp1250")):
-        with pytest.raises(DataError, match="is not UTF-8: save it as UTF-8"):
-            read(put(path, text.encode(codec)))
+    western = "Die Größe – „5 m²“ – kostet 9 €."
+    others = (("Город;Имя\nКазань;Иван\n", "cp1251"), ("Miasto;Kto\nBiałystok;Ola\n", "cp1250"))
+    for suffix in ("csv", "txt", "md"):
+        assert texts(put(tmp_path / f"a.{suffix}", western.encode("cp1252"))) == [western]
+        for text, codec in (*others, ("Im März", "cp850"), ("これはテスト", "cp932")):
+            with pytest.raises(DataError, match="is not UTF-8: save it as UTF-8"):
+                read(put(tmp_path / f"a.{suffix}", text.encode(codec)))
 
 
 def test_rows_that_go_on_have_their_columns_above(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ragr1_lite.files.json_lines import BadLine
 from ragr1_lite.retrieval.corpora.documents.packed import Package, within
 from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
-from ragr1_lite.retrieval.corpora.documents.text import decoded
+from ragr1_lite.retrieval.corpora.documents.text import in_unicode
 
 _CHARSET = re.compile(rb"""<meta[^>]{1,200}?charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
 _UNSEEN = ["script", "style", "noscript", "template", "svg", "nav", "head"]
@@ -61,7 +61,7 @@ def lines_of(data: bytes) -> tuple[str, Iterator[tuple[int, str]]]:
 def _decoded(data: bytes) -> str:
     """HTML may name its encoding itself."""
     try:
-        return decoded(data)
+        return in_unicode(data)
     except BadLine:
         named = _CHARSET.search(data[:4096])
         if not named:
