@@ -514,7 +514,7 @@ class TestFolders:
         passages, [left_out, broken] = read_with_notices(tmp_path)
         assert [one.id for one in passages] == ["b.txt#1", "1", "2", "a/ä.md#1"]
         assert left_out == f"Left out of {tmp_path}: 2 hidden, 2 of another kind (.json, .png)"
-        assert broken == f"1 of 3 documents could not be read whole: {tmp_path / 'c.txt'} is binary, not text"
+        assert broken == f"1 of 3 documents could not be read: {tmp_path / 'c.txt'} is binary, not text"
 
     def test_questions_stay_out_unless_they_have_passages(self, tmp_path: Path) -> None:
         put(tmp_path / "a.txt", "A.")
@@ -543,7 +543,7 @@ class TestFolders:
         passages, [notice] = read_with_notices(tmp_path)
         assert [one.text for one in passages] == ["Good."]
         why = f"{tmp_path / '0.txt'} is not UTF-8: save it as UTF-8 (30 such)"
-        assert notice == f"30 of 31 documents could not be read whole: {why}"
+        assert notice == f"30 of 31 documents could not be read: {why}"
 
     def test_two_folders_with_the_same_names(self, tmp_path: Path) -> None:
         for name in ("one", "two"):

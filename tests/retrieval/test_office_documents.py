@@ -411,7 +411,7 @@ class TestMail:
         path = put(tmp_path / "in.mbox", f"{good}From x\nno header\n\n{long}\n{good}")
         passages, [notice] = read(path)
         assert [one.title for one in passages] == ["Good", "Good"]
-        assert notice.startswith("2 of 4 documents could not be read whole: ")
+        assert notice.startswith("2 of 4 documents could not be read: ")
         assert "is no e-mail: it has none of its headers" in notice
         assert "has a message that is longer than 1 MiB" in notice
 

@@ -85,7 +85,7 @@ def test_a_folder_keeps_corpora_and_leaves_out_questions_and_broken_ones(tmp_pat
     passages, [left_out, broken] = read(tmp_path)
     assert [one.id for one in passages] == ["boats.csv#1", "x"]
     assert left_out == f"Left out of {tmp_path}: 1 of questions without passages"
-    assert broken.startswith("2 of 3 documents could not be read whole: ") and "binary.csv is binary" in broken
+    assert broken.startswith("2 of 3 documents could not be read: ") and "binary.csv is binary" in broken
 
 
 def test_an_attached_one(tmp_path: Path) -> None:
