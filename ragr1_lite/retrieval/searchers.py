@@ -13,12 +13,17 @@ from dataclasses import replace
 from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ragr1_lite.config import WORLD, index_names
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Passage, Searcher
 from ragr1_lite.core.urls import COMMAND, refuse_password
+
+if TYPE_CHECKING:
+    from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
+    from ragr1_lite.retrieval.bm25.store import IndexInfo
 
 
 def open_searcher(index: str | Sequence[str], report: Report = ignore) -> Searcher:
@@ -45,6 +50,13 @@ def open_searcher(index: str | Sequence[str], report: Report = ignore) -> Search
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"The index {twice[0]} is named twice", "Name each once.")
     return SeveralSearcher({name: _open(name, report) for name in names})
+
+
+def info_of(index: str) -> IndexInfo:
+    """What ``world``, or an index on disk, is made of; raises as :func:`open_manifest` does."""
+    from ragr1_lite.retrieval.bm25.store import open_manifest
+
+    return _world().info if index == WORLD else open_manifest(Path(index))
 
 
 def _open(index: str, report: Report) -> Searcher:
@@ -85,7 +97,7 @@ def _mcp(index: str, report: Report) -> Searcher:
 
 
 @cache
-def _world() -> Searcher:
+def _world() -> Bm25Searcher:
     from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
     from ragr1_lite.world import passages
 

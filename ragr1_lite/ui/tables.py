@@ -40,8 +40,9 @@ def search_results(queries: Sequence[str], results: Sequence[Sequence[Passage]])
     return Group(*parts)
 
 
-def index_table(info: IndexInfo) -> Table:
-    """What an index is made of."""
+def index_table(info: IndexInfo, files: int = 0, empty_files: int = 0) -> Table:
+    """What an index is made of, and how many files of its folder are in it and gave nothing."""
+    empty = f", and {empty_files:,} that gave nothing" if empty_files else ""
     return pairs_table(
         {
             "Index": str(info.path or "in memory"),
@@ -54,6 +55,7 @@ def index_table(info: IndexInfo) -> Table:
             "Stemmer": info.tokenizer.get("stemmer", "none"),
             "Built by": f"ragr1-lite {info.package}",
             **({"Built from": info.folder} if info.folder else {}),
+            **({"Files": f"{files:,}{empty}"} if files else {}),
         }
     )
 

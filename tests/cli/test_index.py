@@ -23,7 +23,9 @@ def test_index_build_reports_what_was_built(corpus: Path, tmp_path: Path) -> Non
     result = run("index", "build", corpus, "--out", tmp_path / "index")
     assert result.exit_code == 0 and result.stdout.startswith("3 passages (")
     again = run("index", "build", corpus, "--out", tmp_path / "index")
-    assert again.exit_code == 1 and "exists already" in again.stderr
+    assert again.exit_code == 1 and again.stderr.endswith(
+        "exists already. Name another folder, or replace it with --overwrite.\n"
+    )
     assert run("index", "build", corpus, "--out", tmp_path / "index", "--overwrite").exit_code == 0
     assert run("index", "verify", tmp_path / "index").stdout.startswith("Whole: 3 passages")
 
@@ -45,7 +47,8 @@ def test_index_search_json(index: Path) -> None:
     ]
     first = found["results"][0]["passages"]
     assert [passage["id"] for passage in first] == ["2", "1"] and found["results"][1]["passages"] == []
-    assert set(first[0]) == {"id", "title", "text", "score", "place"} and first[0]["text"].endswith("\x1b[31m2,022 m.")
+    assert set(first[0]) == {"id", "title", "text", "score"} and first[0]["text"].endswith("\x1b[31m2,022 m.")
+    assert first[0]["score"] == round(first[0]["score"], 4)
     assert "Taghès" in result.stdout and "\x1b" not in result.stdout
 
 
@@ -79,6 +82,25 @@ def test_index_build_reads_a_folder_of_documents(tmp_path: Path) -> None:
     assert built.stdout.startswith("1 passage (")
     assert json.loads(run("index", "info", tmp_path / "index", "--json").stdout)["title_weight"] == 2
     assert "Its capital is N'Djamena." in run("index", "search", tmp_path / "index", "capital").stdout
+    found = json.loads(run("index", "search", tmp_path / "index", "capital", "--json").stdout)["results"][0]
+    assert found["passages"][0]["file"] == "chad.md"
+
+
+def test_index_info_counts_the_files_that_are_in_it(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "chad.txt").write_text("Chad is dry.", encoding="utf-8")
+    (tmp_path / "notes" / "binary.txt").write_bytes(b"\0")
+    assert run("index", "build", tmp_path / "notes", "--out", tmp_path / "index").exit_code == 0
+    assert "Files       1, and 1 that gave nothing\n" in run("index", "info", tmp_path / "index").stdout
+    info = json.loads(run("index", "info", tmp_path / "index", "--json").stdout)
+    assert (info["files"], info["empty_files"]) == (1, 1)
+
+
+def test_the_world_is_an_index_without_files() -> None:
+    assert "Passages   1,483\n" in run("index", "info", "world").stdout
+    info = json.loads(run("index", "info", "world", "--json").stdout)
+    assert (info["path"], info["passages"]) == ("world", 1483) and "files" not in info
+    assert run("index", "verify", "world").stdout == "Whole: world comes with ragr1-lite and has no files of its own\n"
 
 
 def test_index_update(tmp_path: Path) -> None:

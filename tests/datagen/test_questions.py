@@ -25,7 +25,7 @@ from ragr1_lite.datagen.questions.make import Tally
 from ragr1_lite.datagen.questions.rules import RULES, Made
 from ragr1_lite.datagen.questions.teacher import draw_positions
 from ragr1_lite.datagen.questions.wording import NoWording, ask, compare, phrase, relation_name, value_of
-from ragr1_lite.retrieval import Bm25Searcher, build_index
+from ragr1_lite.retrieval import Bm25Searcher, build_index, read_corpus
 
 PASSAGES = [
     Passage("1", "Oakvale", "A market town.\nMayor: Ada Quill\nPopulation: 3,210\nFounded: 1612"),
@@ -240,6 +240,14 @@ def test_questions_of_what_passages_hold(index: str, tmp_path: Path) -> None:
         "rejected": {},
         "by_kind": {"one-hop": 10, "bridge": 4, "comparison": 3},
     }
+
+
+def test_every_row_of_a_long_table_is_asked_about(tmp_path: Path) -> None:
+    names = [f"{one} {other}" for one in ("Sea", "White", "Grey", "Big") for other in ("Otter", "Gull", "Seal", "Tern")]
+    rows = [f"{name},{1900 + 5 * number},Hanna {name}" for number, name in enumerate(names)]
+    (tmp_path / "boats.csv").write_text("\n".join(["Boat,Built,Captain", *rows]), encoding="utf-8")
+    assert build_index(read_corpus([tmp_path / "boats.csv"]), tmp_path / "index").passages > 1
+    assert make_questions(str(tmp_path / "index"), out=tmp_path / "q.jsonl")["facts"] == 2 * len(rows)
 
 
 def test_the_same_seed_makes_the_same_file(index: str, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from ragr1_lite.datagen.questions.structured import facts_of
 from ragr1_lite.retrieval import Bm25Searcher
 
 
-def said(text: str, title: str = "Oakvale", id: str = "oakvale.md#1") -> list[tuple[str, str, str]]:
-    return [fact.triple for fact in facts_of(Passage(id, title, text))]
+def said(text: str, title: str = "Oakvale", id: str = "oakvale.md#1", before: str = "") -> list[tuple[str, str, str]]:
+    return [fact.triple for fact in facts_of(Passage(id, title, text), before)]
 
 
 # Values
@@ -123,8 +123,18 @@ def test_rows_of_a_table_are_about_their_first_cell() -> None:
     assert said("\n".join([f"| {head} |", "|---|:-:|---|", *(f"| {row} |" for row in rows)]), "Lights") == facts
 
 
+def test_a_document_may_begin_with_a_table_and_a_table_may_go_on_under_its_header() -> None:
+    assert len(said(TABLE, "Lights", "lights.csv#1")) == 3
+    head, *_, row = TABLE.splitlines()
+    goes_on = f"{head}\nBlack Hook | 9 m |"
+    assert said(goes_on, "Lights", "lights.csv#2", TABLE) == [("Black Hook", "Height", "9 m")]
+    for lead in ("", "Lights of Oste\n"):
+        rows = f"{lead}Crow Rock | tall | Odo Marsh\nLong Spit | low | Ada Quill"
+        assert said(rows, "Lights", "lights.csv#2", f"{lead}Light | 1st row | 2nd row\n{row}") == []
+
+
 def test_a_table_without_a_sure_header_is_left() -> None:
-    assert said(TABLE, "Lights") == []
+    assert said(TABLE, "Lights", "lights.csv#2") == said(TABLE, "Lights", "42") == []
     assert said("Lights.\nCrow Rock | 31 m\nLong Spit | 22 m", "Lights") == []
     assert said("Lights.\nLight | Height\nCrow Rock | 31 m | Odo", "Lights") == []
 

@@ -371,6 +371,25 @@ class TestDocuments:
         assert " ".join(one.text for one in passages).split() == text.split()
         assert all(one.text.endswith(".") and len(one.text.split()) <= 100 for one in passages)
 
+    @pytest.mark.parametrize(
+        ("text", "title"),
+        [
+            ("\n Ludd Bridge \r\n\r\nIt was built in 1703.", "Ludd Bridge"),
+            ("Ludd Bridge", "bridge"),
+            ("Ludd Bridge\nIt was built\n\nin 1703.", "bridge"),
+            ("It was built in 1703.\n\nAgain in 1811.", "bridge"),
+            ("Dear Ada,\n\nIt was built in 1703.", "bridge"),
+            ("Built: 1703\n\nLength: 90 m", "bridge"),
+            ("Bridge | Built\n\nLudd Bridge | 1703", "bridge"),
+            ("1703\n\nIt was built.", "bridge"),
+            ("\\documentclass{article}\n\nIt was built.", "bridge"),
+            ("A line that is longer than what anyone would call a bridge\n\nIt was built.", "bridge"),
+        ],
+    )
+    def test_a_short_first_line_names_a_text(self, tmp_path: Path, text: str, title: str) -> None:
+        [passage] = read(put(tmp_path / "bridge.txt", text))
+        assert (passage.title, passage.text.split()) == (title, text.split())
+
     def test_markdown(self, tmp_path: Path) -> None:
         [passage] = read(put(tmp_path / "a.md", MARKDOWN))
         assert passage == Passage(
@@ -390,8 +409,18 @@ class TestDocuments:
         pytest.importorskip("selectolax")
         [passage] = read(put(tmp_path / "a.html", HTML))
         assert passage == Passage(
-            "a.html#1", "Chad & Niger", "Two countries\nChad is dry.\nNiger\ntoo.\na b", place="Two countries"
+            "a.html#1", "Chad & Niger", "Two countries\nChad is dry.\nNiger\ntoo.\na | b", place="Two countries"
         )
+
+    def test_tables_of_html(self, tmp_path: Path) -> None:
+        pytest.importorskip("selectolax")
+        table = """<table><thead><tr><th>Boat</th> <th><p>Built</p></th> <th>Captain</th></tr></thead><tr><td>Sea Otter
+            <td>1954<br>(oak)<td></tr><tr><td></td><td> </td><td></td></tr></table>"""
+        values = "<table><tr><th colspan=2>Data<tr><th>River<td>Lenn<tr><th>Length<td>9 km</table>"
+        page = "<table><tr><td><h2>Menu</h2>Home<td><p>One.<p>Two.</table>"
+        [passage] = read(put(tmp_path / "a.html", table + values + page))
+        rows = "Boat | Built | Captain\nSea Otter | 1954 (oak) |\nData\nRiver: Lenn\nLength: 9 km"
+        assert passage.text == f"{rows}\nMenu\nHome\nOne.\nTwo."
 
     def test_html_names_its_encoding(self, tmp_path: Path) -> None:
         pytest.importorskip("selectolax")
@@ -430,7 +459,7 @@ class TestDocuments:
     @pytest.mark.parametrize(
         ("name", "content", "reason"),
         [
-            ("a.txt", b"caf\xe9", "is not UTF-8"),
+            ("a.txt", "Казань".encode("cp1251"), "is not UTF-8"),
             ("a.md", b"PK\x03\x04\0", "is binary, not text"),
             ("a.txt", b"x" * 1001, "is longer than 0 MiB"),
             ("a.txt.gz", gzip.compress(b"text", mtime=0)[:-3], "is not a whole gzip file"),
@@ -485,7 +514,7 @@ class TestFolders:
         passages, [left_out, broken] = read_with_notices(tmp_path)
         assert [one.id for one in passages] == ["b.txt#1", "1", "2", "a/ä.md#1"]
         assert left_out == f"Left out of {tmp_path}: 2 hidden, 2 of another kind (.json, .png)"
-        assert broken == f"1 of 3 documents could not be read whole: {tmp_path / 'c.txt'} is binary, not text"
+        assert broken == f"1 of 3 documents could not be read: {tmp_path / 'c.txt'} is binary, not text"
 
     def test_questions_stay_out_unless_they_have_passages(self, tmp_path: Path) -> None:
         put(tmp_path / "a.txt", "A.")
@@ -509,12 +538,12 @@ class TestFolders:
 
     def test_many_broken_documents_do_not_end_the_reading(self, tmp_path: Path) -> None:
         for number in range(30):
-            put(tmp_path / f"{number}.txt", b"\xff")
+            put(tmp_path / f"{number}.txt", b"\x81")
         put(tmp_path / "good.txt", "Good.")
         passages, [notice] = read_with_notices(tmp_path)
         assert [one.text for one in passages] == ["Good."]
         why = f"{tmp_path / '0.txt'} is not UTF-8: save it as UTF-8 (30 such)"
-        assert notice == f"30 of 31 documents could not be read whole: {why}"
+        assert notice == f"30 of 31 documents could not be read: {why}"
 
     def test_two_folders_with_the_same_names(self, tmp_path: Path) -> None:
         for name in ("one", "two"):

@@ -127,7 +127,7 @@ class TestHeadings:
 class TestTables:
     ROWS = tuple((f"Boat {n}", f"Olu of St. Ives, no. {n}", "Paid. " + "In May. " * (n % 5)) for n in range(30))
 
-    @pytest.mark.parametrize("suffix", ["md", "xlsx", "csv"])
+    @pytest.mark.parametrize("suffix", ["md", "xlsx", "csv", "html"])
     def test_rows_stay_whole_under_their_columns(self, tmp_path: Path, suffix: str) -> None:
         lines = [" | ".join(row).strip() for row in (("Boat", "Owner", "Fee"), *self.ROWS)]
         cells = [line.split(" | ") for line in lines]
@@ -135,6 +135,7 @@ class TestTables:
             "md": "\n".join(["# Oste", "## Fleet", "", lines[0], "---|---|---", *lines[1:]]),
             "xlsx": make.xlsx("Fleet", *map(tuple, cells)),
             "csv": "\n".join(";".join(row) for row in cells),
+            "html": "<h2>Fleet</h2><table>" + "".join(f"<tr><td>{'<td>'.join(row)}" for row in cells) + "</table>",
         }
         passages = read(put(tmp_path / f"a.{suffix}", tables[suffix]))[0]
         found = [one.text.removeprefix("Oste\n").splitlines() for one in passages]
@@ -410,7 +411,7 @@ class TestMail:
         path = put(tmp_path / "in.mbox", f"{good}From x\nno header\n\n{long}\n{good}")
         passages, [notice] = read(path)
         assert [one.title for one in passages] == ["Good", "Good"]
-        assert notice.startswith("2 of 4 documents could not be read whole: ")
+        assert notice.startswith("2 of 4 documents could not be read: ")
         assert "is no e-mail: it has none of its headers" in notice
         assert "has a message that is longer than 1 MiB" in notice
 

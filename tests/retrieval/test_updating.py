@@ -220,7 +220,7 @@ class TestOnlyWhatChanged:
 class TestRefused:
     def test_an_index_that_does_not_say_its_files(self, tmp_path: Path) -> None:
         build_index([Passage("1", "a", "b")], tmp_path / "index")
-        with pytest.raises(RetrievalIndexError, match="does not say which files .* Build it anew once"):
+        with pytest.raises(RetrievalIndexError, match="does not say which files .* Only an index of one folder does"):
             update_index(tmp_path / "index")
 
     def test_another_folder(self, folder: Path, tmp_path: Path) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Context, Option
 
 from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.session import session
 from ragr1_lite.core.errors import ConfigError, DataError
-from ragr1_lite.core.types import Passage
 
 _MORE = "Another one that is searched as well; may be repeated."
 AnyIndex = Annotated[str, Argument(metavar="INDEX", help="A folder, `world` or a URL.")]
 MoreIndexes = Annotated[list[str] | None, Option("--index", metavar="INDEX", help=_MORE)]
-IndexFolder = Annotated[Path, Argument(metavar="FOLDER", help="The index's folder.")]
+IndexFolder = Annotated[str, Argument(metavar="INDEX", help="The index's folder, or `world`.")]
 _CORPUS = "Files (JSON lines, TSV, CSV, Parquet, documents), folders or hub:OWNER/NAME."
 _LANGUAGE = "Whose endings Snowball's stemmer cuts off: german, hindi, ...; none. [default: english]"
 _FOLDER = "The folder of documents. [default: the folder that it was built from]"
@@ -110,11 +109,12 @@ def index_search(
 ) -> None:
     """Search an index.
 
-    JSON: {"results": [{"query", "passages": [{"id", "title", "text", "score", "place"} ...]} ...]}, in the queries'
-    order; "place" is where in its document a passage is, empty where that is not known; with several indexes, "index"
-    is the one it is from, and "file" the one that a row is from, where the index is of a folder.
+    JSON: {"results": [{"query", "passages": [{"title", "id", "place", "index", "file", "url", "text", "score"} ...]}
+    ...]}, in the queries' order; of a passage's place in its document, file and URL what is known, and its index where
+    there are several.
     """
     with session(context, as_json=as_json) as display:
+        from ragr1_lite.assistant import source_of
         from ragr1_lite.retrieval import open_searcher
         from ragr1_lite.ui.tables import search_results
 
@@ -122,14 +122,12 @@ def index_search(
         if not asked:
             raise ConfigError("There is no query", "Write one after the index, or give a file with --queries-file.")
         results = open_searcher([index, *(more or ())], display).search(asked, k)
-        rows = zip(asked, results, strict=True)
-        found = {"results": [{"query": query, "passages": [_fields(one) for one in some]} for query, some in rows]}
-        display.show(search_results(asked, results), json=found)
-
-
-def _fields(passage: Passage) -> dict[str, Any]:
-    """A passage's fields; its index only where there are several, its file where it is a row of one in a folder."""
-    return {name: value for name, value in asdict(passage).items() if name not in ("index", "file") or value}
+        rows = [
+            [{**source_of(one), "text": one.text, "score": round(one.score, 4)} for one in passages]
+            for passages in results
+        ]
+        found = [{"query": query, "passages": passages} for query, passages in zip(asked, rows, strict=True)]
+        display.show(search_results(asked, results), json={"results": found})
 
 
 def _lines(file: Path) -> list[str]:
@@ -194,21 +192,28 @@ def index_ceiling(
 def index_info(context: Context, index: IndexFolder, as_json: opt.AsJson = False) -> None:
     """Show what an index is made of.
 
-    JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight", "folder"}.
+    JSON: {"path", "passages", "words", "k1", "b", "tokenizer": {...}, "bytes", "package", "title_weight", "folder",
+    "files", "empty_files"}; the last two only of an index of a folder: files in it, and those that gave no passage.
     """
     with session(context, as_json=as_json) as display:
-        from ragr1_lite.retrieval.bm25.store import open_manifest
+        from ragr1_lite.retrieval.bm25.store import read_origin
+        from ragr1_lite.retrieval.searchers import info_of
         from ragr1_lite.ui.tables import index_table
 
-        info = open_manifest(index)
-        display.show(index_table(info), json=asdict(info) | {"path": str(info.path)})
+        info, counts = info_of(index), dict[str, int]()
+        if info.path and info.folder:
+            given = [file.passages > 0 for file in read_origin(info.path, info.passages)[0]]
+            counts = {"files": sum(given), "empty_files": len(given) - sum(given)}
+        display.show(index_table(info, **counts), json=asdict(info) | {"path": str(info.path or index)} | counts)
 
 
 @app.add("verify")
 def index_verify(context: Context, index: IndexFolder) -> None:
     """Check every file of an index against its checksum."""
     with session(context) as display:
+        from ragr1_lite.config import WORLD
         from ragr1_lite.retrieval import verify_index
         from ragr1_lite.ui.tables import saved_index
 
-        display.show(f"Whole: {saved_index(verify_index(index, display))}")
+        known = f"{WORLD} comes with ragr1-lite and has no files of its own"
+        display.show(f"Whole: {known if index == WORLD else saved_index(verify_index(Path(index), display))}")

@@ -227,9 +227,12 @@ class _Work:
 
     def _facts(self) -> Iterator[Fact]:
         with phase(self.report, "Reading passages", len(self.searcher), "passages") as advance:
+            before = ""
             for position in range(len(self.searcher)):
                 self.tally.passages += 1
-                yield from facts_of(self.searcher.passage(position))
+                passage = self.searcher.passage(position)
+                yield from facts_of(passage, before)
+                before = passage.text
                 if position % 1000 == 0:
                     advance(position)
 

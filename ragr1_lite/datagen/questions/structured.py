@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from ragr1_lite.core.rewards import normalize
 from ragr1_lite.core.types import Passage
@@ -66,13 +66,13 @@ _SURE = (
 _LIFE = re.compile(rf" ?\((?:[^()]*; )?(?:[^()]{{0,60}}?\bborn )?({DATE})(?: ?[–-] ?({DATE}))?[^()]*\)")
 
 
-def facts_of(passage: Passage) -> Iterator[Fact]:
-    """A passage's facts about its title, and its tables' facts about their rows."""
+def facts_of(passage: Passage, before: str = "") -> Iterator[Fact]:
+    """A passage's facts about its title, and its tables' facts about their rows; ``before`` is the text before it."""
     if not normalize(plain(passage.title)):
         return
     lines = [line.strip() for line in passage.text.split("\n")]
     yield from _pairs(passage, lines)
-    yield from _tables(passage, lines)
+    yield from _tables(passage, lines, {line.strip() for line in before.split("\n")})
     yield from _sentences(passage, lines)
 
 
@@ -100,29 +100,34 @@ def _is_heading(line: str) -> bool:
     return 0 < len(line.split()) <= 8 and line[-1] not in ".:;,!?…" and "|" not in line and not line.startswith("- ")
 
 
-def _tables(passage: Passage, lines: list[str]) -> Iterator[Fact]:
+def _tables(passage: Passage, lines: list[str], before: set[str]) -> Iterator[Fact]:
     """Rows of cells between bars, under a header.
 
-    A table at the beginning of a text may be the end of one: it has no header unless a rule is under its first row.
+    A table at the beginning of a text may be the end of one: it has no header unless a rule is under its first row, a
+    document begins with it, or the text before has that row, too. So may one after lines that are only repeated.
     """
-    for number, (barred, group) in enumerate(groupby(lines, key=lambda line: "|" in line)):
+    repeated = sum(1 for _ in takewhile(before.__contains__, lines))
+    start = 0
+    for barred, group in groupby(lines, key=lambda line: "|" in line):
+        first, *more = group
+        sure = start != repeated or passage.id.endswith("#1")
+        start += 1 + len(more)
         if not barred:
             continue
-        first, *more = group
-        header, *rows = _cells(first), *map(_cells, more)
+        framed = all(line.startswith("|") for line in (first, *more))  # else a bar at an end is by an empty cell
+        header, *rows = (_cells(line, framed) for line in (first, *more))
         ruled = rows[:1] == [[]]
         body = [row for row in rows if row]
-        if first.startswith("|") and more and not more[-1].startswith("|"):  # all that is left of an empty corner
-            header.insert(0, "")
-        if (ruled or number > 0) and all(len(row) == len(header) for row in body) and _is_header(header):
+        if (ruled or sure) and all(len(row) == len(header) for row in body) and _is_header(header):
             yield from _rows(passage, header, body)
 
 
-def _cells(line: str) -> list[str]:
-    """The cells of a row; none for the rule under a header."""
+def _cells(line: str, framed: bool) -> list[str]:
+    """The cells of a row, which may have bars around it; none for the rule under a header."""
     if _RULE.fullmatch(line):
         return []
-    return [cell.strip().strip("*") for cell in line.removeprefix("|").removesuffix("|").split("|")]
+    within = line.removeprefix("|").removesuffix("|") if framed else line
+    return [cell.strip().strip("*") for cell in within.split("|")]
 
 
 def _is_header(cells: list[str]) -> bool:

@@ -304,7 +304,7 @@ def _check_target(out: Path, overwrite: bool) -> None:
         raise RetrievalIndexError(f"{out} exists and is not an index", "Name a folder that does not exist yet.")
     if not overwrite:
         raise RetrievalIndexError(
-            f"The index {out} exists already", "Name another folder, or ask for it to be overwritten."
+            f"The index {out} exists already", "Name another folder, or replace it with --overwrite."
         )
 
 
@@ -318,7 +318,7 @@ def _sha256(path: Path, report: Report = ignore) -> str:
 
 
 FILES, LENGTHS = "corpus.json", "passages.lengths.npy"
-_ANEW = "Build it anew once from its folder: `ragr1-lite index build FOLDER --out DIR --overwrite`."
+_ANEW = "Only an index of one folder does: build one of each (`ragr1-lite index build FOLDER --out DIR --overwrite`)."
 
 
 @dataclass(frozen=True, slots=True)

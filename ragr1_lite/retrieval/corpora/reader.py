@@ -141,23 +141,27 @@ class Corpus(Iterator[Passage]):
 
     def _unique(self, report: Report) -> Iterator[Passage]:
         bad, ids = BadLines(_hint(self._sources), "rows"), Keys()
-        broken, long = BadLines(PASSAGES.hint, "documents", math.inf), LongRows()
+        broken, partly = (BadLines(PASSAGES.hint, "documents", math.inf) for _ in range(2))
+        long = LongRows()
         for known in self._kept_ids:
             ids.add(known)
-        for source, number, passage in self._located(bad, broken, long):
+        for source, number, passage in self._located(bad, broken, partly, long):
             if not ids.add(passage.id):
                 self._refuse_twice(passage.id, source.place(number))
             yield passage
         if not ids and not any(file.passages for file in self._kept.values()):
             names = ", ".join(map(str, self._sources)) or "a corpus of no files"
-            raise DataError(f"There is no passage in {names}{bad.first or broken.first}", bad.form)
+            raise DataError(f"There is no passage in {names}{bad.first or broken.first or partly.first}", bad.form)
         bad.notify(report)
-        broken.notify(report, "{} of {} {} could not be read whole")
+        partly.read = broken.read
+        broken.notify(report, "{} of {} {} could not be read")
+        partly.notify(report, "{} of {} {} could not be read whole")
         long.notify(report)
 
     def _refuse_twice(self, identifier: str, place: str) -> None:
         """Looks for the passage that has the id already; there is none if two ids only share a hash."""
-        again = Corpus(self._sources)._located(BadLines("", most=math.inf), BadLines("", most=math.inf), LongRows())
+        bad, broken, partly = (BadLines("", most=math.inf) for _ in range(3))
+        again = Corpus(self._sources)._located(bad, broken, partly, LongRows())
         first = next(source.place(number) for source, number, passage in again if passage.id == identifier)
         if first != place:
             raise DataError(
@@ -165,7 +169,9 @@ class Corpus(Iterator[Passage]):
                 "Give every passage an id of its own, or leave the ids out to have passages numbered.",
             )
 
-    def _located(self, bad: BadLines, broken: BadLines, long: LongRows) -> Iterator[tuple[Source, int, Passage]]:
+    def _located(
+        self, bad: BadLines, broken: BadLines, partly: BadLines, long: LongRows
+    ) -> Iterator[tuple[Source, int, Passage]]:
         """Yields every passage with its source and its row in there; counts bad rows and broken documents."""
         running, paragraphs = 0, Keys()
         for source in self._sources:
@@ -177,7 +183,7 @@ class Corpus(Iterator[Passage]):
             file = indexed(source) if self.origin and isinstance(source, File) else None
             first, count, depends = running, 0, False
             if isinstance(source, File) and source.form in DOCUMENTS:
-                for passage in self._of_document(source, broken):
+                for passage in self._of_document(source, broken, partly):
                     yield source, 0, passage
                     running += 1
                 count = running - first
@@ -211,14 +217,14 @@ class Corpus(Iterator[Passage]):
     def _opened(self, raw: io.BufferedReader) -> None:
         self._open = raw
 
-    def _of_document(self, file: File, broken: BadLines) -> Iterator[Passage]:
-        """The passages of a document, or of a mailbox's messages; counts what cannot be read, or not wholly."""
-        number = size = 0
+    def _of_document(self, file: File, broken: BadLines, partly: BadLines) -> Iterator[Passage]:
+        """The passages of a document, or of a mailbox's messages; counts what cannot be read, or only partly."""
+        number = size = begun = 0
         try:
             with reading(file.path), file.path.open("rb") as raw:
                 self._opened(raw)
                 for document in documents.read_documents(decompressed(raw, file.path), file.form):
-                    broken.read += 1
+                    broken.read, begun = broken.read + 1, number
                     try:
                         if isinstance(document, BadLine):
                             raise document
@@ -229,10 +235,10 @@ class Corpus(Iterator[Passage]):
                             if size > documents.MAX_CHARACTERS and file.form != "mailbox":
                                 raise BadLine(f"has more than {documents.MAX_CHARACTERS:,} characters")
                     except BadLine as problem:
-                        broken.add(str(file.path), str(problem))
+                        (partly if number > begun else broken).add(str(file.path), str(problem))
         except DataError as error:
             broken.read += 1
-            broken.add(str(file.path), error.message.removeprefix(f"{file.path} "))
+            (partly if number else broken).add(str(file.path), error.message.removeprefix(f"{file.path} "))
 
 
 def _hint(sources: Sequence[Source]) -> str:

@@ -183,7 +183,7 @@ def index_passages(
         if cluster.exists():
             if not overwrite:
                 raise RetrievalIndexError(
-                    f"The index {url} exists already", "Name another one, or ask for it to be overwritten."
+                    f"The index {url} exists already", "Name another one, or replace it with --overwrite."
                 )
             cluster.ask("DELETE")
         cluster.ask("PUT", body=_MAPPING)

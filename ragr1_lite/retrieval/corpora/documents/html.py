@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ragr1_lite.files.json_lines import BadLine
 from ragr1_lite.retrieval.corpora.documents.packed import Package, within
 from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
-from ragr1_lite.retrieval.corpora.documents.text import decoded
+from ragr1_lite.retrieval.corpora.documents.text import in_unicode
 
 _CHARSET = re.compile(rb"""<meta[^>]{1,200}?charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE)
 _UNSEEN = ["script", "style", "noscript", "template", "svg", "nav", "head"]
@@ -21,6 +21,13 @@ _BLOCKS = (
     "address, article, aside, blockquote, br, dd, div, dl, dt, figcaption, figure, footer, h1, h2, h3, h4, h5, h6, "
     "header, hr, li, main, ol, p, pre, section, table, tr, ul"
 )
+_TABLE = "table:not(:has(h1, h2, h3, h4, h5, h6, table, ul, ol, dl, pre, blockquote, p ~ p, div ~ div))"
+"""One whose rows are lines of cells; others lay out a page."""
+_BETWEEN = {
+    f"{_TABLE} :is(td, th) + :is(td, th)": " | ",
+    f"{_TABLE}:not(:has(th + th)) th:first-child + td:last-child": ": ",
+}
+"""What is before a row's later cells; a table of no columns but names and values has ``Key: value`` lines."""
 _MARK = "\x01"
 """Begins a heading, as often as its level says, among the blocks that form feeds are between."""
 
@@ -39,19 +46,22 @@ def lines_of(data: bytes) -> tuple[str, Iterator[tuple[int, str]]]:
     heading = tree.css_first("title") or tree.css_first("h1")
     title = " ".join(heading.text().split()) if heading else ""
     tree.strip_tags(_UNSEEN)
+    within = {block.mem_id for block in tree.css(f"{_TABLE} :is(td, th) *")}
     for block in tree.css(_BLOCKS):
-        block.insert_before("\f" + _MARK * _HEADINGS.get(block.tag or "", 0))
-        block.insert_after("\f")
+        edge = " " if block.mem_id in within else "\f"
+        block.insert_before(edge + _MARK * _HEADINGS.get(block.tag or "", 0))
+        block.insert_after(edge)
+    between = {cell.mem_id: mark for cells, mark in _BETWEEN.items() for cell in tree.css(cells)}
     for cell in tree.css("td, th"):
-        cell.insert_before(" ")
-    blocks = tree.body.text().split("\f") if tree.body else []
+        cell.insert_before(between.get(cell.mem_id, " "))
+    blocks = [block for block in tree.body.text().split("\f") if block.strip("| \n\t")] if tree.body else []
     return title, ((len(block) - len(block.lstrip(_MARK)), block.lstrip(_MARK)) for block in blocks)
 
 
 def _decoded(data: bytes) -> str:
     """HTML may name its encoding itself."""
     try:
-        return decoded(data)
+        return in_unicode(data)
     except BadLine:
         named = _CHARSET.search(data[:4096])
         if not named:

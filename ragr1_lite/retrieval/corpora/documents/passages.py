@@ -15,7 +15,7 @@ WORDS = 100
 _CHARACTERS = 10
 """A word counts for one in ten characters at least, so that scripts without blanks are cut too."""
 _LONGEST_HEADING = _LONGEST_PAIR = WORDS // 4
-_BAR = " | "
+BAR = " | "
 """What is between a row's cells, in documents of every form."""
 PAIR = re.compile(r"[^:.]{1,40}: \S")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*")
@@ -105,10 +105,10 @@ def _topped(paragraphs: Iterable[str], lead: str) -> Iterator[tuple[str, str]]:
     columns: str | None = None
     for paragraph in paragraphs:
         line = " ".join(paragraph.split())
-        if _BAR not in line:
+        if BAR not in line:
             columns = None
         yield line, "\n".join(filter(None, (lead, columns)))
-        if _BAR in line and columns is None:
+        if BAR in line and columns is None:
             named = weight_of(line) <= _LONGEST_HEADING and line not in lead and not any(map(str.isdigit, line))
             columns = line if named else ""
 
@@ -128,7 +128,7 @@ def weight_of(text: str) -> int:
 
 def _pieces(paragraph: str, words: int) -> Iterator[str]:
     """The sentences of a paragraph, a row or pair as one; one that is longer than a passage in pieces."""
-    if weight_of(paragraph) <= (words if _BAR in paragraph else _LONGEST_PAIR * bool(PAIR.match(paragraph))):
+    if weight_of(paragraph) <= (words if BAR in paragraph else _LONGEST_PAIR * bool(PAIR.match(paragraph))):
         yield paragraph
         return
     for sentence in filter(None, _SENTENCE_END.split(paragraph)):

@@ -44,7 +44,7 @@ def read_ods(data: bytes) -> Document:
 
 def read_sheet(data: bytes) -> Document:
     """A table in a text, with commas, semicolons, tabs or bars: a sheet without a name."""
-    part = _part("", map(_text_row, cells_of(decoded(data, western=True).encode())))
+    part = _part("", map(_text_row, cells_of(decoded(data).encode())))
     return Document("", [part] if part else [])
 
 

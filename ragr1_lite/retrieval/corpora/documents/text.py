@@ -7,19 +7,24 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ragr1_lite.files.json_lines import BadLine
-from ragr1_lite.retrieval.corpora.documents.passages import PAIR, Document, Part, sections
+from ragr1_lite.retrieval.corpora.documents.passages import BAR, PAIR, Document, Part, sections, weight_of
 
 BLANK_LINES = re.compile(r"\n\s*\n")
 _BREAKS = {"softbreak": "\n", "hardbreak": "\n", "html_inline": ""}
 """Markdown's inline tokens that stand for other text than their content."""
-_NOT_WESTERN = re.compile(r"[À-ÿ]{3}|[^\W\d_][¡-©«¬¯±-³¶¸¹»-¿][^\W\d_]")
-"""What Cyrillic, Greek, Polish and others look like in Windows-1252: rows of accents, signs within words."""
+_NOT_WESTERN = re.compile(r"[À-ÿ]{3}|[^\W\d_][¡-©«¬¯±-³¶¸¹»-¿€‚ƒ„†‡ˆ‰‹›•˜][^\W\d_]")
+"""What Cyrillic, Greek, Polish, Japanese and others look like in Windows-1252: rows of accents, signs within words."""
+_TITLE = re.compile(r"[^\W\d_](?:.*[^\s.:;,!?…。！？])?")
+_LONGEST_TITLE = 8
 _TAG = re.compile(r"<[^<>]*>")
 
 
 def read_text(data: bytes) -> Document:
-    """Plain text; blank lines are between paragraphs."""
-    return Document("", [Part(BLANK_LINES.split(decoded(data)))])
+    """Plain text; blank lines are between paragraphs, and a short first line that is one names the text."""
+    paragraphs = BLANK_LINES.split(decoded(data).strip())
+    first = paragraphs[0].strip() if len(paragraphs) > 1 else ""
+    named = _TITLE.fullmatch(first) and weight_of(first) <= _LONGEST_TITLE and not PAIR.match(first)
+    return Document(first if named and BAR not in first else "", [Part(paragraphs)])
 
 
 def read_markdown(data: bytes) -> Document:
@@ -30,23 +35,31 @@ def read_markdown(data: bytes) -> Document:
     return Document(title, sections(lines, title))
 
 
-def decoded(data: bytes, western: bool = False) -> str:
-    """Text in UTF-8 or, with a byte-order mark, UTF-16; its lines end in a line feed. Raises BadLine for others.
-
-    ``western``: or in Windows-1252, Latin-1's larger kin, unless it reads as none of its languages is written.
-    """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        codecs = ["utf-16"]
-    elif b"\0" in data:
-        raise BadLine("is binary, not text")
-    else:
-        codecs = ["utf-8-sig", *["cp1252"] * western]
-    for codec in codecs:
+def decoded(data: bytes) -> str:
+    """Text in Unicode or else in Windows-1252, Latin-1's larger kin, unless it reads as none of its languages does."""
+    try:
+        return in_unicode(data)
+    except BadLine:
         with suppress(UnicodeDecodeError):
-            text = data.decode(codec).replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
-            if codec != "cp1252" or not _NOT_WESTERN.search(text):
-                return text
-    raise BadLine("is not UTF-8: save it as UTF-8")
+            text = data.decode("cp1252")
+            if "\0" not in text and not _NOT_WESTERN.search(text):
+                return _with_line_feeds(text)
+        raise
+
+
+def in_unicode(data: bytes) -> str:
+    """Text in UTF-8 or, with a byte-order mark, UTF-16; its lines end in a line feed. Raises BadLine for others."""
+    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if b"\0" in data and not marked:
+        raise BadLine("is binary, not text")
+    try:
+        return _with_line_feeds(data.decode("utf-16" if marked else "utf-8-sig"))
+    except UnicodeDecodeError:
+        raise BadLine("is not UTF-8: save it as UTF-8") from None
+
+
+def _with_line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
 
 
 def _markdown_lines(body: str) -> Iterator[tuple[int, str]]:
