@@ -300,7 +300,7 @@ def _none_in(folder: Path) -> ModelError:
     if made:
         latest = max(made, key=lambda path: path.stat().st_mtime).parent
         return ModelError(problem, f"Give one that lies below it, such as {latest}.")
-    fix = "Give a run's folder, an adapter's, a hub id such as someone/their-adapter, or `shipped`."
+    fix = "Give a run's folder, an adapter's, or a hub id such as someone/their-adapter; `shipped` is the model's own."
     for run in (folder, folder.parent):
         if run.name in shipped_recipes() and (maker := load_recipe(run.name)).output == run:
             fix = f"Make it with: ragr1-lite {maker.task} {run.name}"
