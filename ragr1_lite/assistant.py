@@ -23,7 +23,8 @@ from ragr1_lite.core.safe_text import cleaned
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
 from ragr1_lite.core.urls import COMMAND, without_secrets
 from ragr1_lite.files.answer_log import AnswerLog
-from ragr1_lite.models.adapter_folder import adapter_of, base_key, find_adapter, trained_models
+from ragr1_lite.models.adapter_folder import adapter_of, base_key, find_adapter, trained_models, way_of
+from ragr1_lite.models.hub import folder_here
 
 BARE = "none"
 """As an adapter: the base model alone."""
@@ -64,6 +65,10 @@ class Answer:
         """Whether something that the model had read holds the answer."""
         return bool(self._read[0])
 
+    def holds(self, passage: Passage) -> bool:
+        """Whether one of its sources holds the answer, or was merely read."""
+        return passage in self._read[0]
+
     @property
     def cited(self) -> list[dict[str, str]]:
         """The few sources to name under an answer: those that hold it where there are some, three at most."""
@@ -97,7 +102,7 @@ class Answer:
             **({"refused": True} if self.refused else {}),
             "mode": self.mode,
             "model": self.model,
-            "sources": [source_of(passage) for passage in self.sources],
+            "sources": [{**source_of(one), "holds": self.holds(one)} for one in self.sources],
             "turns": turns,
             "rounds": trajectory.rounds,
             "queries": trajectory.queries,
@@ -133,7 +138,7 @@ class Setup:
     """Which model is asked, and how.
 
     What is None is taken from the recipe of the adapter's run, where the adapter is in its run's folder, else from the
-    recipe that ships for the model.
+    recipe in an exported model's folder or the one that ships for the model.
 
     Attributes:
         model: A built-in name, folder or hub id; by default the adapter's, else :func:`default_model`'s. A
@@ -183,6 +188,8 @@ class Setup:
         }
         if adapter:
             given |= {key: path for key, path in adapter.paths_of_run().items() if given[key] is None}
+        else:
+            given |= {key: value for key, value in way_of(str(model)).items() if given.get(key) is None}
         overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
         shipped = f"sft-{base_key(str(model))}"
         shipped = shipped if shipped in shipped_recipes() else "sft-qwen2.5-1.5b"
@@ -319,11 +326,14 @@ def with_adapter(recipe: Recipe, adapter: str) -> Recipe:
 
 
 def _adapter_for(model: str, report: Report) -> str:
-    """The adapter that a model is asked with where none is named, which a notice says."""
+    """The adapter that a model is asked with where none is named, which a notice says; raises as folder_here does."""
     if model == "gold" or "://" in model:
         return BARE
     folder = adapter_of(model)
+    if folder is None and way_of(model):
+        return BARE
     if folder is None:
+        folder_here(model)
         train = f"ragr1-lite sft RECIPE --set model.name={model}"
         report(Notice(f"{model} is untrained: no adapter was named or ships for it; to train one: {train}", "warning"))
         return BARE

@@ -28,6 +28,7 @@ stand anywhere, `--version` alone.
 | 2 | wrong usage, option or recipe |
 | 70 | a bug of ours: run again with `--debug` and report it |
 | 130 | stopped by Ctrl-C |
+| 143 | a server stopped by SIGTERM |
 | 141 | the reader of the output closed it |
 """
 

@@ -1,7 +1,7 @@
 """The command line: parses, calls the library, maps errors to exit codes. Heavy packages are imported by the commands.
 
 Exit codes: 0 done · 1 something the user can fix · 2 wrong usage, option or recipe · 70 a bug of ours ·
-130 stopped with Ctrl-C · 141 the reader of our output closed it.
+130 stopped with Ctrl-C · 143 a server stopped by SIGTERM · 141 the reader of our output closed it.
 """
 
 from __future__ import annotations

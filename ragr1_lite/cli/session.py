@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def _explain(error: BaseException, display: Display, command: str) -> int:
             if command == "learn":
                 kept = "What is finished is kept: the same command goes on."
             display.error(kept, "Stopped.")
-            return 130
+            return 128 + (error.args[0] if error.args else signal.SIGINT)
         case BrokenPipeError():
             # Python would write what the stream still holds once more, and complain.
             with contextlib.suppress(OSError):  # it may have no file
@@ -99,7 +100,7 @@ def _explain(error: BaseException, display: Display, command: str) -> int:
             return 141
         case RagR1Error():
             display.error(str(error))
-            return 2 if isinstance(error, ConfigError) else 1
+            return exit_code(error)
         case OSError(errno=number, filename=name) if number in _STORAGE:
             problem, fix = _STORAGE[number]
             display.error(str(StorageError(f"{problem} ({name})" if name else problem, fix)))
@@ -113,6 +114,11 @@ def _explain(error: BaseException, display: Display, command: str) -> int:
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     display.error(f"This is a bug in ragr1-lite: {cause}; run again with --debug and report it.")
     return 70
+
+
+def exit_code(error: RagR1Error) -> int:
+    """2 for wrong usage, 1 for all else that the user can fix."""
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragr1_lite.config import ALL_LINEAR, SHIPPED, WORLD, LoraConfig, Recipe, load_recipe, shipped_recipes
+from ragr1_lite.config import ALL_LINEAR, SHIPPED, WORLD, LoraConfig, Recipe, load_recipe, shipped_recipes, to_yaml
 from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.files.json_lines import json_of, whole_text
@@ -31,7 +31,7 @@ _UNKNOWN = (
     "use_qalora",
 )
 """Forms of LoRA that change which layers or tokens there are, or name code to import."""
-_RECIPE = "recipe.yaml"
+_RECIPE, _PROMPT = "recipe.yaml", "prompt.txt"
 _QUANTIZED = re.compile(r"(-unsloth)?-bnb-4bit$")  # what unsloth's copies of a model in 4 bits end in
 _SNAPSHOT = re.compile(r"models--([^/]+)--([^/]+)/snapshots/")
 """The place of a hub model in the hub's cache, on whatever machine."""
@@ -166,15 +166,17 @@ def _began_in(run: Path) -> str:
 def find_adapter(name: str, model: str, report: Report = ignore) -> AdapterFolder:
     """The adapter that is meant by a run's folder, an adapter's, a file in one of them, a hub id or ``shipped``.
 
-    ``model`` is whose adapter ``shipped`` is. A hub's adapter is fetched where it is not here.
+    ``model`` is whose adapter ``shipped`` is; a built-in model's name means the one that ships for it. A hub's adapter
+    is fetched where it is not here.
 
     Raises:
         ModelError: There is none, or it cannot be loaded: another kind than LoRA, or no safetensors.
         StorageError: It cannot be stored.
     """
-    if name == SHIPPED:
-        if (folder := shipped_adapter(model)) is None:
-            raise ModelError(f"No adapter ships for {model}", "Set model.adapter to the folder of an SFT run.")
+    if name == SHIPPED or name in BUILT_IN:
+        of = model if name == SHIPPED else name
+        if (folder := shipped_adapter(of)) is None:
+            raise ModelError(f"No adapter ships for {of}", "Name the folder of an SFT run.")
         return _checked(folder)
     path = Path(name).expanduser()
     if not path.exists() and _is_on_hub(name):
@@ -199,9 +201,37 @@ def require_adapter(recipe: Recipe) -> AdapterFolder | None:
 
 
 def adapter_of(model: str) -> Path | None:
-    """The adapter that a model is asked with where none is named: the one in its own folder, else the shipped one."""
+    """The adapter that a model is asked with where none is named: the one in its own folder, else the shipped one.
+
+    An exported model has its adapter merged, whatever its folder is called.
+    """
     folder = Path(model).expanduser()
-    return folder if (folder / ADAPTER_CONFIG).is_file() else shipped_adapter(model)
+    if (folder / ADAPTER_CONFIG).is_file():
+        return folder
+    return None if (folder / _RECIPE).is_file() else shipped_adapter(model)
+
+
+def write_way(recipe: Recipe, folder: Path) -> None:
+    """Writes into an exported model's folder how it is asked: no path of this machine."""
+    rollout = recipe.rollout.model_dump(mode="json", exclude={"template"})
+    if prompt := recipe.rollout.protocol().template:
+        (folder / _PROMPT).write_text(prompt, encoding="utf-8")
+    way = {"task": recipe.task, "retrieval": {"k": recipe.retrieval.k}, "rollout": rollout}
+    (folder / _RECIPE).write_text(to_yaml(way), encoding="utf-8")
+
+
+def way_of(model: str) -> dict[str, Any]:
+    """How an exported model is asked, by the recipe's keys; empty where its folder does not say.
+
+    Raises:
+        ConfigError: The recipe in its folder is invalid.
+    """
+    file = Path(model).expanduser() / _RECIPE
+    if not file.is_file():
+        return {}
+    recipe, prompt = load_recipe(str(file)), file.with_name(_PROMPT)
+    rollout = recipe.rollout.model_dump(mode="json") | {"template": str(prompt) if prompt.is_file() else None}
+    return {"retrieval.k": recipe.retrieval.k} | {f"rollout.{key}": value for key, value in rollout.items()}
 
 
 def shipped_adapter(model: str) -> Path | None:
@@ -270,7 +300,7 @@ def _none_in(folder: Path) -> ModelError:
     if made:
         latest = max(made, key=lambda path: path.stat().st_mtime).parent
         return ModelError(problem, f"Give one that lies below it, such as {latest}.")
-    fix = "Give a run's folder, an adapter's, or a hub id such as someone/their-adapter."
+    fix = "Give a run's folder, an adapter's, or a hub id such as someone/their-adapter; `shipped` is the model's own."
     for run in (folder, folder.parent):
         if run.name in shipped_recipes() and (maker := load_recipe(run.name)).output == run:
             fix = f"Make it with: ragr1-lite {maker.task} {run.name}"

@@ -34,15 +34,35 @@ def find_folder(name: str, report: Report = ignore) -> Path:
     """
     if name in BUILT_IN:
         return ensure(name, report=report)
+    return folder_here(name) or _checked(_fetch_from_hub(name, report))
+
+
+def folder_here(name: str) -> Path | None:
+    """A model's folder that is named by its path; None where the name is another's, such as a hub id.
+
+    Raises:
+        ModelError: There is no such model, or its folder is incomplete.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked(path)
-    if not is_hub_id(name):
-        raise ModelError(
-            f"There is no model folder {name}",
-            f"Give an existing folder, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or one of {', '.join(BUILT_IN)}.",
-        )
-    return _checked(_fetch_from_hub(name, report))
+    if path.is_file():
+        raise _no_model(path)
+    if name in BUILT_IN or is_hub_id(name):
+        return None
+    raise ModelError(
+        f"There is no model folder {name}",
+        f"Give an existing folder, a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or one of {', '.join(BUILT_IN)}.",
+    )
+
+
+def _no_model(path: Path) -> ModelError:
+    """That a file or folder holds no model that can be loaded."""
+    if path.suffix == ".gguf" or any(path.glob("*.gguf")):
+        fix = "Give the folder of a model, such as `export --to merged` makes."
+        return ModelError(f"{path} is GGUF, which is for llama.cpp and Ollama", fix)
+    fix = "Give the folder of a model; an adapter goes into --adapter or model.adapter."
+    return ModelError(f"{path} has no config.json, so it is not a model folder", fix)
 
 
 def is_hub_id(name: str) -> bool:
@@ -83,8 +103,7 @@ def without_adapter(folder: Path) -> Iterator[Path]:
 def _checked(folder: Path) -> Path:
     """The folder, if it holds a config and all its safetensors weights."""
     if not (folder / "config.json").is_file():
-        fix = "Give the folder of a model; an adapter goes into --adapter or model.adapter."
-        raise ModelError(f"{folder} has no config.json, so it is not a model folder", fix)
+        raise _no_model(folder)
     if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors*")):
         raise ModelError(f"{folder} has weights only as pickle (.bin)", "Convert them to safetensors.")
     if missing := _missing_weights(folder):

@@ -31,6 +31,10 @@ class TooLate(RagR1Error):
     """An answer took longer than it may."""
 
 
+class Stopping(RagR1Error):
+    """The server ends before the answer."""
+
+
 @dataclass(eq=False)
 class Asked:
     """A question in the engine. Its events are read in a block, and when that is left its row is free.
@@ -41,7 +45,7 @@ class Asked:
             async for event in asked:
                 ...  # TextSampled and Searched, at last an Answer
 
-    Iterating raises TooLate, and whatever went wrong while the question was answered.
+    Iterating raises TooLate, Stopping, and whatever went wrong while the question was answered.
 
     Attributes:
         question: What is asked.
@@ -158,11 +162,17 @@ class Engine:
                 self._thread.start()
         return asked
 
-    def close(self) -> None:
-        """Drops every question and waits until the thread has noticed."""
+    def stop(self) -> None:
+        """Drops every question; whoever waits for an answer learns why there is none."""
         with self._lock:
             for asked in (*self._waiting, *self._live.values()):
+                asked.send(Stopping("The server was stopped", "Ask again when it is back."))
                 asked.stopped = True
+
+    def close(self) -> None:
+        """Drops every question and waits until the thread has noticed."""
+        self.stop()
+        with self._lock:
             thread = self._thread
         if thread:
             thread.join()

@@ -5,6 +5,7 @@ A model that was written is asked the same questions as what was trained, throug
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ragr1_lite.core.rewards import OURS
 from ragr1_lite.core.rollout import run_rollouts
 from ragr1_lite.core.types import Example, Trajectory
 from ragr1_lite.files.writing import writing
+from ragr1_lite.models.adapter_folder import write_way
 from ragr1_lite.models.gguf import convert
 from ragr1_lite.models.gguf_writing import Precision, write_gguf
 from ragr1_lite.serving.hub.facts import Wanted, gather
@@ -82,6 +84,7 @@ def export(
     with _making(out) as result:
         folder = result if form == "merged" else result.with_name("merged")
         _merge(recipe, folder, report)
+        write_way(recipe, folder)
         if form != "merged":
             result.mkdir()
             write_gguf(folder, result / "model.gguf", precision)
@@ -123,7 +126,6 @@ def _making(out: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
             result = Path(made) / "result"
             yield result
-            result.chmod(0o755)
             result.rename(out)
 
 
@@ -164,6 +166,8 @@ def _merge(recipe: Recipe, folder: Path, report: Report) -> None:
     config.eos_token_id, config.pad_token_id = list(policy.tokenizer.eos_ids), policy.tokenizer.pad_id
     model.to(torch.bfloat16).save_pretrained(folder)
     policy.tokenizer.hf.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):  # safetensors leaves them to their owner alone
+        shutil.copymode(folder / "config.json", weights)
 
 
 def _answers(recipe: Recipe, examples: list[Example], report: Report) -> list[Trajectory]:

@@ -8,14 +8,16 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, TextIO, TypeAlias
 
 from ragr1_lite import __version__
 from ragr1_lite.assistant import Answer, Assistant, source_of
+from ragr1_lite.config import WORLD
 from ragr1_lite.core.errors import ConfigError, RagR1Error
 from ragr1_lite.core.events import Notice, Report, Searched, ignore
 from ragr1_lite.core.safe_text import cleaned
@@ -149,7 +151,12 @@ def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3,
         except RagR1Error as error:
             raise ToolError(str(error)) from None
         rows = zip(queries, found, strict=True)
-        return {"results": [{"query": query, "passages": _shown(passages)} for query, passages in rows]}
+        return {
+            "results": [
+                {"query": query, "passages": [_shown(one) | {"score": round(one.score, 4)} for one in passages]}
+                for query, passages in rows
+            ]
+        }
 
     if ours := _ours(searcher):
 
@@ -164,7 +171,7 @@ def make_server(searcher: Searcher, opened: Callable[[], Assistant], k: int = 3,
             if not passages:
                 where = f" in {index!r}" if index else ""
                 raise ToolError(f"There is no passage {id!r}{where}. Take an id from `search`, and its index.")
-            return {"passages": _shown(passages)}
+            return {"passages": [_shown(one) for one in passages]}
 
     @tool(_ANSWER)
     async def answer(
@@ -231,10 +238,12 @@ def _ours(searcher: Searcher) -> Mapping[str, Bm25Searcher]:
 def _around(ours: Mapping[str, Bm25Searcher], id: str, before: int, after: int, index: str) -> list[Passage]:
     """A passage and its neighbours, in ``index`` or else in the first one that has it; nothing where none has."""
     for name, searcher in ours.items():
-        if index in ("", name) and (found := searcher.around(id, before, after)):
+        named = index in ("", name) or (not name and Path(index) == (searcher.info.path or Path(WORLD)))
+        if named and (found := searcher.around(id, before, after)):
             return [replace(one, index=name) for one in found]
     return []
 
 
-def _shown(passages: Sequence[Passage]) -> list[dict[str, Any]]:
-    return [cleaned({**source_of(one), "text": one.text, "score": round(one.score, 4)}) for one in passages]
+def _shown(passage: Passage) -> dict[str, Any]:
+    shown: dict[str, Any] = cleaned({**source_of(passage), "text": passage.text})
+    return shown

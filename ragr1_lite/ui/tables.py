@@ -137,7 +137,9 @@ def answer_table(row: Mapping[str, Any]) -> Table:
     """An answer of the log in full."""
     searches = [", ".join(map(str, turn.get("queries", []))) for turn in row["turns"]]
     shown = ("title", "file", "url", "place")
-    sources = [", ".join(str(one[key]) for key in shown if one.get(key)) for one in row["sources"]]
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for one in row["sources"]:  # older answers do not say which of them hold the answer
+        sides[one.get("holds") is not False].append(", ".join(str(one[key]) for key in shown if one.get(key)))
     values = {
         "Question": row["question"],
         "Answer": row["answer"] or "(none)",
@@ -146,7 +148,8 @@ def answer_table(row: Mapping[str, Any]) -> Table:
         "Index": row.get("index"),
         "Mode": row.get("mode"),
         "Searches": "\n".join(searches),
-        "Sources": "\n".join(sources),
+        "Sources": "\n".join(sides[True]),
+        "Read": "\n".join(sides[False]),
     }
     return pairs_table({name: str(value) for name, value in values.items() if value})
 

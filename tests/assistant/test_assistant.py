@@ -40,7 +40,7 @@ def test_json_form() -> None:
         "answer": "Chad",
         "mode": "multi",
         "model": "tiny",
-        "sources": [{"title": "Chad", "id": "c"}],
+        "sources": [{"title": "Chad", "id": "c", "holds": True}],
         "turns": [{"queries": ["area of Chad", "area of Mali"], "passages": [[{"title": "Chad", "score": 2.0}], []]}],
         "rounds": 1,
         "queries": 2,
@@ -184,6 +184,22 @@ def test_an_untrained_model_is_said_to_be_one() -> None:
     assert level == "warning" and "is untrained" in text
     assert text.endswith("ragr1-lite sft RECIPE --set model.name=Qwen/Qwen2.5-3B-Instruct")
     assert not notices(Setup(model="gold")) and not notices(Setup(model="http://127.0.0.1:8000/v1"))
+
+
+@pytest.mark.parametrize("name", ["nosuch", "{folder}", "{folder}/model.gguf"])
+def test_what_is_no_model_is_not_called_untrained(name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    said: list[object] = []
+    with pytest.raises(ModelError, match="no model folder nosuch" if name == "nosuch" else "is GGUF, .* `export --to"):
+        Setup(model=name.format(folder=tmp_path)).recipe(said.append)
+    assert not said
+
+
+def test_an_adapter_that_ships_goes_by_its_models_name() -> None:
+    recipe = Setup(adapter="smollm2-135m").recipe()
+    assert (recipe.model.name, recipe.model.adapter) == ("smollm2-135m", str(shipped_adapter("smollm2-135m")))
+    with pytest.raises(ModelError, match=r"No adapter ships for gemma-3-270m\. Name the folder of an SFT run"):
+        Setup(adapter="gemma-3-270m").recipe()
 
 
 # A machine without arguments

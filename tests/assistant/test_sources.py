@@ -78,7 +78,7 @@ def test_what_is_known_of_a_source(passage: Passage, known: dict[str, str]) -> N
 
 def test_the_json_form_names_all_of_them() -> None:
     form = answer("1784", search((CHURCH, MILL))).to_json()
-    assert form["sources"] == [source_of(MILL), source_of(CHURCH)]
+    assert form["sources"] == [{**source_of(MILL), "holds": True}, {**source_of(CHURCH), "holds": False}]
 
 
 def test_a_refusal_has_no_sources_and_says_so() -> None:

@@ -84,7 +84,8 @@ def test_several_indexes_are_searched_together(opened: list[Assistant], tmp_path
 @pytest.mark.usefixtures("opened")
 def test_a_command_that_fails_is_one_sentence_and_the_prompt_goes_on(line: str, words: str) -> None:
     result = run("--json", given=f"{line}\n{NIAMEY}\n")
-    assert result.exit_code == 0 and result.stderr.count("Error: ") == 1 == len(answers(result))
+    assert result.exit_code == (1 if "no/where" in line else 2), "what failed in a pipe is not lost"
+    assert result.stderr.count("Error: ") == 1 == len(answers(result))
     (error,) = (text for text in result.stderr.splitlines() if text.startswith("Error: "))
     assert words in error
 
@@ -95,6 +96,28 @@ def test_help_names_every_command_and_what_is_set() -> None:
     assert all(f"\n/{name} " in shown for name in ("index", "mode", "again", "new", "help"))
     assert "Now: mode single, index books." in shown
     assert "|direct  how" in shown, "columns stay apart"
+    assert "exit or the end of the pipe ends." in shown and "mpty line" not in shown
+
+
+@pytest.mark.parametrize("given", ["", " \n\n", "exit\n"])
+def test_a_pipe_without_a_question_is_said_before_the_model_is_loaded(given: str, opened: list[Assistant]) -> None:
+    result = run("--json", given=given)
+    assert (result.exit_code, result.stdout, opened) == (2, "", [])
+    assert "There was no question to answer" in result.stderr
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.usefixtures("opened")
+def test_ctrl_c_ends_a_pipe_and_stops_an_answer_of_a_prompt(typed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ragr1_lite.cli.commands import ask
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ask, "on_terminal", lambda: typed)
+    monkeypatch.setattr(ask, "show_answer", stopped)
+    result = run("--plain", given=f"{NIAMEY}\n{NIAMEY}\n")
+    assert (result.exit_code, result.stderr.count("Stopped.")) == ((0, 2) if typed else (130, 1))
 
 
 @pytest.mark.parametrize("question", ["", "  "])

@@ -175,12 +175,11 @@ def test_ask_without_an_answer_still_succeeds(scripted: Callable[..., dict[str, 
     assert answer["answer"] is None and answer["turns"] == []
 
 
-def test_ask_answers_line_by_line_and_ctrl_c_stops_one_answer(scripted: Callable[..., dict[str, Any]]) -> None:
-    scripted(ANSWER, KeyboardInterrupt(), ModelError("It broke", "Fix it."), ANSWER)
-    result = run("ask", "--json", given="first\nsecond\n\nthird\nfourth\n")
-    assert result.exit_code == 0
-    assert [json.loads(line)["question"] for line in result.stdout.splitlines()] == ["first", "fourth"]
-    assert "Stopped." in result.stderr and "Error: It broke. Fix it." in result.stderr
+def test_ask_answers_line_by_line_and_remembers_what_failed(scripted: Callable[..., dict[str, Any]]) -> None:
+    scripted(ANSWER, ModelError("It broke", "Fix it."), ANSWER)
+    result = run("ask", "--json", given="first\nsecond\n\nthird\n")
+    assert [json.loads(line)["question"] for line in result.stdout.splitlines()] == ["first", "third"]
+    assert result.exit_code == 1 and "Error: It broke. Fix it." in result.stderr
 
 
 def test_ctrl_c_during_the_only_answer(scripted: Callable[..., dict[str, Any]]) -> None:

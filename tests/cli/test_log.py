@@ -49,7 +49,12 @@ def test_the_last_twenty_are_listed_with_time_question_and_answer() -> None:
 @pytest.mark.usefixtures("kept")
 def test_words_are_looked_for_in_question_answer_and_titles() -> None:
     assert [line[0] for line in listed(run("people", "CAPITAL"))] == ["21"]
-    assert run("nothing", "like", "it").stdout == "No answer is in the log.\n"
+    assert run("nothing", "like", "it").stdout == "No answer has these words.\n"
+
+
+def test_an_empty_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGR1_LITE_LOG", str(tmp_path / "answers.jsonl"))
+    assert run().stdout == "No answer is in the log.\n"
 
 
 def test_an_answer_in_full(kept: AnswerLog) -> None:
@@ -58,6 +63,10 @@ def test_an_answer_in_full(kept: AnswerLog) -> None:
         assert words in shown
     (row,) = json.loads(run("--show", "21", "--json").stdout)["answers"]
     assert (row["number"], row["turns"][0]["queries"]) == (21, ["capital of Chad", "Chad"])
+    assert "Sources" in shown and "Read" not in shown
+    read = {"title": "Mali", "id": "mali", "holds": False}
+    kept.add({"question": "Is Mali larger?", "answer": "yes", "sources": [read], "turns": []})
+    assert "Read" in (shown := run("--show", "23").stdout) and "Sources" not in shown
     missing = run("--show", "99")
     assert missing.exit_code == 1 and "No answer has the number 99" in missing.stderr
 

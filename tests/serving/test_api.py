@@ -71,7 +71,7 @@ def test_a_whole_answer(client: openai.OpenAI) -> None:
     }
     (source,) = choice.message.annotations
     place = {"title": "Room 2", "id": "rooms.pdf#2", "file": "rooms.pdf", "place": "page 3"}
-    assert source.to_dict() == {"type": "file_citation", "file_citation": place}
+    assert source.to_dict() == {"type": "file_citation", "file_citation": place, "holds": True}
     usage = done.usage
     assert usage.completion_tokens > 40 and usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     assert (done.object, done.model) == ("chat.completion", "ragr1-lite")
@@ -122,6 +122,22 @@ def test_the_question_is_the_last_of_the_user(client: openai.OpenAI) -> None:
     ]
     done = client.chat.completions.create(model="ragr1-lite", messages=messages)
     assert done.choices[0].message.content == answer(8)
+
+
+def test_a_follow_up_is_shown_as_it_was_understood(client: openai.OpenAI) -> None:
+    messages: Any = [
+        {"role": "user", "content": question(7)},
+        {"role": "assistant", "content": answer(7)},
+        {"role": "user", "content": "And of room 8?"},
+    ]
+    asked: Any = {"model": "ragr1-lite", "messages": messages}
+    message = client.chat.completions.create(**asked).choices[0].message
+    thoughts = [
+        getattr(chunk.choices[0].delta, "reasoning_content", "")
+        for chunk in client.chat.completions.create(**asked, stream=True)
+    ]
+    assert message.content == answer(8) and message.reasoning_content == "".join(thoughts)
+    assert message.reasoning_content == f"Question: {question(8)}\n\n{REASONING.format(8)}"
 
 
 def test_what_only_tunes_is_ignored(client: openai.OpenAI) -> None:
@@ -247,24 +263,30 @@ def run(monkeypatch: pytest.MonkeyPatch, *address: Any, **options: Any) -> tuple
     """What ``serve`` would run, and its notice."""
     ran: list[Any] = []
     notices: list[Any] = []
-    monkeypatch.setattr(api.app, "run", lambda app, listener, grace: ran.append(app))
+    monkeypatch.setattr(api.app, "run", lambda app, listener, grace, stopping: ran.append(app))
     api.serve(assistant, *address, report=notices.append, **options)
     return ran[0], notices[-1].text
 
 
 def statuses(app: Any, *headers: dict[str, str]) -> list[int]:
-    async def get() -> list[int]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8124") as client:
-            return [(await client.get("/v1/models", headers=header)).status_code for header in headers]
+    """What the models are answered with; each refusal has OpenAI's form."""
 
-    return asyncio.run(get())
+    async def get() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8124") as client:
+            return [await client.get("/v1/models", headers=header) for header in headers]
+
+    found = asyncio.run(get())
+    for one in found:
+        if one.status_code != 200:
+            assert one.json()["error"].keys() == {"message", "type", "param", "code"}
+    return [one.status_code for one in found]
 
 
 def test_other_sites_pages_and_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     app, said = run(monkeypatch, "127.0.0.1", 0)
     assert said.startswith("The API is at http://127.0.0.1:") and said.endswith("/v1. Ctrl-C ends.")
-    asked = {"host": "localhost:8124"}, {"host": "evil.example"}, {"origin": "https://evil.example"}
-    assert statuses(app, *asked) == [200, 400, 403]
+    asked = {"host": "localhost:8124"}, {"host": "evil.example"}, {"origin": "https://evil.example"}, {"host": ""}
+    assert statuses(app, *asked) == [200, 400, 403, 400]
 
 
 def test_other_machines_need_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +315,8 @@ main()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-def test_ctrl_c_ends_it_while_it_answers() -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_while_it_answers_and_the_client_hears_of_it(sent: signal.Signals, code: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", START],
         stderr=subprocess.PIPE,
@@ -308,9 +331,11 @@ def test_ctrl_c_ends_it_while_it_answers() -> None:
         with httpx.stream("POST", f"{url}/chat/completions", json=body, timeout=60) as response:
             pieces = response.iter_raw()
             assert b"assistant" in next(pieces)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sent)
+            *_, last = b"".join(pieces).decode().strip().split("\n\n")
+            assert json.loads(last.removeprefix("data: "))["error"]["code"] == "stopping"
             complaints = process.communicate(timeout=60)[1]
     finally:
         process.kill()
         process.communicate()
-    assert (complaints.split(), process.returncode) == (["Stopped."], 130)
+    assert (complaints.split(), process.returncode) == (["Stopped."], code)

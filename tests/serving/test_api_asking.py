@@ -39,8 +39,8 @@ def test_a_follow_up_is_made_whole_by_what_was_said_before() -> None:
         {"role": "assistant", "content": [{"type": "text", "text": "N'Djamena\ud800"}]},
         {"role": "user", "content": "And of Niger?"},
     ]
-    assert read_request(body(messages=said)).question == "What is the capital of Niger?"
-    assert read_request(body(messages=said[-1:])).question == "And of Niger?"
+    assert read_request(body(messages=said)) == Asking("What is the capital of Niger?", follow_up=True)
+    assert read_request(body(messages=said[-1:])) == Asking("And of Niger?")
 
 
 @pytest.mark.parametrize(

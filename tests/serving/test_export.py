@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ragr1_lite import world
 from ragr1_lite.assistant import Setup
-from ragr1_lite.config import LoraConfig
+from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ConfigError, ModelError
 from ragr1_lite.core.events import Notice
+from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.types import Example, Trajectory, Turn
 from ragr1_lite.data.sets import load_examples
 from ragr1_lite.models.gguf import convert
@@ -63,7 +66,11 @@ def setup(folder: Path, tmp_path: Path) -> Setup:
 
 
 def test_a_merged_folder_has_the_adapters_weights(setup: Setup, tmp_path: Path) -> None:
-    found = export(setup, "merged", tmp_path / "out", EXAMPLES)
+    before = os.umask(0o027)
+    try:
+        found = export(setup, "merged", tmp_path / "out", EXAMPLES)
+    finally:
+        os.umask(before)
     assert found == Agreement(2, 1.0, 0.0, 0.0)
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert merged.dtype == torch.bfloat16
@@ -78,8 +85,27 @@ def test_a_merged_folder_has_the_adapters_weights(setup: Setup, tmp_path: Path) 
     assert float((bare - expected).norm() / expected.norm()) > 0.2
     tokenizer = ChatTokenizer.load(tmp_path / "out")
     assert tokenizer.eos_ids == policy.tokenizer.eos_ids
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()} == {0o640}
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
     generation = json.loads((tmp_path / "out" / "generation_config.json").read_text("utf-8"))
     assert generation["eos_token_id"] == list(policy.tokenizer.eos_ids)
+
+
+def test_a_merged_folder_is_asked_as_its_adapter_was(setup: Setup, tmp_path: Path) -> None:
+    """With the run's prompt, mode and budgets, no path of this machine, and no word of an untrained model."""
+    (tmp_path / "mine.txt").write_text("Look it up: {question}", "utf-8")
+    rollout = {"mode": "single", "max_queries": 2, "max_rounds": 9, "template": str(tmp_path / "mine.txt")}
+    sections = {"model": {"name": setup.model}, "retrieval": {"index": "world", "k": 7}, "rollout": rollout}
+    (tmp_path / "recipe.yaml").write_text(Recipe.model_validate({"task": "sft", **sections}).dump(), "utf-8")
+    out, said = tmp_path / "smollm2-135m", list[object]()  # a name that an adapter ships for
+    export(replace(setup, model=None), "merged", out, [])
+    assert str(tmp_path) not in (out / "recipe.yaml").read_text("utf-8")
+    (tmp_path / "mine.txt").unlink()
+    asked = Setup(model=str(out)).recipe(said.append)
+    assert not said and (asked.model.adapter, asked.retrieval.index, asked.retrieval.k) == (None, "world", 7)
+    assert (asked.rollout.max_rounds, asked.rollout.max_queries) == (9, 2)
+    assert asked.rollout.protocol() == Protocol("single", 2, "Look it up: {question}")
+    assert Setup(model=str(out), mode="multi", k=1).recipe().rollout.mode == "multi"
 
 
 def test_ollama_gets_the_prompt_token_by_token(setup: Setup, tmp_path: Path) -> None:

@@ -94,10 +94,14 @@ def test_more_of_a_document_is_read_around_a_passage(stored: bool, searcher: Sea
         searcher = Bm25Searcher.open(tmp_path / "index")
     server = make_server(searcher, no_model)
 
-    def ids(id: str, **around: int) -> list[str]:
+    def ids(id: str, **around: Any) -> list[str]:
         return [one["id"] for one in called(server, "read", id=id, **around)["passages"]]
 
     assert ids("book.md#3") == ["book.md#2", "book.md#3", "book.md#4"]
+    assert "score" not in called(server, "read", id="book.md#3")["passages"][0]
+    itself = f"{tmp_path / 'index'}/" if stored else "world"  # one in memory is the world
+    assert ids("chad", index=itself) == ["chad"]
+    assert "There is no passage 'chad' in 'other'" in called(server, "read", id="chad", index="other")
     assert ids("book.md#5", before=1, after=9) == ["book.md#4", "book.md#5"]
     assert ids("book.md#1", before=9, after=0) == ["book.md#1"]
     assert ids("chad", before=9, after=9) == ["chad"] and ids("other.md#1") == ["other.md#1"]

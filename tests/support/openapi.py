@@ -51,6 +51,8 @@ def application(name: str, report: Report = ignore, searcher: Searcher | None = 
         app = server.make_app(searcher, report=report)
     elif name == "serve":
         app = api.make_app(Engine(assistant(Repeating(), searcher), rows=4, most=8, report=report), report=report)
+        only_for_this_machine(app, "127.0.0.1", api.app.refuse)
+        return app
     else:
         return page.make_app(assistant(Repeating(), searcher), report=report)
     only_for_this_machine(app, "127.0.0.1")

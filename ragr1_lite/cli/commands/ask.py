@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
-from typer import Argument, Context, Option
+from typer import Argument, Context, Exit, Option
 
 from ragr1_lite.cli.commands import options as opt
 from ragr1_lite.cli.commands.options import on_terminal
-from ragr1_lite.cli.session import session
+from ragr1_lite.cli.session import exit_code, session
 from ragr1_lite.core.errors import ConfigError, RagR1Error
 from ragr1_lite.core.follow_up import whole_question
 from ragr1_lite.core.types import Mode
@@ -47,10 +47,10 @@ def ask(
     """Answer a question, showing thoughts, searches and documents.
 
     JSON, one object on one line per question: {"question", "answer", "mode", "model", "sources": [{"title", "id",
-    "index", "file", "place", "url"} ...], "turns": [{"queries": [...], "passages": [[{"title", "score"} ...] ...]}
-    ...], "rounds", "queries", "seconds", "phases": {"generate", "search"}}; "answer" is null where the model gave none,
-    and a source has what is known of it. Where it says that the documents do not hold the answer, "refused" is true and
-    there are no sources.
+    "index", "file", "place", "url", "holds"} ...], "turns": [{"queries": [...], "passages": [[{"title", "score"} ...]
+    ...]} ...], "rounds", "queries", "seconds", "phases": {"generate", "search"}}; "answer" is null where the model gave
+    none, and a source has what is known of it; "holds" says whether it holds the answer or was merely read. Where the
+    model says that the documents do not hold the answer, "refused" is true and there are no sources.
     """
     with session(context, plain=plain) as display:
         if web and (question is not None or as_json):
@@ -75,11 +75,14 @@ def ask(
             return
         from ragr1_lite.ui import Conversation
 
+        first = ""
+        if question is None and not on_terminal() and not (first := display.ask_question()):
+            raise ConfigError("There was no question to answer", "Give one, or one a line through the pipe.")
         assistant, view = opened(), None if as_json else Conversation.on(display)
         if question is not None:
             show_answer(assistant, question, display, view)
         else:
-            _Prompt(assistant, display, view).run()
+            _Prompt(assistant, display, view).run(first)
 
 
 def show_answer(
@@ -107,12 +110,16 @@ class _Prompt:
         self._last = ""
         self._messages: list[dict[str, str]] = []
 
-    def run(self) -> None:
-        """Takes line after line; Ctrl-C stops an answer, not the conversation."""
-        typed = on_terminal()
+    def run(self, first: str = "") -> None:
+        """Takes line after line, the ``first`` of a pipe given.
+
+        Ctrl-C stops an answer, not a typed conversation. What failed in a pipe is the command's exit code.
+        """
+        typed, failed = on_terminal(), 0
         if typed:
             self._display.note("Ask a question; /help lists commands; an empty line, exit or Ctrl-D ends.", "dim")
-        while line := self._display.ask_question():
+        while line := first or self._display.ask_question():
+            first = ""
             try:
                 if line.startswith("/"):
                     self._command(*line.split(maxsplit=1))
@@ -120,9 +127,14 @@ class _Prompt:
                     self._last = whole_question([*self._messages, {"role": "user", "content": line}])
                     self._answer(echo=not typed or self._last != line)
             except KeyboardInterrupt:
+                if not typed:
+                    raise
                 self._display.note("Stopped.", "yellow")
             except RagR1Error as error:
                 self._display.error(str(error))
+                failed = failed or exit_code(error)
+        if failed and not typed:
+            raise Exit(failed)
 
     def _answer(self, *, echo: bool = True) -> None:
         """Answers the last question, and remembers both; ``echo`` shows it, as where it was made whole."""
@@ -151,7 +163,8 @@ class _Prompt:
                 for command, purpose in _COMMANDS.items():
                     self._display.note(f"{command:<39}{purpose}")
                 now = f"Now: mode {self._assistant.protocol.mode}, index {self._assistant.searched}."
-                self._display.note(f"{now} An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer.", "dim")
+                typed = "An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer."
+                self._display.note(f"{now} {typed if on_terminal() else 'exit or the end of the pipe ends.'}", "dim")
             case "/index":
                 raise ConfigError("/index needs a folder, a URL or `world`", "Write it as in /index world.")
             case "/mode":

@@ -12,7 +12,7 @@ from ragr1_lite.cli.session import session
 
 app = opt.Group()
 
-_ADAPTER = "A run's folder, an adapter's, a checkpoint or a hub id."
+_ADAPTER = "A run's folder, an adapter's, a checkpoint, a hub id, or `shipped`: the model's own."
 _RESULTS = "hub: figures for the card, from `eval --out`; name each file after what was asked. May be repeated."
 _LICENSE = "hub: a licence by the hub's name, such as mit. [default: a built-in model's, for a run]"
 _DATA = "Where the questions come from: as for `eval`."

@@ -38,9 +38,9 @@ def log(
 ) -> None:
     """List, search and empty the log of what was answered.
 
-    Every answer of `ask`, of its prompt and its page, and of `mcp` is kept on this machine: question, answer, time,
-    model, index, mode, sources, queries and the titles found; no text of documents, and of an index's URL the host
-    alone. RAGR1_LITE_LOG names another file, or is `off`; --no-log leaves answers out.
+    Every answer of `ask`, of its prompt and its page, of `serve` and of `mcp` is kept on this machine: question,
+    answer, time, model, index, mode, sources, queries and the titles found; no text of documents, and of an index's URL
+    the host alone. RAGR1_LITE_LOG names another file, or is `off`; --no-log leaves answers out.
 
     JSON: {"log": FILE, "answers": [{"number", "time", ... as `ask --json` ..., "model", "index", "mode"} ...]}.
     """
@@ -58,7 +58,8 @@ def log(
             rows = [row for row in rows if row["number"] == show]
             if not rows:
                 raise DataError(f"No answer has the number {show}", "`ragr1-lite log` lists them with their numbers.")
-        _show(rows if show is not None else rows[-last:], display, str(kept.path), full=show is not None)
+        full = show is not None
+        _show(rows if full else rows[-last:], display, str(kept.path), full=full, searched=bool(words))
 
 
 def _clear(kept: AnswerLog, display: Display) -> None:
@@ -71,7 +72,7 @@ def _clear(kept: AnswerLog, display: Display) -> None:
         display.show("The log is empty.")
 
 
-def _show(rows: list[dict[str, Any]], display: Display, path: str, *, full: bool) -> None:
+def _show(rows: list[dict[str, Any]], display: Display, path: str, *, full: bool, searched: bool) -> None:
     from ragr1_lite.ui.tables import answer_table, records_table
 
     found = {"log": path, "answers": rows}
@@ -80,7 +81,7 @@ def _show(rows: list[dict[str, Any]], display: Display, path: str, *, full: bool
     elif rows:
         display.show(records_table([_line(row) for row in rows], display.out), json=found)
     else:
-        display.show("No answer is in the log.", json=found)
+        display.show("No answer has these words." if searched else "No answer is in the log.", json=found)
 
 
 def _line(row: dict[str, Any]) -> dict[str, str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from ragr1_lite.core.errors import ConfigError
@@ -83,38 +84,53 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def only_for_this_machine(app: Any, address: str) -> None:
-    """Refuses requests to another host's name, and those of another site's pages.
+def only_for_this_machine(app: Any, address: str, refuse: Callable[[Refused], Any] | None = None) -> None:
+    """Refuses requests to another host's name, and those of another site's pages; ``refuse`` makes the response.
 
     A web page could otherwise point its own name here, and read, or have searches done that it cannot read.
     """
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
 
-    names = [address, f"[{address}]", "localhost", "127.0.0.1"]
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-    app.add_middleware(_OwnPages, names=[name.strip("[]") for name in names])
+    def in_words(refused: Refused) -> Any:
+        return PlainTextResponse(str(refused), refused.status)
+
+    app.add_middleware(_OnlyOwn, names={address, "localhost", "127.0.0.1"}, refuse=refuse or in_words)
 
 
-class _OwnPages:
-    """Answers 403 where a browser says that a page of another site asks."""
+class _OnlyOwn:
+    """Answers 400 to another host's name, 403 where a browser says that a page of another site asks."""
 
-    def __init__(self, app: Any, names: Collection[str]) -> None:
-        self._app, self._names = app, names
+    def __init__(self, app: Any, names: Collection[str], refuse: Callable[[Refused], Any]) -> None:
+        self._app, self._names, self._refuse = app, names, refuse
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.responses import PlainTextResponse
-
-        origin, host = dict(scope.get("headers") or ()).get(b"origin"), None
-        with suppress(ValueError):
-            host = urlsplit((origin or b"").decode("latin-1")).hostname
-        refused = origin is not None and host not in self._names
-        app = PlainTextResponse("A page of another site may not ask here.", 403) if refused else self._app
+        app, headers = self._app, dict(scope.get("headers") or ())
+        if scope["type"] == "http" and not self._is_own(b"//" + headers.get(b"host", b"")):
+            app = self._refuse(Refused(400, "This server has another name: ask it by its address."))
+        elif not self._is_own(headers.get(b"origin", b"//localhost")):
+            app = self._refuse(Refused(403, "A page of another site may not ask here."))
         await app(scope, receive, send)
 
+    def _is_own(self, url: bytes) -> bool:
+        with suppress(ValueError):
+            return urlsplit(url.decode("latin-1")).hostname in self._names
+        return False
 
-def run(app: Any, listener: socket.socket, *, grace: int = 10) -> None:
-    """Serves until SIGTERM or Ctrl-C (KeyboardInterrupt); requests under way have ``grace`` seconds."""
-    _server(app, grace).run(sockets=[listener])
+
+def run(app: Any, listener: socket.socket, *, grace: int = 10, stopping: Callable[[], object] = lambda: None) -> None:
+    """Serves until SIGTERM or Ctrl-C (KeyboardInterrupt).
+
+    Then ``stopping`` is called, and requests under way have ``grace`` seconds.
+    """
+
+    def terminated(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        _server(app, grace, stopping).run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -132,7 +148,7 @@ def in_background(app: Any, what: str) -> Iterator[str]:
             thread.join()
 
 
-def _server(app: Any, grace: int) -> Any:
+def _server(app: Any, grace: int, stopping: Callable[[], object] = lambda: None) -> Any:
     import uvicorn
 
     config = uvicorn.Config(
@@ -147,4 +163,12 @@ def _server(app: Any, grace: int) -> Any:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=grace,
     )
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+    shutdown = server.shutdown
+
+    async def announced(sockets: list[socket.socket] | None = None) -> None:
+        stopping()
+        await shutdown(sockets)
+
+    server.shutdown = announced
+    return server

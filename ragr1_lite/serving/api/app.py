@@ -18,7 +18,7 @@ from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.retrieval.remote.hosting import Refused, listening, need_extra, only_for_this_machine, read_body, run
 from ragr1_lite.serving.api.asking import Asking, Wrong, read_request
 from ragr1_lite.serving.api.replies import chunks, event, failure, models, whole
-from ragr1_lite.serving.engine import Asked, Engine, Full, TooLate
+from ragr1_lite.serving.engine import Asked, Engine, Full, Stopping, TooLate
 from ragr1_lite.ui.text import to_json
 
 HOST, PORT = "127.0.0.1", 8124
@@ -69,11 +69,11 @@ def serve(
         engine = Engine(opened(), rows=rows, most=rows + waiting, timeout=timeout, report=report)
         app = make_app(engine, token=token, report=report)
         if local:
-            only_for_this_machine(app, address)
+            only_for_this_machine(app, address, refuse)
         shown = f"[{address}]" if ":" in address else address
         report(Notice(f"The API is at http://{shown}:{bound}/v1. Ctrl-C ends."))
         try:
-            run(app, listener, grace=1)
+            run(app, listener, grace=1, stopping=engine.stop)
         finally:
             engine.close()
 
@@ -90,13 +90,6 @@ def make_app(engine: Engine, *, token: str = "", report: Report = ignore) -> Any
     from starlette.requests import ClientDisconnect
 
     app = FastAPI(title="ragr1-lite", version=__version__, openapi_url=None)
-
-    def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Any:
-        return Response(to_json(content), status, headers, media_type="application/json")
-
-    def refuse(wrong: Wrong) -> Any:
-        headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER)}}
-        return answer(failure(wrong), wrong.status, headers.get(wrong.status))
 
     def route(path: str, method: str, handle: Callable[[Any], Awaitable[Any]]) -> None:
         async def handled(request: Any) -> Any:
@@ -123,20 +116,33 @@ def make_app(engine: Engine, *, token: str = "", report: Report = ignore) -> Any
         if asking.stream:
             return _within(asked, StreamingResponse(streamed(asked, asking), media_type="text/event-stream"))
         with asked:
-            return answer(await _while_connected(request, whole(asked)))
+            return _answer(await _while_connected(request, whole(asked, asking)))
 
     async def listed(request: Any) -> Any:
-        return answer(models())
+        return _answer(models())
 
     async def unknown(request: Any, error: Any) -> Any:
         wrong = Wrong(error.status_code, "There are POST /v1/chat/completions and GET /v1/models alone.")
-        return answer(failure(wrong), wrong.status, error.headers)  # which methods there are
+        return _answer(failure(wrong), wrong.status, error.headers)  # which methods there are
 
     route("/v1/chat/completions", "POST", complete)
     route("/v1/models", "GET", listed)
     for status in (404, 405):
         app.add_exception_handler(status, unknown)
     return app
+
+
+def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Any:
+    from fastapi import Response
+
+    return Response(to_json(content), status, headers, media_type="application/json")
+
+
+def refuse(refused: Refused) -> Any:
+    """The response to what is not answered, in OpenAI's form."""
+    wrong = refused if isinstance(refused, Wrong) else Wrong(refused.status, str(refused))
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER)}}
+    return _answer(failure(wrong), wrong.status, headers.get(wrong.status))
 
 
 def _authorize(header: str, token: str) -> None:
@@ -157,6 +163,8 @@ def _wrong(error: Exception, report: Report) -> Wrong:
             return Wrong(error.status, str(error))
         case Full():
             return Wrong(503, str(error), code="overloaded")
+        case Stopping():
+            return Wrong(503, str(error), code="stopping")
         case TooLate():
             return Wrong(504, str(error), code="timeout")
     report(Notice(f"An answer failed: {type(error).__name__}: {error}", "warning"))

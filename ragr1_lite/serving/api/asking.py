@@ -43,11 +43,15 @@ class Wrong(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A request: the question, whether the answer is streamed, and whether its last chunk counts tokens."""
+    """A request: the question, whether the answer is streamed, and whether its last chunk counts tokens.
+
+    ``follow_up`` says whether the question was made whole by what was said before it.
+    """
 
     question: str
     stream: bool = False
     usage: bool = False
+    follow_up: bool = False
 
 
 def read_request(body: bytes) -> Asking:
@@ -70,14 +74,15 @@ def read_request(body: bytes) -> Asking:
     options = fields.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise Wrong(400, "`stream_options` must be an object or null.", "stream_options")
-    return Asking(question_of(fields.get("messages")), _flag(fields, "stream"), _flag(options or {}, "include_usage"))
+    asked, whole = question_of(fields.get("messages"))
+    return Asking(whole, _flag(fields, "stream"), _flag(options or {}, "include_usage"), follow_up=whole != asked)
 
 
-def question_of(messages: Any) -> str:
-    """What is asked: the last user message, made whole by those before it where it is a follow-up.
+def question_of(messages: Any) -> tuple[str, str]:
+    """What is asked: the last user message, and that made whole by those before it where it is a follow-up.
 
     >>> question_of([{"role": "user", "content": [{"type": "text", "text": "Which is larger?"}]}])
-    'Which is larger?'
+    ('Which is larger?', 'Which is larger?')
     """
     if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
         raise Wrong(400, "`messages` must be a list of objects with `role` and `content`.", "messages")
@@ -94,7 +99,7 @@ def question_of(messages: Any) -> str:
         most = f"The last user message is longer than {MAX_QUESTION_CHARACTERS} characters."
         raise Wrong(400, most, "messages", "context_length_exceeded")
     before = [{"role": one["role"], "content": text} for one in messages[:last] if (text := _text_before(one))]
-    return whole_question([*before, {"role": "user", "content": question}])
+    return question, whole_question([*before, {"role": "user", "content": question}])
 
 
 def _text_before(message: dict[str, Any]) -> str:

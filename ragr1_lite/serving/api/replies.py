@@ -31,6 +31,8 @@ async def chunks(asked: Asked, asking: Asking) -> AsyncIterator[bytes]:
         return event(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
     yield chunk({"role": "assistant", "content": ""})
+    if asking.follow_up:
+        yield chunk({"reasoning_content": _understood(asking)})
     growing = _Growing()
     async for happened in asked:
         if delta := growing.delta(happened):
@@ -42,9 +44,10 @@ async def chunks(asked: Asked, asking: Asking) -> AsyncIterator[bytes]:
     yield b"data: [DONE]\n\n"
 
 
-async def whole(asked: Asked) -> Fields:
+async def whole(asked: Asked, asking: Asking) -> Fields:
     """The answer when it is complete: what the deltas of :func:`chunks` add up to; raises as they do."""
-    message: Fields = {"role": "assistant", "content": "", "reasoning_content": "", "annotations": []}
+    thoughts = _understood(asking) if asking.follow_up else ""
+    message: Fields = {"role": "assistant", "content": "", "reasoning_content": thoughts, "annotations": []}
     searches: list[Fields] = []
     growing = _Growing()
     async for happened in asked:
@@ -101,7 +104,9 @@ class _Growing:
                 text = NO_ANSWER[trajectory.stop_reason] if trajectory.answer is None else clean(trajectory.answer)
                 begun = text.startswith(self._content)
                 fields["content"] = text[len(self._content) :] if begun else f"\n\n{text}"
-                fields["annotations"] = [_annotation(passage, len(text)) for passage in event.sources]
+                fields["annotations"] = [
+                    _annotation(one, len(text)) | {"holds": event.holds(one)} for one in event.sources
+                ]
         return {name: value for name, value in fields.items() if value}
 
     def _think(self, thought: str) -> str:
@@ -109,6 +114,10 @@ class _Growing:
             return ""
         new, self._thought = thought[len(self._thought) :], thought
         return new
+
+
+def _understood(asking: Asking) -> str:
+    return f"Question: {one_line(asking.question)}\n\n"
 
 
 def _in_words(search: Searched) -> str:
