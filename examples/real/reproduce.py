@@ -2,7 +2,6 @@
 
     python examples/real/reproduce.py hotpotqa-smollm2 --data FOLDER [--out runs/real]
     python examples/real/reproduce.py data --data FOLDER      all that is trained and searched, and no training
-    python examples/real/reproduce.py adapter --data FOLDER   the adapter that ships for qwen2.5-coder-0.5b
 
 Every command is printed as it could be typed. What is finished is not done again, and what was interrupted goes on.
 FOLDER holds corpus_hotpotqa, hotpotqa_train, hotpotqa_dev, corpus_2wiki_train, 2wiki_train, corpus_musique_train and
@@ -36,14 +35,6 @@ TESTED = {
 RECIPES = {"smollm2": "sft-real-smollm2-135m", "qwen0.5b": "sft-real-qwen2.5-coder-0.5b"}
 TABLES = [f"{tested}-{model}" for tested in TESTED for model in RECIPES]
 K = 2
-SHIPPED = {
-    "train.steps": 72,
-    "train.micro_batch": 4,
-    "train.learning_rate": 4e-4,
-    "train.warmup_steps": 3,
-    "train.save_every": 6,
-}
-"""How the shipped adapter goes on after the sets' 130 steps."""
 ONCE = 4
 """Passages that the one retrieval of `rag` and `cot-rag` gives: two for each of two queries, as `multi` reads about."""
 HEAD = ("", "EM", "95 %", "F1", "answered", "rounds", "queries", "s/question")
@@ -68,13 +59,9 @@ class Real:
         self.data, self.out = data, out
         self.questions, self.indexes, self.gold = out / "questions", out / "indexes", out / "gold"
 
-    def beside(self, script: str, result: Path, *words: object) -> None:
-        """A command of a script beside this one."""
-        step(result, "python", os.path.relpath(Path(__file__).with_name(script)), *words)
-
     def splits(self, result: Path, *words: object) -> None:
         """A command of splits.py."""
-        self.beside("splits.py", result, *words)
+        step(result, "python", os.path.relpath(Path(__file__).with_name("splits.py")), *words)
 
     def prepare(self) -> None:
         """Question files and an index of each set."""
@@ -83,44 +70,24 @@ class Real:
             index = self.indexes / name
             step(index, "ragr1-lite", "index", "build", self.data / f"{corpus}.jsonl.gz", "--out", index)
 
-    def generate(self, asked: Path, name: str, mode: str) -> Path:
-        """Gold trajectories of questions of a set."""
-        file = self.gold / f"{asked.stem.removesuffix('-train')}-{mode}.jsonl"
-        generate = ("ragr1-lite", "data", "generate", asked, "--teacher", "gold", "--mode", mode)
-        step(file, *generate, "--k", K, "--index", self.indexes / name, "--out", file, "--resume")
-        return file
-
     def trajectories(self, mode: str) -> Path:
         """Gold trajectories of all three sets' training questions."""
-        files = [self.generate(self.questions / f"{name}-train.jsonl", name, mode) for name in CORPORA]
+        files = [self.gold / f"{name}-{mode}.jsonl" for name in CORPORA]
+        for name, file in zip(CORPORA, files, strict=True):
+            asked = self.questions / f"{name}-train.jsonl"
+            generate = ("ragr1-lite", "data", "generate", asked, "--teacher", "gold", "--mode", mode)
+            step(file, *generate, "--k", K, "--index", self.indexes / name, "--out", file, "--resume")
         mixed = self.out / f"gold-{mode}.jsonl"
         self.splits(mixed, "mix", self.questions, mixed, *files)
         return mixed
 
-    def made(self) -> Path:
-        """Questions made of 2WikiMultiHopQA's triples."""
-        made, facts = self.gold / "2wiki-made.jsonl", self.questions / "2wiki-train.jsonl"
-        make = ("ragr1-lite", "data", "make-questions", self.indexes / "2wiki", "--facts", facts, "--k", K)
-        step(made, *make, "--out", made, "--resume")
-        return made
-
-    def one_passage(self) -> Path:
-        """Trajectories of which half are about one passage."""
-        asked, corpus = self.questions / "musique-train.jsonl", self.data / f"{CORPORA['musique']}.jsonl.gz"
-        parts, some = (self.questions / f"{name}.jsonl" for name in ("musique-parts", "2wiki-some"))
-        drawn, mixed = self.out / "drawn.jsonl", self.out / "one-passage.jsonl"
-        self.beside("one_passage.py", some, "questions", asked, corpus, self.made(), self.questions)
-        self.trajectories("multi")
-        self.generate(parts, "musique", "multi")
-        self.generate(some, "2wiki", "multi")
-        self.beside("one_passage.py", drawn, "mix", self.gold, drawn)
-        self.splits(mixed, "mix", self.questions, mixed, drawn)
-        return mixed
-
     def more(self) -> None:
         """Questions made of 2WikiMultiHopQA's triples, R1-Searcher's trajectories, and one index of all passages."""
-        mixed = self.out / "made.jsonl"
-        self.splits(mixed, "mix", self.questions, mixed, self.made())
+        made, mixed = self.gold / "2wiki-made.jsonl", self.out / "made.jsonl"
+        facts = self.questions / "2wiki-train.jsonl"
+        make = ("ragr1-lite", "data", "make-questions", self.indexes / "2wiki", "--facts", facts)
+        step(made, *make, "--out", made, "--resume")
+        self.splits(mixed, "mix", self.questions, mixed, made)
         theirs, ours = self.data / "trajectories_r1searcher_hotpotqa.jsonl.gz", self.out / "r1-searcher.jsonl"
         if theirs.exists():
             self.splits(ours, "mix", self.questions, ours, theirs)
@@ -128,31 +95,15 @@ class Real:
         self.splits(passages, "corpus", passages, *(self.data / f"{corpus}.jsonl.gz" for corpus in CORPORA.values()))
         step(index, "ragr1-lite", "index", "build", passages, "--out", index)
 
-    def sft(self, run: Path, model: str, **settings: object) -> Path:
-        """A run of a model's recipe with settings."""
-        begun = ["--resume"] if (run / "recipe.yaml").exists() else []
-        settings |= {"output": run, "retrieval.index": self.indexes / "hotpotqa"}
-        options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        step(run / "adapter", "ragr1-lite", "sft", RECIPES[model], *options, *begun)
-        return run
-
     def train(self, model: str, mode: str) -> Path:
         """An adapter, trained on the gold trajectories of a mode."""
         run = self.out / f"sft-{model}-{MODES[mode]}"
-        return self.sft(run, model, **{"data.train": self.trajectories(mode), "rollout.mode": mode})
-
-    def adapter(self) -> None:
-        """The adapter for documents of one's own: that of the sets goes on with questions about one passage."""
-        self.prepare()
-        begun = {"model.adapter": self.train("qwen0.5b", "multi"), "data.train": self.one_passage()}
-        self.sft(self.out / "sft-qwen0.5b-shipped", "qwen0.5b", **SHIPPED, **begun)
-
-    def everything(self) -> None:
-        """All that is trained on and searched."""
-        self.prepare()
-        for mode in MODES:
-            self.trajectories(mode)
-        self.more()
+        begun = ["--resume"] if (run / "recipe.yaml").exists() else []
+        settings = {"data.train": self.trajectories(mode), "rollout.mode": mode, "output": run}
+        index = {"retrieval.index": self.indexes / "hotpotqa"}
+        options = [word for key, value in (settings | index).items() for word in ("--set", f"{key}={value}")]
+        step(run / "adapter", "ragr1-lite", "sft", RECIPES[model], *options, *begun)
+        return run
 
     def evaluate(self, name: str, tested: str, k: int, *words: object, modes: tuple[str, ...]) -> list[Path]:
         """Evaluations of one model, a file for each mode."""
@@ -199,18 +150,20 @@ def line(cells: Sequence[str]) -> str:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Repeats a table of docs/results.md.")
-    parser.add_argument("table", choices=["data", "adapter", *TABLES])
+    parser.add_argument("table", choices=["data", *TABLES])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sets' files")
     parser.add_argument("--out", type=Path, default=Path("runs/real"), help="where everything goes")
     given = parser.parse_args()
     if lacking := [name for name in NEEDED if not (given.data / f"{name}.jsonl.gz").is_file()]:
         parser.error(f"{given.data} has no {', '.join(f'{name}.jsonl.gz' for name in lacking)}")
     real = Real(given.data, given.out)
-    alone = {"data": real.everything, "adapter": real.adapter}
-    if given.table in alone:
-        alone[given.table]()
-    else:
+    if given.table != "data":
         real.table(given.table)
+        return
+    real.prepare()
+    for mode in MODES:
+        real.trajectories(mode)
+    real.more()
 
 
 if __name__ == "__main__":
