@@ -536,7 +536,7 @@ def test_one_line_a_step_and_nothing_printed(
 
 def test_shipped_adapter_by_name(byte_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny.make_recipe("grpo", byte_model, tmp_path / "run", model={"adapter": "shipped"})
-    with pytest.raises(ModelError, match="No adapter ships.*model.adapter"):
+    with pytest.raises(ModelError, match="No adapter ships.*the folder of an SFT run"):
         grpo.train(recipe)
     shipped = trained_adapter(byte_model, tmp_path)
     monkeypatch.setattr(adapter_folder, "shipped_adapter", lambda model: shipped)
