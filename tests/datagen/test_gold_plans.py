@@ -158,15 +158,17 @@ def test_sub_questions_are_filled_with_earlier_answers() -> None:
 def test_independent_facts_are_split_over_tags() -> None:
     asked = "Which year is earliest for Ribe, Low Tide, Ada Quist and Bo Lund?"
     one = question(asked, "1150", titles=("Ada Quist", "Bo Lund", "Low Tide (film)", "Ribe"))
-    assert searches(planned(one)) == [["Ribe", "Low Tide", "Ada Quist"], ["Bo Lund"]], "in the question's order"
-    assert searches(planned(one, max_queries=2)) == [["Ribe", "Low Tide"], ["Ada Quist", "Bo Lund"]]
-    assert searches(planned(one, max_queries=(2, 1))) == [["Ribe", "Low Tide"], ["Ada Quist"], ["Bo Lund"]]
+    ribe, tide, quist, lund = (f"{name} year earliest" for name in ("Ribe", "Low Tide", "Ada Quist", "Bo Lund"))
+    lund = "Bo Lund earliest"  # Ribe's passage has the word "year"
+    assert searches(planned(one)) == [[ribe, tide, quist], [lund]], "in the question's order"
+    assert searches(planned(one, max_queries=2)) == [[ribe, tide], ["Ada Quist earliest", lund]]
+    assert searches(planned(one, max_queries=(2, 1))) == [[ribe, tide], ["Ada Quist earliest"], [lund]]
 
 
 def test_a_title_that_the_question_does_not_name_waits_until_a_passage_does() -> None:
     one = question("In which town was Ada Quist's cathedral begun?", "Ribe", titles=("Ribe", "Ada Quist"))
     plan = planned(one)
-    assert searches(plan) == [["Ada Quist"], ["Ribe"]]
+    assert searches(plan) == [["Ada Quist town cathedral begun"], ["Ribe town cathedral begun"]]
     assert plan.steps[1].think == "Ada Quist: She was born in Ribe. Next I look up Ribe."
 
 
@@ -179,7 +181,7 @@ def test_the_question_is_asked_where_no_name_is_known_and_what_is_left_of_it_lat
     one = question("Which peninsula has a town with a cathedral?", "Jutland", titles=("Jutland", "Ribe"))
     assert searches(planned(one, library=Library(Jutland="It is a peninsula."))) == [
         ["peninsula town cathedral"],
-        ["Jutland"],
+        ["Jutland peninsula"],
     ]
     two = question("Which airport serves the town with a cathedral?", "Vale", titles=("Ribe", "Vale Airport"))
     found = {"airport serves town cathedral": "Ribe", "Ribe airport serves": "Vale Airport"}

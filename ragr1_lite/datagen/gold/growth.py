@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ragr1_lite.core.types import Passage
 from ragr1_lite.data.questions import Question
-from ragr1_lite.datagen.gold.facts import NOT_FOUND, NOT_SUPPORTED, UNKNOWN, Fact, Rejected
+from ragr1_lite.datagen.gold.facts import NOT_FOUND, NOT_SUPPORTED, UNKNOWN, Fact, Query, Rejected
 from ragr1_lite.datagen.gold.text import clean, keywords, plain, same, stands_in, whole, words
 
 _Passages = Iterable[Passage]
@@ -77,9 +77,22 @@ class Growth:
         asking: list[tuple[Fact | None, list[str]]] = [
             (fact, texts)
             for fact in ready
-            if (texts := [way.text for way in fact.queries if self._may_ask(way.text, way.names, known)])
+            if (texts := [way.text for way in self._ways(fact) if self._may_ask(way.text, way.names, known)])
         ]
         return asking[: self.width(len(self.rounds))] or [(None, self._opening())]
+
+    def _ways(self, fact: Fact) -> list[Query]:
+        """A passage is looked up by its name with what the question still asks: one name may stand over many."""
+        if fact.values:
+            return list(fact.queries)
+        name, *others = fact.queries
+        titles = words(" ".join(map(plain, self.question.example.titles))).split()
+        return [Query(clean(" ".join([name.text, *self._left(titles)])), name.names), name, *others]
+
+    def _left(self, besides: Iterable[str] = ()) -> list[str]:
+        """The question's words that no found passage holds, without some others."""
+        held = {*besides, *words(" ".join(whole(one.passage) for one in self._found.values())).split()}
+        return [word for word in keywords(self.question.example.question).split() if not set(words(word).split()) & held]
 
     def _ready(self, fact: Fact) -> bool:
         return all(one in self._found for one in fact.after)
@@ -97,10 +110,8 @@ class Growth:
         asked = self.question.example.question
         texts = [keywords(asked), clean(asked).rstrip(" ?")]
         if begun:  # the last passage's name, and the question's words that no found passage holds
-            found = [one.passage for one in self._found.values()]
-            held = set(words(" ".join(map(whole, found))).split())
-            rest = [word for word in keywords(asked).split() if not set(words(word).split()) & held]
-            texts = [clean(" ".join([plain(found[-1].title), *rest]))]
+            last = [one.passage for one in self._found.values()][-1]
+            texts = [clean(" ".join([plain(last.title), *self._left()]))]
         if not all(map(self._may_ask, texts)):
             raise Rejected(UNKNOWN)
         return list(dict.fromkeys(texts))
