@@ -2,10 +2,12 @@
 
     python examples/real/reproduce.py hotpotqa-smollm2 --data FOLDER [--out runs/real]
     python examples/real/reproduce.py data --data FOLDER      all that is trained and searched, and no training
+    python examples/real/reproduce.py adapter --data FOLDER   the adapter for people's own pages
 
 Every command is printed as it could be typed. What is finished is not done again, and what was interrupted goes on.
 FOLDER holds corpus_hotpotqa, hotpotqa_train, hotpotqa_dev, corpus_2wiki_train, 2wiki_train, corpus_musique_train and
-musique_train (.jsonl.gz): passages with title and text, questions with id, question, answers and gold_titles.
+musique_train (.jsonl.gz): passages with title and text, questions with id, question, answers and gold_titles. For
+`adapter` it holds factbook_facts.json too: the area, capital, highest point and population of countries, as text.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ragr1_lite.evaluation.intervals import bootstrap
 MODES = {"multi": "mq", "single": "sq"}
 CORPORA = {"hotpotqa": "corpus_hotpotqa", "2wiki": "corpus_2wiki_train", "musique": "corpus_musique_train"}
 NEEDED = (*CORPORA.values(), "hotpotqa_train", "hotpotqa_dev", "2wiki_train", "musique_train")
+FACTS = "factbook_facts.json"
 TESTED = {
     "hotpotqa": "hotpotqa-test-200",
     "hotpotqa-all": "hotpotqa-test",
@@ -35,6 +38,14 @@ TESTED = {
 RECIPES = {"smollm2": "sft-real-smollm2-135m", "qwen0.5b": "sft-real-qwen2.5-coder-0.5b"}
 TABLES = [f"{tested}-{model}" for tested in TESTED for model in RECIPES]
 K = 2
+THEN = {
+    "train.steps": 80,
+    "train.micro_batch": 4,
+    "train.learning_rate": 5e-4,
+    "train.warmup_steps": 3,
+    "train.save_every": 8,
+}
+"""How the adapter for pages goes on after the sets."""
 ONCE = 4
 """Passages that the one retrieval of `rag` and `cot-rag` gives: two for each of two queries, as `multi` reads about."""
 HEAD = ("", "EM", "95 %", "F1", "answered", "rounds", "queries", "s/question")
@@ -61,49 +72,97 @@ class Real:
 
     def splits(self, result: Path, *words: object) -> None:
         """A command of splits.py."""
-        step(result, "python", os.path.relpath(Path(__file__).with_name("splits.py")), *words)
+        self.beside("splits.py", result, *words)
+
+    def beside(self, script: str, result: Path, *words: object) -> None:
+        """A command of a script beside this one."""
+        step(result, "python", os.path.relpath(Path(__file__).with_name(script)), *words)
+
+    def index(self, index: Path, passages: Path) -> Path:
+        """An index of passages or pages."""
+        step(index, "ragr1-lite", "index", "build", passages, "--out", index)
+        return index
 
     def prepare(self) -> None:
         """Question files and an index of each set."""
         self.splits(self.questions / "musique-test.jsonl", "questions", self.data, self.questions)
         for name, corpus in CORPORA.items():
-            index = self.indexes / name
-            step(index, "ragr1-lite", "index", "build", self.data / f"{corpus}.jsonl.gz", "--out", index)
+            self.index(self.indexes / name, self.data / f"{corpus}.jsonl.gz")
 
     def trajectories(self, mode: str) -> Path:
         """Gold trajectories of all three sets' training questions."""
         files = [self.gold / f"{name}-{mode}.jsonl" for name in CORPORA]
         for name, file in zip(CORPORA, files, strict=True):
-            asked = self.questions / f"{name}-train.jsonl"
-            generate = ("ragr1-lite", "data", "generate", asked, "--teacher", "gold", "--mode", mode)
-            step(file, *generate, "--k", K, "--index", self.indexes / name, "--out", file, "--resume")
+            self.follow(self.questions / f"{name}-train.jsonl", self.indexes / name, file, mode)
         mixed = self.out / f"gold-{mode}.jsonl"
         self.splits(mixed, "mix", self.questions, mixed, *files)
         return mixed
 
+    def follow(self, asked: Path, index: Path, file: Path, mode: str = "multi") -> None:
+        """Gold trajectories of questions."""
+        generate = ("ragr1-lite", "data", "generate", asked, "--teacher", "gold", "--mode", mode)
+        step(file, *generate, "--k", K, "--index", index, "--out", file, "--resume")
+
+    def made(self) -> Path:
+        """Questions made of 2WikiMultiHopQA's triples."""
+        made, facts = self.gold / "2wiki-made.jsonl", self.questions / "2wiki-train.jsonl"
+        make = ("ragr1-lite", "data", "make-questions", self.indexes / "2wiki", "--facts", facts, "--k", K)
+        step(made, *make, "--out", made, "--resume")
+        return made
+
+    def pages(self) -> Path:
+        """Trajectories about pages of several passages; half of them search again for what they found."""
+        asked, pages, gold = self.questions, self.out / "pages", self.gold / "pages"
+        countries, index = pages / "countries", self.index
+        self.beside("pages.py", asked / "2wiki-some.jsonl", "questions", self.data, asked, self.made())
+        self.beside("pages.py", countries, "countries", self.data / FACTS, countries)
+        of = {"countries": index(self.indexes / "pages-countries", countries)}
+        for name, corpus in CORPORA.items():
+            passages = pages / f"{name}.jsonl"
+            self.beside("pages.py", passages, "cut", self.data / f"{corpus}.jsonl.gz", passages)
+            of[name] = index(self.indexes / f"pages-{name}", passages)
+        facts = pages / "countries.jsonl"
+        make = ("ragr1-lite", "data", "make-questions", of["countries"], "--k", K)
+        step(facts, *make, "--out", facts, "--resume")
+        for name in CORPORA:
+            self.follow(asked / f"{name}-train.jsonl", of[name], gold / f"{name}.jsonl")
+        self.follow(asked / "2wiki-some.jsonl", of["2wiki"], gold / "2wiki-some.jsonl")
+        self.follow(asked / "musique-parts.jsonl", of["musique"], gold / "musique-parts.jsonl")
+        self.follow(facts, of["countries"], gold / "countries.jsonl")
+        drawn, mixed = pages / "drawn.jsonl", self.out / "gold-pages.jsonl"
+        self.beside("pages.py", drawn, "mix", gold, drawn)
+        self.splits(mixed, "mix", asked, mixed, drawn)
+        return mixed
+
     def more(self) -> None:
         """Questions made of 2WikiMultiHopQA's triples, R1-Searcher's trajectories, and one index of all passages."""
-        made, mixed = self.gold / "2wiki-made.jsonl", self.out / "made.jsonl"
-        facts = self.questions / "2wiki-train.jsonl"
-        make = ("ragr1-lite", "data", "make-questions", self.indexes / "2wiki", "--facts", facts)
-        step(made, *make, "--out", made, "--resume")
-        self.splits(mixed, "mix", self.questions, mixed, made)
+        mixed = self.out / "made.jsonl"
+        self.splits(mixed, "mix", self.questions, mixed, self.made())
         theirs, ours = self.data / "trajectories_r1searcher_hotpotqa.jsonl.gz", self.out / "r1-searcher.jsonl"
         if theirs.exists():
             self.splits(ours, "mix", self.questions, ours, theirs)
         passages, index = self.out / "passages.jsonl", self.indexes / "all"
         self.splits(passages, "corpus", passages, *(self.data / f"{corpus}.jsonl.gz" for corpus in CORPORA.values()))
-        step(index, "ragr1-lite", "index", "build", passages, "--out", index)
+        self.index(index, passages)
 
-    def train(self, model: str, mode: str) -> Path:
+    def train(self, model: str, mode: str, **settings: object) -> Path:
         """An adapter, trained on the gold trajectories of a mode."""
-        run = self.out / f"sft-{model}-{MODES[mode]}"
+        trained = {"data.train": self.trajectories(mode), "rollout.mode": mode, **settings}
+        return self.sft(self.out / f"sft-{model}-{MODES[mode]}", model, trained)
+
+    def sft(self, run: Path, model: str, settings: dict[str, object]) -> Path:
+        """A run of a model's recipe with settings."""
         begun = ["--resume"] if (run / "recipe.yaml").exists() else []
-        settings = {"data.train": self.trajectories(mode), "rollout.mode": mode, "output": run}
-        index = {"retrieval.index": self.indexes / "hotpotqa"}
-        options = [word for key, value in (settings | index).items() for word in ("--set", f"{key}={value}")]
+        settings = settings | {"output": run, "retrieval.index": self.indexes / "hotpotqa"}
+        options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         step(run / "adapter", "ragr1-lite", "sft", RECIPES[model], *options, *begun)
         return run
+
+    def adapter(self) -> None:
+        """The adapter for people's own pages: trained on the sets, and then on pages."""
+        model = "qwen0.5b"
+        first = self.train(model, "multi", **{"train.micro_batch": 4})
+        self.sft(self.out / f"sft-{model}-pages", model, {"model.adapter": first, "data.train": self.pages(), **THEN})
 
     def evaluate(self, name: str, tested: str, k: int, *words: object, modes: tuple[str, ...]) -> list[Path]:
         """Evaluations of one model, a file for each mode."""
@@ -150,17 +209,22 @@ def line(cells: Sequence[str]) -> str:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Repeats a table of docs/results.md.")
-    parser.add_argument("table", choices=["data", *TABLES])
+    parser.add_argument("table", choices=["data", "adapter", *TABLES])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sets' files")
     parser.add_argument("--out", type=Path, default=Path("runs/real"), help="where everything goes")
     given = parser.parse_args()
     if lacking := [name for name in NEEDED if not (given.data / f"{name}.jsonl.gz").is_file()]:
         parser.error(f"{given.data} has no {', '.join(f'{name}.jsonl.gz' for name in lacking)}")
+    if given.table == "adapter" and not (given.data / FACTS).is_file():
+        parser.error(f"{given.data} has no {FACTS}")
     real = Real(given.data, given.out)
-    if given.table != "data":
+    if given.table in TABLES:
         real.table(given.table)
         return
     real.prepare()
+    if given.table == "adapter":
+        real.adapter()
+        return
     for mode in MODES:
         real.trajectories(mode)
     real.more()

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from inspect import getsource
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 import typer
 
 from examples.real import reproduce
-from examples.real.reproduce import RECIPES, TABLES, Real, figures
+from examples.real.pages import Mix, parts, pieces, quotes_late
+from examples.real.reproduce import RECIPES, TABLES, Real, figures, step
 from examples.real.splits import FILES, HeldOut, ids, mix, read, split_rows, write
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import load_recipe
@@ -95,17 +97,16 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append(command[1:])
         if command[1:3] == ["-m", "ragr1_lite"]:
             parse(command[3:])
-            made = command[command.index("--out") + 1] if "--out" in command else output(command)
-            modes = [command[at + 1] for at, word in enumerate(command) if word == "--mode"]
-            for path in [Path(made).with_stem(f"{Path(made).stem}-{mode}") for mode in modes] * (len(modes) > 1):
-                path.mkdir(parents=True)
         else:
-            made = command[-1] if command[2] == "questions" else command[4]
-            made += "/musique-test.jsonl" * (command[2] == "questions")
-        Path(made).mkdir(parents=True, exist_ok=True)
+            assert (ROOT / command[1]).is_file()
         return subprocess.CompletedProcess(command, 0)
 
+    def made(result: Path, *words: object) -> None:
+        step(result, *words)
+        result.mkdir(parents=True, exist_ok=True)
+
     monkeypatch.setattr(reproduce.subprocess, "run", run)
+    monkeypatch.setattr(reproduce, "step", made)
     monkeypatch.setattr(reproduce, "figures", lambda file: [file.stem])
     return commands
 
@@ -117,11 +118,6 @@ def parse(words: list[str]) -> None:
     context = command.make_context("it", words)
     if recipe := context.params.get("recipe"):
         load_recipe(recipe, context.params["overrides"])
-
-
-def output(command: list[str]) -> str:
-    [run] = [word.removeprefix("output=") for word in command if word.startswith("output=")]
-    return f"{run}/adapter"
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -140,6 +136,79 @@ def test_a_table_is_made_of_commands_and_nothing_is_done_twice(
     done = len(ran)
     real.table(table)
     assert len(ran) == done
+
+
+def test_the_adapter_for_pages_goes_on_from_the_sets(ran: list[list[str]], tmp_path: Path) -> None:
+    real = Real(Path("data"), tmp_path)
+    real.prepare()
+    real.adapter()
+    first, second = (command for command in ran if command[2:3] == ["sft"])
+    assert f"model.adapter={tmp_path}/sft-qwen0.5b-mq" in second and f"output={tmp_path}/sft-qwen0.5b-mq" in first
+    assert f"data.train={tmp_path}/gold-pages.jsonl" in second
+    files = {word for command in ran for word in command}
+    drawn = {f"{tmp_path}/gold/pages/{name}.jsonl" for name in re.findall(r'self\.rows\("([^"]+)"\)', getsource(Mix))}
+    assert len(drawn) == 6 and drawn <= files, "every file that is drawn from is made"
+
+
+# --- pages --------------------------------------------------------------------------------------------------------
+
+
+def test_a_passage_is_cut_into_pieces_that_keep_its_title_and_all_its_sentences() -> None:
+    passages = [
+        {"id": str(n), "title": f"Page {n}", "text": "One is here. Two is there. Three is away."} for n in range(9)
+    ]
+    cut = [list(pieces(one)) for one in passages]
+    assert {len(one) for one in cut} == {1, 2, 3}
+    for passage, found in zip(passages, cut, strict=True):
+        assert {piece["title"] for piece in found} == {passage["title"]}
+        headless = [piece["text"].partition("\n")[2] if len(found) > 1 else piece["text"] for piece in found]
+        assert " ".join(headless) == passage["text"]
+    assert list(pieces({"id": "1", "title": "Page 1", "text": "One."})) == [
+        {"id": "1", "title": "Page 1", "text": "One."}
+    ]
+
+
+def test_the_parts_of_a_question_with_earlier_answers_in_them() -> None:
+    hops = [("Silver Heron >> director", "Ada Quist"), ("where was #1 born ?", "Ribe"), ("#2 >> rank", "1")]
+    row = {
+        "id": "q",
+        "gold_titles": ["Silver Heron", "Ada Quist"],
+        "question_decomposition": [{"question": asked, "answer": answer} for asked, answer in hops],
+    }
+    texts = {"Silver Heron": ["A film by Ada Quist."], "Ada Quist": ["She was born in Ribe."]}
+    found = [(one["question"], one["answers"], one["gold_titles"]) for one in parts([row, row], texts)]
+    assert found == [
+        ("Who directed Silver Heron?", ["Ada Quist"], ["Silver Heron"]),
+        ("Where was Ada Quist born?", ["Ribe"], ["Ada Quist"]),
+    ]
+
+
+def test_a_list_is_one_search_for_all_and_says_them_in_order(tmp_path: Path) -> None:
+    def one_hop(name: str, capital: str) -> dict[str, Any]:
+        passages = [[{"title": name, "text": f"{name}\nCapital: {capital}"}]]
+        search = {"think": f"I need the capital of {name}.", "queries": [f"{name} capital"], "passages": passages}
+        end = {"think": f"{name}: Capital: {capital}. So the capital of {name} is {capital}.", "queries": []}
+        return {"id": name, "kind": "one-hop", "answer": capital, "gold_titles": [name], "turns": [search, end]}
+
+    rows = [one_hop("Chad", "N'Djamena"), one_hop("Mali", "Bamako")]
+    [made] = Mix(tmp_path).lists(rows, 1, [2])
+    first, second = made["gold_titles"]
+    capital = {"Chad": "N'Djamena", "Mali": "Bamako"}
+    search, end = made["turns"]
+    assert search["queries"] == [f"{first} capital", f"{second} capital"]
+    assert search["think"] == f"I need the capital of {first} and the capital of {second}."
+    assert [one["title"] for found in search["passages"] for one in found] == [first, second]
+    assert made["answer"] == f"{capital[first]}, {capital[second]}" and f"{first} and {second}" in made["question"]
+    said = f"{first}: Capital: {capital[first]}. {second}: Capital: {capital[second]}."
+    assert end["think"] == f"{said} So the answer is {made['answer']}."
+    assert Mix(tmp_path).lists(rows[:1], 1, [2]) == []
+
+
+def test_what_a_thought_quotes() -> None:
+    text = "Ribe\nIt is a town in Denmark. Its cathedral was begun in 1150."
+    for quoted, late in (("It is a town in Denmark.", False), ("Its cathedral was begun in 1150.", True)):
+        turns = [{"think": "I look up Ribe.", "passages": [[{"text": text}]]}, {"think": f"Ribe: {quoted}"}]
+        assert quotes_late({"turns": turns}) is late
 
 
 def test_the_figures_of_an_evaluation(tmp_path: Path) -> None:
