@@ -84,8 +84,9 @@ def export(
     with _making(out) as result:
         folder = result if form == "merged" else result.with_name("merged")
         _merge(recipe, folder, report)
-        write_way(recipe, folder)
-        if form != "merged":
+        if form == "merged":
+            write_way(recipe, folder)
+        else:
             result.mkdir()
             write_gguf(folder, result / "model.gguf", precision)
         if form == "ollama":
