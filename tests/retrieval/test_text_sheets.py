@@ -15,7 +15,7 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval import read_corpus
 from ragr1_lite.retrieval.corpora import documents
 from ragr1_lite.retrieval.corpora.documents.passages import WORDS
-from tests.retrieval.test_corpora_oddities import put, read
+from tests.support.corpora import put, read
 from tests.support.fuzzing import mutate_file
 
 BOATS = 'Boat,Owner,Berth\nKarla,"Sand, Per",7\nUte,"Olu\nAdeyemi",9\n'
