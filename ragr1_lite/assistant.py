@@ -23,7 +23,7 @@ from ragr1_lite.core.safe_text import cleaned
 from ragr1_lite.core.types import Example, Mode, Passage, Sampler, Searcher, Trajectory
 from ragr1_lite.core.urls import COMMAND, without_secrets
 from ragr1_lite.files.answer_log import AnswerLog
-from ragr1_lite.models.adapter_folder import adapter_of, base_key, find_adapter, trained_models, way_of
+from ragr1_lite.models.adapter_folder import adapter_of, base_key, find_adapter, prompt_in, recipe_in, trained_models
 from ragr1_lite.models.hub import folder_here
 
 BARE = "none"
@@ -173,7 +173,7 @@ class Setup:
         if not model and self.adapter in (None, BARE, SHIPPED):
             model = default_model(self.index or WORLD, report, bare=self.adapter == BARE)
         adapter = find_adapter(self.adapter, model or "", report) if self.adapter not in (None, BARE) else None
-        trained = adapter.recipe if adapter else None
+        trained = adapter.recipe if adapter else recipe_in(Path(str(model)))
         if adapter and not (model or trained):
             model = adapter.base()
         given = {
@@ -182,14 +182,12 @@ class Setup:
             "rollout.mode": self.mode,
             "rollout.max_queries": self.max_queries,
             "rollout.batch_size": self.batch_size,
-            "rollout.template": None,
-            "retrieval.index": self.index or (None if trained else WORLD),
+            "rollout.template": None if adapter else prompt_in(Path(str(model))),
+            "retrieval.index": self.index or (None if adapter and trained else WORLD),
             "retrieval.k": self.k,
         }
         if adapter:
             given |= {key: path for key, path in adapter.paths_of_run().items() if given[key] is None}
-        else:
-            given |= {key: value for key, value in way_of(str(model)).items() if given.get(key) is None}
         overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
         shipped = f"sft-{base_key(str(model))}"
         shipped = shipped if shipped in shipped_recipes() else "sft-qwen2.5-1.5b"
@@ -330,7 +328,7 @@ def _adapter_for(model: str, report: Report) -> str:
     if model == "gold" or "://" in model:
         return BARE
     folder = adapter_of(model)
-    if folder is None and way_of(model):
+    if folder is None and recipe_in(Path(model)):
         return BARE
     if folder is None:
         folder_here(model)

@@ -21,6 +21,7 @@ from ragr1_lite.core.rollout import Limits
 from ragr1_lite.core.types import Mode, Segment, Tokenizer, Trajectory
 from ragr1_lite.data.sets import replay
 from ragr1_lite.data.trajectories import read_records, write_rows
+from ragr1_lite.files.journal import already_there
 from ragr1_lite.files.writing import refuse_input
 from ragr1_lite.models import builtin
 
@@ -148,7 +149,7 @@ def segment(
     if out is not None:
         refuse_input(out, (path,))
         if out.exists() and not overwrite:
-            raise DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
+            raise already_there(out)
     records = read_records(path, report=report)
     tokenizer, protocol = ChatTokenizer.load(find_folder(model, report), report), Protocol(mode, max_queries)
     trajectories = replayed(records, tokenizer, protocol, report)

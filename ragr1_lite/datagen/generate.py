@@ -30,7 +30,7 @@ from ragr1_lite.datagen.gold import compose_plans
 from ragr1_lite.datagen.rejection import ELSEWHERE, Criteria, why_rejected
 from ragr1_lite.datagen.teachers import Teacher, as_teacher, open_teacher, settings_of
 from ragr1_lite.files.alone import alone_at
-from ragr1_lite.files.journal import Journal, Rows, finished
+from ragr1_lite.files.journal import Journal, Rows, already_there, finished
 from ragr1_lite.files.writing import refuse_input
 from ragr1_lite.retrieval import open_searcher
 
@@ -97,7 +97,7 @@ def generate(
     if rejected == out:
         raise ConfigError("--rejected and --out are the same file", "Choose two.")
     if rejected is not None and rejected.exists() and not (resume or overwrite):
-        raise DataError(f"{rejected} exists", "Add --overwrite, or choose another --rejected.")
+        raise already_there(rejected, "Add --overwrite, or choose another --rejected.")
     recipe = as_teacher(setup).recipe(report)
     read = [*([questions] if isinstance(questions, str | Path) else questions), *recipe.retrieval.indexes]
     refuse_input(out, read)

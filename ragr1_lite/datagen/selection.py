@@ -29,7 +29,7 @@ from ragr1_lite.data.trajectories import rows_again, write_rows
 from ragr1_lite.datagen.endpoint import Connection
 from ragr1_lite.datagen.teachers import Teacher, open_teacher, settings_of
 from ragr1_lite.files.alone import alone_at
-from ragr1_lite.files.journal import Journal, finished
+from ragr1_lite.files.journal import Journal, already_there, finished
 from ragr1_lite.files.writing import beside, refuse_input, writing
 
 By = Literal["first-right", "pass-rate"]
@@ -231,7 +231,7 @@ def select(
     if finished(out, resume=resume, overwrite=overwrite, report=report):
         return _read_again(out, questions, rule, report)
     if validation_file.exists() and not (resume or overwrite):
-        raise DataError(f"{validation_file} exists", "Add --overwrite, or choose another --out.")
+        raise already_there(validation_file)
     measured_by = {
         "by": rule.by,
         "tries": rule.tries,

@@ -23,9 +23,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def already_there(out: Path) -> DataError:
+def already_there(out: Path, fix: str = "Add --overwrite, or choose another --out.") -> DataError:
     """The error of a result that is not to be overwritten."""
-    return DataError(f"{out} exists", "Add --overwrite, or choose another --out.")
+    return DataError(f"{out} exists already", fix)
 
 
 def interrupted(out: Path) -> bool:

@@ -45,18 +45,15 @@ class AdapterFolder:
     config: Mapping[str, Any]
 
     @property
-    def run(self) -> Path | None:
-        """The folder of the run that it lies in, as its adapter or in a checkpoint."""
-        for path in (self.folder.resolve(), self.folder.absolute()):
-            for above in path.parents[:2]:
-                if (above / _RECIPE).is_file():
-                    return above
-        return None
+    def recipe(self) -> Path | None:
+        """The recipe of the run that it lies in, as its adapter or in a checkpoint."""
+        places = (above for path in (self.folder.resolve(), self.folder.absolute()) for above in path.parents[:2])
+        return next(filter(None, map(recipe_in, places)), None)
 
     @property
-    def recipe(self) -> Path | None:
-        """The recipe that it was trained by."""
-        return self.run / _RECIPE if self.run else None
+    def run(self) -> Path | None:
+        """The folder of that run."""
+        return self.recipe.parent if self.recipe else None
 
     @property
     def made_for(self) -> str:
@@ -208,7 +205,17 @@ def adapter_of(model: str) -> Path | None:
     folder = Path(model).expanduser()
     if (folder / ADAPTER_CONFIG).is_file():
         return folder
-    return None if (folder / _RECIPE).is_file() else shipped_adapter(model)
+    return None if recipe_in(folder) else shipped_adapter(model)
+
+
+def recipe_in(folder: Path) -> Path | None:
+    """The recipe in a run's folder, or in an exported model's, which says how that is asked."""
+    return file if (file := folder.expanduser() / _RECIPE).is_file() else None
+
+
+def prompt_in(folder: Path) -> str | None:
+    """The file of an exported model's own prompt, if it has one."""
+    return str(file) if (file := folder.expanduser() / _PROMPT).is_file() else None
 
 
 def write_way(recipe: Recipe, folder: Path) -> None:
@@ -218,20 +225,6 @@ def write_way(recipe: Recipe, folder: Path) -> None:
         (folder / _PROMPT).write_text(prompt, encoding="utf-8")
     way = {"task": recipe.task, "retrieval": {"k": recipe.retrieval.k}, "rollout": rollout}
     (folder / _RECIPE).write_text(to_yaml(way), encoding="utf-8")
-
-
-def way_of(model: str) -> dict[str, Any]:
-    """How an exported model is asked, by the recipe's keys; empty where its folder does not say.
-
-    Raises:
-        ConfigError: The recipe in its folder is invalid.
-    """
-    file = Path(model).expanduser() / _RECIPE
-    if not file.is_file():
-        return {}
-    recipe, prompt = load_recipe(str(file)), file.with_name(_PROMPT)
-    rollout = recipe.rollout.model_dump(mode="json") | {"template": str(prompt) if prompt.is_file() else None}
-    return {"retrieval.k": recipe.retrieval.k} | {f"rollout.{key}": value for key, value in rollout.items()}
 
 
 def shipped_adapter(model: str) -> Path | None:

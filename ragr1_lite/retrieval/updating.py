@@ -13,7 +13,7 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.sources import DOCUMENTS, File
-from ragr1_lite.retrieval.bm25.store import IndexedFile, IndexInfo, Origin, PassageFile, read_origin, verify_index
+from ragr1_lite.retrieval.bm25.store import IndexedFile, IndexInfo, Origin, PassageFile, read_files, verify_index
 from ragr1_lite.retrieval.bm25.update import Segment, merge_passages
 from ragr1_lite.retrieval.corpora.reader import Corpus
 from ragr1_lite.retrieval.corpora.sources import find_sources, unchanged
@@ -55,7 +55,7 @@ def update_index(index: Path, folder: Path | None = None, report: Report = ignor
     """
     began = time.perf_counter()
     info = verify_index(index, report)
-    files, _ = read_origin(index, info.passages)
+    files = read_files(index, info)
     folder = Path(info.folder if folder is None else folder).resolve()
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}", "Name the folder that the index was built from, after it.")

@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from ragr1_lite.assistant import Assistant, Setup, with_adapter
 from ragr1_lite.config import Recipe
-from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.errors import ModelError
 from ragr1_lite.core.events import Notice, Report, ignore
 from ragr1_lite.core.rewards import OURS
 from ragr1_lite.core.rollout import run_rollouts
 from ragr1_lite.core.types import Example, Trajectory
+from ragr1_lite.files.journal import already_there
 from ragr1_lite.files.writing import writing
 from ragr1_lite.models.adapter_folder import write_way
 from ragr1_lite.models.gguf import convert
@@ -73,7 +74,7 @@ def export(
         How far the answers agree; None where nothing was asked.
 
     Raises:
-        ConfigError: The folder exists.
+        DataError: The folder exists.
         ModelError: The model cannot be written in that form, or answers too differently afterwards.
         StorageError: The folder cannot be written.
     """
@@ -84,8 +85,9 @@ def export(
     with _making(out) as result:
         folder = result if form == "merged" else result.with_name("merged")
         _merge(recipe, folder, report)
-        write_way(recipe, folder)
-        if form != "merged":
+        if form == "merged":
+            write_way(recipe, folder)
+        else:
             result.mkdir()
             write_gguf(folder, result / "model.gguf", precision)
         if form == "ollama":
@@ -99,10 +101,9 @@ def export_adapter(setup: Setup, out: Path, hub: Wanted, *, report: Report = ign
     """Writes an adapter as a repository of the hub, whole or not at all; it is a copy, and so it is not asked.
 
     Raises:
-        ConfigError: The folder exists.
         ModelError: There is no adapter, or its base model is not here and cannot be fetched.
         RunError: The summary of its run is broken.
-        DataError: An evaluation file cannot be read.
+        DataError: The folder exists, or an evaluation file cannot be read.
         StorageError: The folder cannot be written.
     """
     _require_new(out)
@@ -115,7 +116,7 @@ def export_adapter(setup: Setup, out: Path, hub: Wanted, *, report: Report = ign
 
 def _require_new(out: Path) -> None:
     if out.exists():
-        raise ConfigError(f"{out} exists", "Name a folder that does not, or remove it.")
+        raise already_there(out, "Name a folder that does not, or remove it.")
 
 
 @contextmanager

@@ -154,14 +154,20 @@ class Display:
         return "" if question.lower() in ("exit", "quit") else question
 
     def _typed(self) -> str:
+        """A line; Ctrl-C drops what was typed of it, and where that is nothing, ends as Ctrl-D does."""
+        begun: Callable[[], str] = str
         with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  # gives input() its history and line editing
-        try:
-            with contextlib.redirect_stdout(self.stdout):
-                return input("\n› ").strip()
-        except (EOFError, KeyboardInterrupt):
-            self.err.print()
-            return ""
+            import readline  # gives input() its history and line editing
+
+            begun = readline.get_line_buffer
+        while True:
+            try:
+                with contextlib.redirect_stdout(self.stdout):
+                    return input("\n› ").strip()
+            except (EOFError, KeyboardInterrupt) as stopped:
+                self.err.print()
+                if isinstance(stopped, EOFError) or not begun():
+                    return ""
 
     def _line(self, line: Text) -> None:
         """A line that stays, unless quiet."""

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.files.journal import Journal
 from ragr1_lite.retrieval import build_index, read_corpus
 from ragr1_lite.retrieval.bm25.mapped_files import HashedFile
@@ -25,10 +24,10 @@ from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
 from ragr1_lite.retrieval.bm25.store import PASSAGES, verify_index
 from ragr1_lite.retrieval.bm25.vocabulary import WORDS
 from ragr1_lite.training.run_folder import Run
-from tests.cli.test_full_disk import QUESTIONS, ROWS, run, untimed
 from tests.evaluation.test_report import saved
 from tests.support import tiny
 from tests.support.frail_disk import FrailDisk, frail_disk
+from tests.support.workplace import ROWS, asking_folder, run, untimed
 from tests.training import test_resume
 
 FAULTS = {"read-only": FrailDisk.turn_read_only, "lost": FrailDisk.lose}
@@ -43,12 +42,7 @@ def disk(tmp_path: Path) -> Iterator[FrailDisk]:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, an adapter's run, trajectories, questions and two passages with their index, on a sound disk."""
-    folder = tmp_path_factory.mktemp("sound")
-    recipe = tiny.make_recipe("sft", tiny.save_byte_model(folder / "tiny-byte"), folder / "run")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
-    tiny.save_foreign_adapter(folder / "tiny-byte", folder / "run" / "adapter")
-    (folder / "run" / "recipe.yaml").write_text(recipe.dump(), "utf-8")
-    saved(folder / "questions.jsonl", *QUESTIONS)
+    folder = asking_folder(tmp_path_factory.mktemp("sound"))
     (folder / "corpus").mkdir()
     saved(folder / "corpus" / "a.jsonl", *ROWS[:60])
     build_index(read_corpus([folder / "corpus"]), folder / "index")

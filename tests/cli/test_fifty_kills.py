@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.retrieval.bm25.store import verify_index
 from ragr1_lite.training.run_folder import Run, step_of
-from tests.cli.test_full_disk import QUESTIONS, ROWS, run, untimed
 from tests.evaluation.test_report import saved
 from tests.support import tiny
 from tests.support.killing import Processes
+from tests.support.workplace import QUESTIONS, ROWS, asking_folder, run, untimed
 from tests.training import test_resume
 
 SEED = 18
@@ -51,12 +50,7 @@ def processes() -> Iterator[Processes]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and its adapter, trajectories, questions, and a corpus with an index of its first half."""
-    folder = tmp_path_factory.mktemp("fifty")
-    recipe = tiny.make_recipe("sft", tiny.save_byte_model(folder / "tiny-byte"), folder / "run")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
-    tiny.save_foreign_adapter(folder / "tiny-byte", folder / "run" / "adapter")
-    (folder / "run" / "recipe.yaml").write_text(recipe.dump(), "utf-8")
-    saved(folder / "questions.jsonl", *QUESTIONS)
+    folder = asking_folder(tmp_path_factory.mktemp("fifty"))
     (folder / "corpus").mkdir()
     saved(folder / "corpus" / "a.jsonl", *ROWS[:150])
     assert run(f"index build {folder}/corpus --out {folder}/half").exit_code == 0

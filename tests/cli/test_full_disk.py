@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from ragr1_lite.cli.main import app
 from ragr1_lite.core.errors import StorageError
 from ragr1_lite.core.types import Passage
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.retrieval import build_index, read_corpus
 from ragr1_lite.retrieval.bm25.store import verify_index
 from ragr1_lite.training.run_folder import Run
 from tests.evaluation.test_report import saved
-from tests.support import tiny
 from tests.support.small_disk import fill, small_disk
+from tests.support.workplace import ROWS, asking_folder, run, training_folder, untimed
 from tests.training.test_resume import Job, assert_whole, at_step
-
-ROWS = [{"id": str(n), "title": f"Land {n}", "text": f"The capital of Land {n} is Town {n}. " * 9} for n in range(300)]
-QUESTIONS = [
-    {"id": str(n), "question": f"What is the capital of Land {n}?", "answers": [f"Town {n}"],
-     "supporting_facts": [[f"Land {n}", 0]], "context": [[f"Land {n}", [f"The capital of Land {n} is Town {n}."]]]}
-    for n in range(60)
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -39,17 +27,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, questions and an index, on another disk."""
-    folder = tmp_path_factory.mktemp("room")
-    recipe = tiny.make_recipe("sft", tiny.save_byte_model(folder / "tiny"), folder / "run")
-    tiny.save_foreign_adapter(folder / "tiny", folder / "run" / "adapter")
-    (folder / "run" / "recipe.yaml").write_text(recipe.dump(), "utf-8")
-    saved(folder / "questions.jsonl", *QUESTIONS)
+    folder = asking_folder(tmp_path_factory.mktemp("room"))
     build_index([Passage(row["id"], row["title"], row["text"][:40]) for row in ROWS[:60]], folder / "index")
     return folder
-
-
-def run(line: str) -> Any:
-    return CliRunner().invoke(app, line.split())
 
 
 def refused(line: str) -> None:
@@ -100,15 +80,8 @@ def test_a_file_of_results(disk: Path, folder: Path, tmp_path: Path, command: st
     assert untimed(out) == untimed(tmp_path / "whole.jsonl")
 
 
-def untimed(path: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
-
-
 def test_a_training(disk: Path, folder: Path) -> None:
-    tiny.save_byte_model(disk / "tiny-byte")
-    recipe = tiny.make_recipe("sft", disk / "tiny-byte", disk / "none")
-    write_records(disk / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
+    training_folder(disk)
     train = {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "save_every": 2}
     job = Job("sft", disk, data={"train": str(disk / "trajectories.jsonl")}, train=train)
     job.train("sft-whole")

@@ -245,7 +245,8 @@ def test_a_teacher_may_come_later_and_reads_prose(learned: Learn, tmp_path: Path
             f"# {town}\n\nPeople who grew up in {town} still talk about swimming in the {river} on summer evenings.\n"
         )
         (documents / f"{town}.md").write_text(text, encoding="utf-8")
-    assert "Of 0 questions 0 were kept. " in learned(documents, out=tmp_path / "out").too_few
+    too_few = learned(documents, out=tmp_path / "out").too_few
+    assert "Of 0 questions 0 were kept; rejected: passage: no sure fact " in too_few
     with recorded(chat) as server:
         taught = learned(documents, out=tmp_path / "out", teacher=f"{server.url}/v1")
     assert taught.to_json()["counts"]["questions"]["by_kind"]["one-hop"] >= 1

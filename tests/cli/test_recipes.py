@@ -94,7 +94,7 @@ def test_a_copy_keeps_what_stands_in_a_recipe_without_a_family() -> None:
 def test_a_copy_replaces_nothing_unasked() -> None:
     Path("sft-qwen3-4b.yaml").write_text("mine")
     result = run("copy", "sft-qwen3-4b")
-    assert result.exit_code == 2 and "sft-qwen3-4b.yaml exists already" in result.stderr
+    assert result.exit_code == 1 and "sft-qwen3-4b.yaml exists already" in result.stderr
     assert Path("sft-qwen3-4b.yaml").read_text() == "mine"
     assert run("copy", "sft-qwen3-4b", "--overwrite").exit_code == 0
     assert load_recipe("sft-qwen3-4b.yaml").task == "sft"

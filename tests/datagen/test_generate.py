@@ -289,7 +289,7 @@ def test_a_file_of_rejected_trajectories_is_not_overwritten_silently(
 ) -> None:
     other = tmp_path / "r.jsonl"
     other.write_text("mine", encoding="utf-8")
-    with pytest.raises(DataError, match=r"r\.jsonl exists") as caught:
+    with pytest.raises(DataError, match=r"r\.jsonl exists already") as caught:
         taught(by_seed, rejected=other)
     assert "--overwrite" in caught.value.hint and other.read_text(encoding="utf-8") == "mine"
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("q.jsonl", "r.jsonl")] == []

@@ -237,9 +237,17 @@ def test_questions_of_what_passages_hold(index: str, tmp_path: Path) -> None:
         "facts": 10,
         "questions": 17,
         "kept": 17,
-        "rejected": {},
+        "rejected": {"passage: no sure fact": 1},
         "by_kind": {"one-hop": 10, "bridge": 4, "comparison": 3},
     }
+
+
+def test_passages_that_nothing_was_asked_about_are_counted(tmp_path: Path) -> None:
+    """By rule alone; of the others a teacher writes."""
+    passages = [Passage("1", "Marn", "Mayor: Ida Fenn"), Passage("2", "Lenn", "A river."), Passage("3", "Orr", "Wet.")]
+    build_index(passages, tmp_path / "index")
+    counts = make_questions(str(tmp_path / "index"), out=tmp_path / "q.jsonl")
+    assert (counts["passages"], counts["kept"], counts["rejected"]) == (3, 1, {"passage: no sure fact": 2})
 
 
 def test_every_row_of_a_long_table_is_asked_about(tmp_path: Path) -> None:

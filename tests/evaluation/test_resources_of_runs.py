@@ -13,7 +13,6 @@ import torch
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.events import RolloutsFinished, StepFinished, ignore
 from ragr1_lite.core.types import Reward, Trajectory
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.evaluation.resources import Meter
 from ragr1_lite.training import grpo, sft
 from ragr1_lite.training.account import SPENT
@@ -21,6 +20,7 @@ from ragr1_lite.training.grpo import rollouts
 from ragr1_lite.training.grpo import trainer as grpo_trainer
 from ragr1_lite.training.trainer import TrainResult
 from tests.support import tiny
+from tests.support.workplace import training_folder
 
 WATT_HOURS = 2.0
 
@@ -32,11 +32,7 @@ class Crash(Exception):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and trajectories, which serve as questions, too."""
-    folder = tmp_path_factory.mktemp("resources")
-    tiny.save_byte_model(folder / "tiny-byte")
-    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
-    return folder
+    return training_folder(tmp_path_factory.mktemp("resources"))
 
 
 @pytest.fixture(params=["sft", "grpo"])

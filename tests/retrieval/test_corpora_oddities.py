@@ -18,25 +18,9 @@ from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import Passage
 from ragr1_lite.data.questions import read_questions
 from ragr1_lite.retrieval import build_index, read_corpus
+from tests.support.corpora import lines, put, read
 
 NAN = float("nan")
-
-
-def put(path: Path, data: bytes | str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
-
-def read(*sources: Path) -> tuple[list[Passage], list[str]]:
-    """The passages, and the notices there were."""
-    events: list[object] = []
-    passages = list(read_corpus(sources, events.append))
-    return passages, [event.text for event in events if isinstance(event, Notice)]
-
-
-def lines(*rows: object) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 class TestMarksBetweenColumns:

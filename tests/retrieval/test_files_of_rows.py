@@ -13,7 +13,7 @@ from ragr1_lite.cli.main import app
 from ragr1_lite.core.types import Example, Passage, Segment, Trajectory, Turn
 from ragr1_lite.data.trajectories import parse_turns, to_record
 from ragr1_lite.retrieval import build_index, open_searcher, read_corpus, update_index
-from tests.retrieval.test_corpora_oddities import lines, put
+from tests.support.corpora import lines, put
 
 ROWS = [{"id": f"r{n}", "title": f"Boat {n}", "text": "A red boat."} for n in range(3)]
 

@@ -11,7 +11,7 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval import build_index, open_searcher, read_corpus
 from ragr1_lite.retrieval.corpora.documents import mail
 from ragr1_lite.retrieval.corpora.documents.pdf import _page
-from tests.retrieval.test_office_documents import make, put, read, refusal
+from tests.support.corpora import make, put, read, why_not
 
 for needed in ("cryptography", "pypdf", "selectolax"):
     pytest.importorskip(needed)
@@ -58,7 +58,7 @@ class TestMail:
 
     def test_an_error_of_the_standard_librarys_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mail, "message_from_bytes", lambda *_, **__: [][0])
-        assert refusal(put(tmp_path / "a.eml", MAIL)) == "is no e-mail that can be read (list index out of range)"
+        assert why_not(put(tmp_path / "a.eml", MAIL)) == "is no e-mail that can be read (list index out of range)"
 
 
 class TestSheets:

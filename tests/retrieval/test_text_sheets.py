@@ -15,7 +15,7 @@ from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval import read_corpus
 from ragr1_lite.retrieval.corpora import documents
 from ragr1_lite.retrieval.corpora.documents.passages import WORDS
-from tests.retrieval.test_corpora_oddities import put, read
+from tests.support.corpora import put, read
 from tests.support.fuzzing import mutate_file
 
 BOATS = 'Boat,Owner,Berth\nKarla,"Sand, Per",7\nUte,"Olu\nAdeyemi",9\n'
@@ -67,6 +67,27 @@ def test_western_letters_are_read_and_others_refused(tmp_path: Path) -> None:
         for text, codec in (*others, ("Im März", "cp850"), ("これはテスト", "cp932")):
             with pytest.raises(DataError, match="is not UTF-8: save it as UTF-8"):
                 read(put(tmp_path / f"a.{suffix}", text.encode(codec)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ("{n},Boat,Oslo,Ida\n", False),  # running numbers
+        ("Boat {n},2024-03-{n}\n", False),
+        ("Boat {n},{n}.5\n", False),
+        ("Boat {n},{n}000000\n", False),
+        ("Boat {n},{n}\n", True),  # might be years, or weeks
+        ("Boat {n},Owner {n}\n", True),
+        ("Boat,2019,2020\nAnna,{n},7\n", True),
+        ("Day,2024-03-01\nBoat {n},Oslo\n", True),
+    ],
+)
+def test_a_first_row_that_is_like_the_others_names_no_columns(tmp_path: Path, rows: str, named: bool) -> None:
+    head, *more = "".join(rows.format(n=n) for n in range(10, 110)).splitlines()
+    first, *later = texts(put(tmp_path / "a.csv", "\n".join([head, *more])))
+    top = head.replace(",", " | ")
+    assert first.startswith(f"{top}\n") and len(later) > 1
+    assert {text.startswith(f"{top}\n") for text in later} == {named}
 
 
 def test_rows_that_go_on_have_their_columns_above(tmp_path: Path) -> None:

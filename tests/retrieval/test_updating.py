@@ -19,12 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragr1_lite.core.errors import DataError, RetrievalIndexError
+from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval import build_index, read_corpus, update_index
 from ragr1_lite.retrieval.bm25 import searcher, store, update
 from ragr1_lite.retrieval.bm25.postings import load_postings
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
-from ragr1_lite.retrieval.bm25.store import PassageFile, open_manifest, read_origin, verify_index
+from ragr1_lite.retrieval.bm25.store import PassageFile, open_manifest, read_files, read_lengths, verify_index
 from ragr1_lite.retrieval.bm25.vocabulary import read_words
 from ragr1_lite.retrieval.corpora import documents
 
@@ -81,8 +82,8 @@ def assert_same(updated: Path, built: Path) -> None:
                 for side, at in ((old, number), (new, others[word]))
             )
             assert one == two, (word, name)
-    (files, lengths), (wanted, expected) = read_origin(updated, len(ours)), read_origin(built, len(ours))
-    assert lengths.tolist() == expected.tolist()
+    assert read_lengths(updated, len(ours)).tolist() == read_lengths(built, len(ours)).tolist()
+    files, wanted = read_files(updated, mine), read_files(built, other)
     assert [replace(one, modified=0) for one in files] == [replace(one, modified=0) for one in wanted]
     asked = ["w1 w2 w3", "w0", "w5 w5 w7 part"]
     assert Bm25Searcher.open(updated).search(asked, 5) == Bm25Searcher.open(built).search(asked, 5)
@@ -255,6 +256,23 @@ class TestRefused:
         with pytest.raises(DataError, match="No passage has a word in it"):
             update_index(index_of(folder))
         assert verify_index(index_of(folder)).passages > 3
+
+    @pytest.mark.parametrize(
+        ("name", "damage"), [("corpus.json", b"[]"), ("corpus.json", None), ("passages.lengths.npy", b"")]
+    )
+    def test_what_only_updating_needs_is_broken(self, folder: Path, name: str, damage: bytes | None) -> None:
+        """It is searched on, and says where it names no files; ``verify`` and ``update`` refuse it."""
+        index, said = index_of(folder), list[Any]()
+        before = Bm25Searcher.open(index).search(["three alone"], 1)[0][0]
+        (index / name).unlink() if damage is None else (index / name).write_bytes(damage)
+        found = Bm25Searcher.open(index, said.append).search(["three alone"], 1)[0][0]
+        named = name != "corpus.json"
+        assert found == (before if named else replace(before, file=""))
+        texts = [event.text for event in said if isinstance(event, Notice)]
+        assert named or ["corpus.json" in text and "do not name their files" in text for text in texts] == [True]
+        for use in (verify_index, update_index):
+            with pytest.raises(RetrievalIndexError, match=name):
+                use(index)
 
     def test_a_broken_index(self, folder: Path) -> None:
         """Else a copy of what is broken would have a right checksum."""

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ragr1_lite import world
 from ragr1_lite.assistant import Setup
 from ragr1_lite.config import LoraConfig, Recipe
-from ragr1_lite.core.errors import ConfigError, ModelError
+from ragr1_lite.core.errors import DataError, ModelError
 from ragr1_lite.core.events import Notice
 from ragr1_lite.core.protocol import Protocol
 from ragr1_lite.core.types import Example, Trajectory, Turn
@@ -145,7 +145,7 @@ def test_notices_name_the_folder_that_will_be(setup: Setup, tmp_path: Path, form
 
 def test_a_folder_that_exists_is_not_touched(setup: Setup, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(ConfigError, match="exists"):
+    with pytest.raises(DataError, match="exists"):
         export(setup, "merged", tmp_path / "out", [])
 
 

@@ -15,12 +15,12 @@ import torch
 
 from ragr1_lite.config import LoraConfig, Recipe
 from ragr1_lite.core.errors import ConfigError, RunError
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models import loading, lora, precision, processes
 from ragr1_lite.models.loading import ModelSpec
 from ragr1_lite.training import run_folder, trainer
 from ragr1_lite.training.run_folder import Run
 from tests.support import launched, tiny
+from tests.support.workplace import training_folder
 from tests.training import test_resume
 
 ROOT = Path(__file__).parents[2]
@@ -41,10 +41,7 @@ def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trainings of one process and of two."""
-    folder = tmp_path_factory.mktemp("distributed")
-    tiny.save_byte_model(folder / "tiny-byte")
-    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
+    folder = training_folder(tmp_path_factory.mktemp("distributed"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         test_resume.untrained(monkeypatch)
         alone = launched.Trainings(folder)

@@ -15,12 +15,12 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import Notice, StepFinished, ignore
 from ragr1_lite.core.types import Example, Reward
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy, load_policy
 from ragr1_lite.training import grpo, held_out, sft, trainer
 from ragr1_lite.training.grpo import rollouts
 from ragr1_lite.training.grpo import trainer as grpo_trainer
 from tests.support import tiny
+from tests.support.workplace import training_folder
 
 TRAIN = {"steps": 5, "learning_rate": 0.01, "save_every": 3}
 EVAL = {"every": 2, "questions": 3}
@@ -29,10 +29,7 @@ EVAL = {"every": 2, "questions": 3}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, trajectories and held-out questions."""
-    folder = tmp_path_factory.mktemp("validation")
-    tiny.save_byte_model(folder / "tiny-byte")
-    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
+    folder = training_folder(tmp_path_factory.mktemp("validation"))
     lines = [{"question": f"Where is {name}?", "answers": [name]} for name in tiny.COUNTRIES]
     (folder / "held-out.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

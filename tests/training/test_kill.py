@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models.loading import Policy
 from tests.support import tiny
 from tests.support.killing import Processes
+from tests.support.workplace import training_folder
 from tests.training.test_resume import Job, assert_whole, python, untimed
 
 KILLS = 5
@@ -37,11 +37,7 @@ def processes() -> Iterator[Processes]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and trajectories, which serve as questions, too."""
-    folder = tmp_path_factory.mktemp("kill")
-    tiny.save_byte_model(folder / "tiny-byte")
-    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
-    return folder
+    return training_folder(tmp_path_factory.mktemp("kill"))
 
 
 def moments(seed: int, steps: int) -> list[tuple[int, float]]:

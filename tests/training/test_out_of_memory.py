@@ -16,12 +16,12 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import RunError, out_of_memory
 from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished, ignore
 from ragr1_lite.core.types import Reward, Trajectory
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.training import grpo, sft
 from ragr1_lite.training.grpo import rollouts, trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult
 from tests.support import tiny
+from tests.support.workplace import training_folder
 
 TRAIN = {"steps": 4, "batch_size": 4, "micro_batch": 4, "learning_rate": 0.01, "save_every": 3}
 
@@ -81,11 +81,7 @@ class Memory:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, and trajectories that serve as questions, too."""
-    folder = tmp_path_factory.mktemp("back-off")
-    tiny.save_byte_model(folder / "tiny-byte")
-    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
-    return folder
+    return training_folder(tmp_path_factory.mktemp("back-off"))
 
 
 @pytest.fixture(params=["sft", "grpo"])

@@ -22,7 +22,6 @@ from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import RunError, StorageError
 from ragr1_lite.core.events import CheckpointSaved, Notice, StepFinished, ignore
 from ragr1_lite.core.types import Reward, Trajectory
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.models import cpu_speed
 from ragr1_lite.models.loading import Policy, load_policy
 from ragr1_lite.training import grpo, sft, trainer
@@ -31,6 +30,7 @@ from ragr1_lite.training.grpo import trainer as grpo_trainer
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trainer import TrainResult
 from tests.support import tiny
+from tests.support.workplace import training_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,11 +72,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch | None = None) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, trajectories and questions."""
-    folder = tmp_path_factory.mktemp("resume")
-    tiny.save_byte_model(folder / "tiny-byte")
-    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe, count=8))
-    return folder
+    return training_folder(tmp_path_factory.mktemp("resume"))
 
 
 TRAIN = {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 3, "save_every": 2}

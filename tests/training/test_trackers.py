@@ -13,21 +13,17 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from ragr1_lite.config import Recipe
 from ragr1_lite.core.errors import ConfigError
 from ragr1_lite.core.events import StepFinished
-from ragr1_lite.data.trajectories import write_records
 from ragr1_lite.training import sft
 from ragr1_lite.training.run_folder import Run
 from ragr1_lite.training.trackers import check_trackers, logging_into
 from tests.support import tiny
+from tests.support.workplace import training_folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and trajectories."""
-    folder = tmp_path_factory.mktemp("trackers")
-    tiny.save_byte_model(folder / "tiny-byte")
-    recipe = tiny.make_recipe("sft", folder / "tiny-byte", folder / "none")
-    write_records(folder / "trajectories.jsonl", tiny.gold(tiny.load(recipe), recipe))
-    return folder
+    return training_folder(tmp_path_factory.mktemp("trackers"), count=4)
 
 
 def recipe_with(tracker: str, folder: Path, output: Path) -> Recipe:

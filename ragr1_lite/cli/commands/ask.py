@@ -163,7 +163,7 @@ class _Prompt:
                 for command, purpose in _COMMANDS.items():
                     self._display.note(f"{command:<39}{purpose}")
                 now = f"Now: mode {self._assistant.protocol.mode}, index {self._assistant.searched}."
-                typed = "An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer."
+                typed = "An empty line, exit or Ctrl-D ends; Ctrl-C stops an answer or drops a line."
                 self._display.note(f"{now} {typed if on_terminal() else 'exit or the end of the pipe ends.'}", "dim")
             case "/index":
                 raise ConfigError("/index needs a folder, a URL or `world`", "Write it as in /index world.")

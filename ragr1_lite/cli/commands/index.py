@@ -196,13 +196,13 @@ def index_info(context: Context, index: IndexFolder, as_json: opt.AsJson = False
     "files", "empty_files"}; the last two only of an index of a folder: files in it, and those that gave no passage.
     """
     with session(context, as_json=as_json) as display:
-        from ragr1_lite.retrieval.bm25.store import read_origin
+        from ragr1_lite.retrieval.bm25.store import read_files
         from ragr1_lite.retrieval.searchers import info_of
         from ragr1_lite.ui.tables import index_table
 
         info, counts = info_of(index), dict[str, int]()
         if info.path and info.folder:
-            given = [file.passages > 0 for file in read_origin(info.path, info.passages)[0]]
+            given = [file.passages > 0 for file in read_files(info.path, info)]
             counts = {"files": sum(given), "empty_files": len(given) - sum(given)}
         display.show(index_table(info, **counts), json=asdict(info) | {"path": str(info.path or index)} | counts)
 

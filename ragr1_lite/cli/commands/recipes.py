@@ -79,14 +79,14 @@ def recipes_copy(
     with session(context) as display:
         from ragr1_lite.cli.catalog import standalone
         from ragr1_lite.config import find_recipe, load_recipe
-        from ragr1_lite.core.errors import ConfigError
+        from ragr1_lite.files.journal import already_there
         from ragr1_lite.files.writing import refuse_input, write_atomic
 
         source = find_recipe(recipe)
         target = file or Path(f"{source.stem}.yaml")
         refuse_input(target, (source,), "FILE")
         if target.exists() and not overwrite:
-            raise ConfigError(f"{target} exists already", "Give another file, or replace it with --overwrite.")
+            raise already_there(target, "Give another file, or replace it with --overwrite.")
         write_atomic(target, standalone(source, str(target)))
         display.show(f"{target} is yours to edit.")
         display.note(f"Check it: ragr1-lite recipes check {target}", "dim")

@@ -69,7 +69,7 @@ def make_questions(
 
     Returns:
         ``{"passages": read, "facts": read, "questions": made, "kept", "rejected": {reason: n}, "by_kind": {kind: n}}``.
-        Reasons of facts that no question was made of begin with ``fact:``.
+        Reasons of passages and facts that no question was made of begin with ``passage:`` and ``fact:``.
 
     Raises:
         ConfigError: A kind is unknown, or the index's passages cannot be listed.
@@ -174,7 +174,7 @@ class Tally:
             "facts": self.facts,
             "questions": self.questions,
             "kept": len(self.kept),
-            "rejected": dict(self.rejected.most_common()),
+            "rejected": dict((+self.rejected).most_common()),
             "by_kind": dict(Counter(row["kind"] for row in self.kept)),
         }
 
@@ -231,7 +231,9 @@ class _Work:
             for position in range(len(self.searcher)):
                 self.tally.passages += 1
                 passage = self.searcher.passage(position)
-                yield from facts_of(passage, before)
+                facts = list(facts_of(passage, before))
+                self.tally.rejected["passage: no sure fact"] += not (facts or self.teacher)  # it writes of the others
+                yield from facts
                 before = passage.text
                 if position % 1000 == 0:
                     advance(position)

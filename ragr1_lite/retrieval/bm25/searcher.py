@@ -28,7 +28,16 @@ from ragr1_lite.retrieval.bm25.postings import (
     load_postings,
     weighted,
 )
-from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, folder_state, open_manifest
+from ragr1_lite.retrieval.bm25.store import (
+    FILES,
+    LENGTHS,
+    MANIFEST,
+    IndexInfo,
+    PassageFile,
+    files_to_name,
+    folder_state,
+    open_manifest,
+)
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer, tokenizer_of
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 
@@ -87,9 +96,9 @@ class Bm25Searcher:
 
     @classmethod
     def _open(cls, path: Path, report: Report) -> Bm25Searcher:
-        info = open_manifest(path, small=CHECKED_WHOLE)
+        info = open_manifest(path, small=CHECKED_WHOLE, without=(FILES, LENGTHS))
         tokenizer, postings = tokenizer_of(info.tokenizer, path), load_postings(path)
-        vocabulary, passages = VocabularyFile(path), PassageFile(path)
+        vocabulary, passages = VocabularyFile(path), PassageFile(path, files_to_name(path, info, report))
         if len(vocabulary) != len(postings.indptr) - 1:
             raise broken(path / INDPTR)
         if not info.passages == len(passages) == postings.passages:

@@ -21,7 +21,7 @@ import re
 import shutil
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core.errors import RetrievalIndexError, StorageError, fix_for
-from ragr1_lite.core.events import Report, ignore, phase
+from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.files.writing import sync
@@ -79,16 +79,17 @@ class IndexInfo:
 
 
 class PassageFile:
-    """The passages of an index, read on demand; raises RetrievalIndexError where its files do not fit each other."""
+    """The passages of an index, read on demand; raises RetrievalIndexError where its files do not fit each other.
 
-    def __init__(self, folder: Path) -> None:
+    They name the ``files`` that they are from, where these are given.
+    """
+
+    def __init__(self, folder: Path, files: Sequence[IndexedFile] = ()) -> None:
         self._path = folder / PASSAGES
         self._offsets = load_array(folder / OFFSETS, "<i8")
         self._map = map_file(self._path)
         if len(self._offsets) < 2 or self._offsets[-1] != len(self._map):
             raise broken(folder / OFFSETS)
-        # At once: another index may take the folder's place, while this one's other files stay mapped.
-        files = read_origin(folder, len(self))[0] if (folder / FILES).is_file() else []
         self._names = [file.name for file in files]
         self._ends = list(accumulate(file.passages for file in files))
 
@@ -195,8 +196,8 @@ def write_manifest(folder: Path, info: IndexInfo, checksums: Mapping[str, str], 
     return info
 
 
-def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> IndexInfo:
-    """Reads an index's manifest and checks that its files are there in the right sizes.
+def open_manifest(path: Path, *, small: int = 0, without: Collection[str] = (), report: Report = ignore) -> IndexInfo:
+    """Reads an index's manifest and checks that its files, ``without`` some, are there in the right sizes.
 
     The smallest files, up to ``small`` bytes together, are also checked by their checksums.
 
@@ -207,7 +208,11 @@ def open_manifest(path: Path, *, small: int = 0, report: Report = ignore) -> Ind
     try:
         fields = {name: manifest[name] for name in IndexInfo.__dataclass_fields__ if name in manifest}
         info = IndexInfo(path=path, **fields)
-        files = sorted((int(file["bytes"]), name, file["sha256"]) for name, file in manifest["files"].items())
+        files = sorted(
+            (int(file["bytes"]), name, file["sha256"])
+            for name, file in manifest["files"].items()
+            if name not in without
+        )
         int(info.bytes)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise broken(path / MANIFEST) from error
@@ -363,20 +368,36 @@ def write_origin(folder: Path, origin: Origin, lengths: Array) -> dict[str, str]
     return {FILES: file.sha256, LENGTHS: save_array(folder / LENGTHS, "<i4", lengths)}
 
 
-def read_origin(index: Path, passages: int) -> tuple[list[IndexedFile], Array]:
-    """The files that an index of so many passages was built from, and the words of each passage.
+def read_files(index: Path, info: IndexInfo) -> list[IndexedFile]:
+    """The files that an index was built from.
 
     Raises:
-        RetrievalIndexError: It was not built from one folder, or by an earlier version; or its files do not fit.
+        RetrievalIndexError: It was not built from one folder, or by an earlier version; or they do not fit it.
     """
-    if not (index / FILES).is_file():
+    if not info.folder:
         raise RetrievalIndexError(f"The index {index} does not say which files of which folder are in it", _ANEW)
     try:
         files = [IndexedFile(*row) for row in json_of((index / FILES).read_bytes())]
-        fits = sum(file.passages for file in files) == passages
+        fits = sum(file.passages for file in files) == info.passages
     except (OSError, ValueError, TypeError) as error:
-        raise broken(index / FILES) from error
-    lengths = load_array(index / LENGTHS, "<i4")
-    if not fits or len(lengths) != passages:
+        raise broken(index / FILES, error) from error
+    if not fits:
         raise broken(index / FILES)
-    return files, lengths
+    return files
+
+
+def files_to_name(index: Path, info: IndexInfo, report: Report) -> list[IndexedFile]:
+    """The files that an index's passages name: none, with a notice, where only their list is broken."""
+    try:
+        return read_files(index, info) if info.folder else []
+    except RetrievalIndexError as error:
+        report(Notice(f"{error.message}: passages do not name their files. {error.hint}", "warning"))
+        return []
+
+
+def read_lengths(index: Path, passages: int) -> Array:
+    """The words of each passage, of an index of a folder; raises RetrievalIndexError where they do not fit it."""
+    lengths = load_array(index / LENGTHS, "<i4")
+    if len(lengths) != passages:
+        raise broken(index / LENGTHS)
+    return lengths

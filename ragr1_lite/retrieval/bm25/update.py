@@ -30,7 +30,7 @@ from ragr1_lite.retrieval.bm25.store import (
     PassageFile,
     new_folder,
     open_manifest,
-    read_origin,
+    read_lengths,
     write_origin,
     write_passages,
 )
@@ -66,7 +66,7 @@ def merge_passages(
         StorageError: The disk is full or not writable.
     """
     info = open_manifest(path)
-    (_, lengths), old, stored = read_origin(path, info.passages), load_postings(path), PassageFile(path)
+    lengths, old, stored = read_lengths(path, info.passages), load_postings(path), PassageFile(path)
     with new_folder(path, overwrite=True) as folder:
         with TokenFile(folder) as tokens, tempfile.TemporaryDirectory(dir=folder) as scratch:
             with phase(report, "Reading passages", None, "passages") as advance:

@@ -23,6 +23,7 @@ _NOT_IN_FORMATS = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')
 """Of a format: quoted text, escaped characters, colours and conditions."""
 _NO_LEAP_DAY = 60
 """Excel's number of 29 February 1900, which there was not: the days before it count one less."""
+_FIGURE = re.compile(r"[-+$€£]?\d[\d.,:/-]*[%$€£]?")
 _LAST_COLUMN, _MOST_REPEATED, _LONGEST_CELL = 2000, 64, 2**15
 _WIDE = WORDS // 4
 
@@ -54,7 +55,7 @@ def _text_row(fields: list[str]) -> Row:
 
 
 def _part(name: str, rows: Iterable[Row]) -> Part | None:
-    """A sheet; its first row with two cells names the columns. ``None`` where it is empty."""
+    """A sheet; its first row with two cells names the columns, unless it is one of them. ``None`` where it is empty."""
     rows = filter(None, rows)
     place, head = (f"sheet {name}", [name]) if name else ("", [])
     above: list[str] = []
@@ -64,17 +65,37 @@ def _part(name: str, rows: Iterable[Row]) -> Part | None:
         above += header.values()
     else:
         return Part([*head, *above], place, name) if above else None
-    columns = " | ".join(header.values())
-    heading = "\n".join([*head, columns])
-    if weight_of(heading) > _WIDE and (first := next(rows, None)):  # a row alone names no columns
-        rows = itertools.chain([first], rows)
+    below = next(rows, {})
+    rows = itertools.chain(filter(None, [below]), rows)
+    if _alike(header, below):
+        columns, rows = [], itertools.chain([header], rows)
+    else:
+        columns = [" | ".join(header.values())]
+    heading = "\n".join([*head, *columns])
+    if columns and below and weight_of(heading) > _WIDE:  # a row alone names no columns
         body = (
             "; ".join(f"{header.get(at, '')}: {cell}".removeprefix(": ") for at, cell in sorted(row.items()))
             for row in rows
         )
         return Part(itertools.chain(head, above, body), place, name)
     body = (" | ".join(row.get(at, "") for at in sorted({*header, *row})) for row in rows)
-    return Part(itertools.chain(head, above, [columns], body), place, heading)
+    return Part(itertools.chain(head, above, columns, body), place, heading)
+
+
+def _alike(first: Row, second: Row) -> bool:
+    """Whether the first row names no columns: there is a number or a date in it, and one of its form below.
+
+    A number of up to four digits may name a column, a year's or the fifth, but not the first one.
+    """
+    return any(
+        _FIGURE.fullmatch(cell) and (at == 1 or not re.fullmatch(r"\d{1,4}", cell)) and _form(cell) == _form(second[at])
+        for at, cell in first.items()
+        if at in second
+    )
+
+
+def _form(cell: str) -> str:
+    return re.sub(r"\d+", "0", cell)
 
 
 def _excel_parts(package: Package) -> Iterator[Part]:
