@@ -422,6 +422,34 @@ class TestDocuments:
         rows = "Boat | Built | Captain\nSea Otter | 1954 (oak) |\nData\nRiver: Lenn\nLength: 9 km"
         assert passage.text == f"{rows}\nMenu\nHome\nOne.\nTwo."
 
+    def test_a_long_table_of_html_takes_no_square_of_its_rows(self, tmp_path: Path) -> None:
+        """It took minutes once; and a table in a page's layout is as it is alone."""
+        pytest.importorskip("selectolax")
+        rows = "<table><tr><th>Boat<th>Built" + "<tr><td><p>Sea Otter</p><td>1954" * 20_000 + "</table>"
+        passages = read(put(tmp_path / "a.html", f"<table><tr><td>Menu<td>{rows}</table>"))
+        assert sum(one.text.count("Sea Otter | 1954") for one in passages) == 20_000
+        assert passages[0].text.startswith("Menu\nBoat | Built\nSea Otter | 1954\n")
+
+    @pytest.mark.parametrize(
+        "page",
+        [
+            "<div>" * 2_000_000,
+            "<table><tr><td>" * 20_000,
+            "".join(f"<x{n}>" for n in range(20_000)),
+            "".join(f"<b a={n}>" for n in range(900)) + "<p>x</p>" * 100_000,  # each of which opens all of them anew
+            "<u>".join(f"<b a={n}><i a={n}>" for n in range(900)) + "<P>x</P>" * 100_000,
+        ],
+    )
+    def test_html_that_is_nested_without_end(self, page: str, tmp_path: Path) -> None:
+        pytest.importorskip("selectolax")
+        assert "is nested too deeply" in refusal(put(tmp_path / "a.html", page))
+
+    def test_html_that_is_nested_as_pages_are(self, tmp_path: Path) -> None:
+        pytest.importorskip("selectolax")
+        page = "<div><b>" * 300 + "deep" + "</b></div>" * 300 + "<p>x<li>y<a name=z>" * 5000
+        page += "<svg>" + '<path d="M 1"/>' * 5000 + "</svg>"
+        assert read(put(tmp_path / "a.html", page))[0].text.startswith("deep\nx\ny\nx")
+
     def test_html_names_its_encoding(self, tmp_path: Path) -> None:
         pytest.importorskip("selectolax")
         page = '<html><meta charset="latin-1"><title>Café</title><p>Ñandú'.encode("latin-1")
