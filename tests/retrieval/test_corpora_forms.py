@@ -423,7 +423,7 @@ class TestDocuments:
         assert passage.text == f"{rows}\nMenu\nHome\nOne.\nTwo."
 
     def test_a_long_table_of_html_takes_no_square_of_its_rows(self, tmp_path: Path) -> None:
-        """It took minutes once; and a table in a page's layout is as it is alone."""
+        """And a table in a page's layout is as it is alone."""
         pytest.importorskip("selectolax")
         rows = "<table><tr><th>Boat<th>Built" + "<tr><td><p>Sea Otter</p><td>1954" * 20_000 + "</table>"
         passages = read(put(tmp_path / "a.html", f"<table><tr><td>Menu<td>{rows}</table>"))
