@@ -7,6 +7,7 @@ Exit codes: 0 done · 1 something the user can fix · 2 wrong usage, option or r
 from __future__ import annotations
 
 import io
+import os
 import sys
 from functools import cache
 from importlib import import_module
@@ -114,6 +115,9 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point. ``--debug`` and ``--quiet`` may stand anywhere before a ``--``."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: a file would get its number, and what libraries print
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -122,7 +126,12 @@ def main() -> None:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     hoisted = [argument for argument in arguments[:end] if argument in ("--debug", "--quiet")]
     rest = [argument for argument in arguments[:end] if argument not in hoisted]
-    app(hoisted + rest + arguments[end:], prog_name="ragr1-lite")
+    try:
+        app(hoisted + rest + arguments[end:], prog_name="ragr1-lite")
+    except OSError as error:  # of the help or the version; a command explains its own
+        sys.stderr.write(f"Error: The output cannot be written ({error.strerror or error}).\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would write what the stream still holds once more
+        sys.exit(1)
 
 
 def _version(wanted: bool) -> None:

@@ -108,6 +108,9 @@ def _explain(error: BaseException, display: Display, command: str) -> int:
         case OSError(errno=number, filename=name) if number in _NO_FILE and name:
             display.error(str(StorageError(f"{one_line(str(name), 200)} {_NO_FILE[number]}", "Check that path.")))
             return 1
+        case RuntimeError() if "home directory" in str(error):  # as pathlib says of ~ and of no HOME
+            display.error("Your home directory is not known. Set HOME, or write a path without ~.")
+            return 1
         case _ if out_of_memory(error):
             display.error(f"The memory ran out. {_MEMORY_FIX}")
             return 1

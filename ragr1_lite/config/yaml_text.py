@@ -23,6 +23,7 @@ import yaml
 
 _NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
 _ENDLESS = r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+_MOST_ALIASES = 20
 _PREFIX = "tag:yaml.org,2002:"
 _RESOLVERS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -35,6 +36,14 @@ _RESOLVERS = (
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Aliases of what holds aliases unfold to more than any memory."""
+        self.aliases += self.check_event(yaml.AliasEvent)
+        if self.aliases > _MOST_ALIASES:
+            raise yaml.composer.ComposerError(None, None, f"there are more than {_MOST_ALIASES} aliases")
+        return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)

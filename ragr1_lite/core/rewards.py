@@ -6,7 +6,7 @@ only when equal. :data:`OURS` is HotpotQA's with four differences, which matter 
 answers and to those without a word:
 
 - Unicode is brought to NFKC first, and typographic quotes and dashes are punctuation too;
-- a mark that tells two things apart stays: 2.5 is not 25, nor −5 5, nor C++ C, and 5% is 5 percent;
+- a mark that tells two things apart stays: 2.5 is not 25, nor −5 5, nor C++ C, nor 10⁶ 106, and 5% is 5 percent;
 - an article goes only where a word follows, so that *Plan A* is not *Plan B*, and the band *The The* has a name;
 - an answer of which nothing is left scores 0, whatever is accepted.
 
@@ -32,10 +32,11 @@ NormalizerName = Literal["ours", "squad", "hotpotqa"]
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _LEADING_ARTICLES = re.compile(r"(?<!\S)(?:(?:an?|the) )+(?!(?:an?|the)\b)")
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_RAISED = re.compile(r"(?<=\d)(?=⁻?[²³¹⁰⁴-⁹])")
 _DASHES = str.maketrans("‐–—−⁄", "----/")
 _MARK = re.compile(
     r"(?<=\d),(?=\d{3}(?!\d))"  # of thousands: goes, as all that is not kept
-    r"|(?P<kept>(?<=\d)[.,:/-](?=\d)"  # 2.5, 3/4, 10:30, 1914-1918
+    r"|(?P<kept>(?<=\d)(?:[.,:/-]|\^-?)(?=\d)"  # 2.5, 3/4, 10:30, 1914-1918, 10^6
     r"|(?<!\w)-(?=\.?\d)|(?<!\w)\.(?=\d)"  # -5, .22
     r"|(?<=\w)[+#]+(?!\w))"  # C++
     r"|(?P<percent>(?<=\d) ?%)"
@@ -70,7 +71,7 @@ def needle(normal: str) -> str:
 
 
 def _with_articles(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text).lower().translate(_DASHES)
+    plain = unicodedata.normalize("NFKC", _RAISED.sub("^", text)).lower().translate(_DASHES)
     return " ".join(_MARK.sub(lambda mark: " percent" if mark["percent"] else mark["kept"] or "", plain).split())
 
 

@@ -85,7 +85,9 @@ def _numbered(row: Row, good: int) -> Row:
     for name in ("sources", "turns"):
         if not isinstance(row.get(name), list) or not all(isinstance(one, dict) for one in row[name]):
             raise BadLine(f"has no list `{name}`")
-    return {"number": good + 1, **row}
+    if not all(isinstance(turn.get("queries", []), list) for turn in row["turns"]):
+        raise BadLine("has a turn whose `queries` are no list")
+    return {"number": good + 1} | row | {"number": good + 1}
 
 
 def _searched(row: Row) -> str:

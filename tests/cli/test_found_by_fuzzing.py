@@ -74,6 +74,22 @@ def test_a_line_of_the_log_without_an_answer(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "log.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
     monkeypatch.setenv("RAGR1_LITE_LOG", str(tmp_path / "log.jsonl"))
     assert "is no answer of ours" in failed("log")
+    (tmp_path / "log.jsonl").write_text(json.dumps(row | {"answer": "A", "turns": [{"queries": 5}]}) + "\n", "utf-8")
+    assert "whose `queries` are no list" in failed("log", "--show", "1")
+
+
+def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGR1_LITE_LOG", "~nobody-has-this-name/log.jsonl")
+    assert "Set HOME" in failed("log")
+
+
+@pytest.mark.parametrize("key", ["extends: ", "<<: "])
+def test_aliases_that_unfold_without_end(key: str, tmp_path: Path) -> None:
+    lists = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    maps = "".join(f"l{n}: &l{n} {{<<: [{', '.join([f'*l{n - 1}'] * 9)}]}}\n" for n in range(1, 12))
+    first, more = ("[a]", lists) if key == "extends: " else ("{a: b}", maps)
+    (tmp_path / "a.yaml").write_text(f"l0: &l0 {first}\n{more}{key}*l11\n", "utf-8")
+    assert "more than 20 aliases" in failed("recipes", "check", tmp_path / "a.yaml")
 
 
 @pytest.mark.parametrize("name", ["config.json", "adapter_config.json", "summary.json", "state.json", "recipe.yaml"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 
 ROOT = Path(__file__).parents[2]
@@ -54,3 +56,22 @@ def test_ctrl_c_stops_the_imports_too() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (130, "Stopped.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_help_that_cannot_be_written_is_a_sentence() -> None:
+    for option in ("--help", "--version"):
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            command = [sys.executable, "-m", "ragr1_lite", option]
+            done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, "Error: The output cannot be written (No space left on device).\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+def test_streams_that_are_closed() -> None:
+    """Nobody can be asked, and no file gets the number of a stream, into which libraries print."""
+    code = "import os, sys; from ragr1_lite.cli.main import main; sys.argv[1:] = ['log', '--clear']\n"
+    code += "try:\n    main()\nexcept SystemExit as end:\n    os._exit(end.code + 10 * (os.open('.', 0) < 3))"
+    command = ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]
+    environment = os.environ | {"RAGR1_LITE_LOG": "none.jsonl"}
+    assert subprocess.run(command, cwd=ROOT, env=environment, timeout=300, check=False).returncode == 2

@@ -48,7 +48,7 @@ ANSWER = "<think>Now I know.</think><answer>Chad</answer>"
         ("1,234,567", "1234567"),
         ("‘quoted’ “quoted” «quoted»", "quoted quoted quoted"),
         ("Ｆｕｌｌ　ｗｉｄｔｈ", "full width"),
-        ("ﬁne x²", "fine x2"),
+        ("ﬁne x², 5 km² and 10⁻⁶", "fine x2 5 km2 and 10^-6"),
         ("Zu\u0308rich", "zürich"),
         ("São Tomé", "são tomé"),
         ("\t tabs \n and lines ", "tabs and lines"),
@@ -133,6 +133,7 @@ def test_exact_match_and_f1(answer: str | None, gold: list[str], em: float, best
     [
         *(("Hepatitis", "Hepatitis A"), ("Plan A", "Plan B"), ("C", "C++"), ("C", "C#"), ("5", "-5"), ("2.5", "25")),
         *(("1.0", "10"), ("3/4", "34"), ("$5", "5%"), ("10:30", "1030"), ("1-2", "12"), (".22", "22"), ("B+", "B")),
+        *(("10^6", "106"), ("10⁶", "106"), ("10⁻⁶", "10⁶")),
     ],
 )
 def test_what_a_mark_tells_apart_is_no_match(one: str, other: str) -> None:

@@ -126,6 +126,14 @@ class TestDocuments:
         rows = "Boat | Built | Captain\nSea Otter | 1954 (oak) |\nData\nRiver: Lenn\nLength: 9 km"
         assert passage.text == f"{rows}\nMenu\nHome\nOne.\nTwo."
 
+    def test_a_long_table_of_html_takes_no_square_of_its_rows(self, tmp_path: Path) -> None:
+        """And a table in a page's layout is as it is alone."""
+        pytest.importorskip("selectolax")
+        rows = "<table><tr><th>Boat<th>Built" + "<tr><td><p>Sea Otter</p><td>1954" * 20_000 + "</table>"
+        passages = passages_of(put(tmp_path / "a.html", f"<table><tr><td>Menu<td>{rows}</table>"))
+        assert sum(one.text.count("Sea Otter | 1954") for one in passages) == 20_000
+        assert passages[0].text.startswith("Menu\nBoat | Built\nSea Otter | 1954\n")
+
     def test_html_names_its_encoding(self, tmp_path: Path) -> None:
         pytest.importorskip("selectolax")
         page = '<html><meta charset="latin-1"><title>Café</title><p>Ñandú'.encode("latin-1")

@@ -92,7 +92,8 @@ class Growth:
     def _left(self, besides: Iterable[str] = ()) -> list[str]:
         """The question's words that no found passage holds, without some others."""
         held = {*besides, *words(" ".join(whole(one.passage) for one in self._found.values())).split()}
-        return [word for word in keywords(self.question.example.question).split() if not set(words(word).split()) & held]
+        asked = keywords(self.question.example.question).split()
+        return [word for word in asked if not set(words(word).split()) & held]
 
     def _ready(self, fact: Fact) -> bool:
         return all(one in self._found for one in fact.after)

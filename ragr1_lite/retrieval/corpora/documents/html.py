@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from ragr1_lite.files.json_lines import BadLine
 from ragr1_lite.retrieval.corpora.documents.packed import Package, within
@@ -21,13 +23,19 @@ _BLOCKS = (
     "address, article, aside, blockquote, br, dd, div, dl, dt, figcaption, figure, footer, h1, h2, h3, h4, h5, h6, "
     "header, hr, li, main, ol, p, pre, section, table, tr, ul"
 )
-_TABLE = "table:not(:has(h1, h2, h3, h4, h5, h6, table, ul, ol, dl, pre, blockquote, p ~ p, div ~ div))"
-"""One whose rows are lines of cells; others lay out a page."""
-_BETWEEN = {
-    f"{_TABLE} :is(td, th) + :is(td, th)": " | ",
-    f"{_TABLE}:not(:has(th + th)) th:first-child + td:last-child": ": ",
-}
-"""What is before a row's later cells; a table of no columns but names and values has ``Key: value`` lines."""
+_LAYING_OUT = "h1, h2, h3, h4, h5, h6, table, ul, ol, dl, pre, blockquote, p ~ p, div ~ div"
+"""What a table holds that lays out a page; the rows of others are lines of cells."""
+_CELLS_AFTER, _VALUES = ":is(td, th) + :is(td, th)", "th:first-child + td:last-child"
+_TAGS = re.compile(r"<(?P<end>/?)(?P<name>[a-zA-Z][\w-]*)(?:[^<>]*(?P<closed>/)>)?")
+_NEED_NO_END = frozenset(
+    """
+    a area base br col colgroup dd dt embed hr img input li link meta nobr option p param source tbody td tfoot th thead
+    tr wbr
+""".split()
+)
+_REOPENED = frozenset("b big code em font i s small strike strong tt u".split())
+"""Elements that, left open, a parser opens again in every paragraph."""
+_MOST_OPEN, _MOST_NODES = 2000, 2**22
 _MARK = "\x01"
 """Begins a heading, as often as its level says, among the blocks that form feeds are between."""
 
@@ -42,20 +50,55 @@ def lines_of(data: bytes) -> tuple[str, Iterator[tuple[int, str]]]:
     """The title and the paragraphs of a page, with the levels of headings."""
     from selectolax.lexbor import LexborHTMLParser
 
-    tree = LexborHTMLParser(_decoded(data).replace(_MARK, " "))
+    source = _decoded(data).replace(_MARK, " ")
+    _refuse_nesting(source)
+    tree = LexborHTMLParser(source)
     heading = tree.css_first("title") or tree.css_first("h1")
     title = " ".join(heading.text().split()) if heading else ""
     tree.strip_tags(_UNSEEN)
-    within = {block.mem_id for block in tree.css(f"{_TABLE} :is(td, th) *")}
+    within, between = _of_tables(tree)
     for block in tree.css(_BLOCKS):
         edge = " " if block.mem_id in within else "\f"
         block.insert_before(edge + _MARK * _HEADINGS.get(block.tag or "", 0))
         block.insert_after(edge)
-    between = {cell.mem_id: mark for cells, mark in _BETWEEN.items() for cell in tree.css(cells)}
     for cell in tree.css("td, th"):
         cell.insert_before(between.get(cell.mem_id, " "))
     blocks = [block for block in tree.body.text().split("\f") if block.strip("| \n\t")] if tree.body else []
     return title, ((len(block) - len(block.lstrip(_MARK)), block.lstrip(_MARK)) for block in blocks)
+
+
+def _refuse_nesting(source: str) -> None:
+    """Raises BadLine where a parser would take the square of time or memory: elements are left open without end."""
+    is_open, depth, reopened, nodes = Counter[str](), 0, 0, 0
+    for tag in _TAGS.finditer(source):
+        name = tag["name"].lower()
+        drawn = tag["closed"] and (is_open["svg"] or is_open["math"]) and name not in _REOPENED
+        ignored = name in _NEED_NO_END or drawn or (tag["end"] and not is_open[name])
+        change = 0 if ignored else -1 if tag["end"] else 1
+        is_open[name] += change
+        depth += change
+        reopened += change * (name in _REOPENED)
+        nodes += 1 + reopened
+        if depth > _MOST_OPEN or nodes > _MOST_NODES:
+            raise BadLine("is nested too deeply")
+
+
+def _of_tables(tree: Any) -> tuple[set[int], dict[int, str]]:
+    """Of tables whose rows are lines: what is in their cells, and what is before a row's later cells.
+
+    A table of no columns but names and values has ``Key: value`` lines.
+    """
+    laid_out, within, between = set[int](), set[int](), dict[int, str]()
+    for one in tree.css(_LAYING_OUT):
+        while (one := one.parent) and one.mem_id not in laid_out:
+            laid_out.add(one.mem_id)
+    for table in tree.css("table"):
+        if table.mem_id not in laid_out:
+            within |= {block.mem_id for cell in table.css("td, th") for block in cell.css("*")}
+            between |= {cell.mem_id: " | " for cell in table.css(_CELLS_AFTER)}
+            if not table.css_first("th + th"):
+                between |= {cell.mem_id: ": " for cell in table.css(_VALUES)}
+    return within, between
 
 
 def _decoded(data: bytes) -> str:

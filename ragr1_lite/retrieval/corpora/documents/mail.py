@@ -16,7 +16,7 @@ from ragr1_lite.retrieval.corpora.documents import html
 from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
 from ragr1_lite.retrieval.corpora.documents.text import BLANK_LINES
 
-_MOST_NESTED = 5
+_MOST_NESTED, _LONGEST_HEADER = 5, 2**18
 _QUOTED = re.compile(r"^(?:> ?)+", re.MULTILINE)
 _ESCAPED = re.compile(rb">+From ")
 
@@ -38,6 +38,10 @@ def read_mail(data: bytes, attached: Attached) -> Document:
         message = message_from_bytes(data, _class=EmailMessage, policy=default)
         if not any(name in message for name in ("From", "To", "Subject", "Date", "Message-ID")):
             raise BadLine("is no e-mail: it has none of its headers")
+        if any(len(value) > _LONGEST_HEADER for part in message.walk() for _, value in part.raw_items()):
+            raise BadLine(
+                f"has a header of more than {_LONGEST_HEADER:,} characters"
+            )  # read in the square of its length
         parts = list(_parts(message, attached, unread, 0))
     except BadLine:
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from ragr1_lite.retrieval.corpora.documents.packed import Line, Package, Tags, lines
+from ragr1_lite.retrieval.corpora.documents.packed import Line, Package, Tags, lines, whole
 from ragr1_lite.retrieval.corpora.documents.passages import Document, Part, sections
 
 CORE = "docProps/core.xml"
@@ -53,7 +53,7 @@ def _level(line: Line, levels: dict[str, int]) -> int:
     """1 and more for a heading, else 0; what a paragraph says of itself counts more than its style."""
     own = line.noted.get("outlineLvl", {}).get("val", "")
     if own.isdecimal():
-        return int(own) + 1 if int(own) < _BODY else 0
+        return whole(own, _BODY) + 1 if whole(own, _BODY) < _BODY else 0
     return levels.get(line.noted.get("pStyle", {}).get("val", ""), 0)
 
 
@@ -70,12 +70,12 @@ def _levels(package: Package) -> dict[str, int]:
             style = attributes.get("styleId", "")
         elif name == "basedOn":
             based[style] = value
-        elif name == "outlineLvl" and value.isdecimal() and int(value) < _BODY:
-            levels[style] = int(value) + 1
+        elif name == "outlineLvl" and whole(value, _BODY) < _BODY:
+            levels[style] = whole(value) + 1
         elif name == "name" and value.lower() == "title":
             levels[style] = 1
-        elif name == "name" and value.lower().startswith("heading ") and value[8:].isdecimal():
-            levels[style] = int(value[8:])
+        elif name == "name" and value.lower().startswith("heading ") and whole(value[8:]):
+            levels[style] = whole(value[8:])
     for style in based:
         above, seen = style, {style}
         while above not in levels and (above := based.get(above, "")) not in {"", *seen}:
@@ -125,7 +125,7 @@ def _open_parts(found: Iterable[Line], title: str) -> Iterator[Part]:
         if name is None:
             headings = ((line.noted.get("h", {"outline-level": "0"}), line.text) for line in some)
             levels = ((one.get("outline-level", "1"), text) for one, text in headings)
-            yield from sections(((int(level) if level.isdecimal() else 1, text) for level, text in levels), title)
+            yield from sections(((whole(level, 1), text) for level, text in levels), title)
             continue
         slides += 1
         held = list(some)

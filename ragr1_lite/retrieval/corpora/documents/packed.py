@@ -113,6 +113,11 @@ def within(folder: str, target: str) -> str:
     return path.lstrip("/") if path.startswith("/") else posixpath.normpath(posixpath.join(folder, path))
 
 
+def whole(text: str, otherwise: int = 0) -> int:
+    """A number as attributes have it; ``otherwise`` where it is none, or has more digits than anything counted here."""
+    return int(text) if text.isdecimal() and len(text) < 10 else otherwise
+
+
 def _local(name: str) -> str:
     return name.rpartition(" ")[2]
 

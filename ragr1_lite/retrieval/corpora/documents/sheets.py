@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from ragr1_lite.files.tables import cells_of
 from ragr1_lite.retrieval.corpora.documents.office import CORE
-from ragr1_lite.retrieval.corpora.documents.packed import Event, Package
+from ragr1_lite.retrieval.corpora.documents.packed import Event, Package, whole
 from ragr1_lite.retrieval.corpora.documents.passages import WORDS, Document, Part, weight_of
 from ragr1_lite.retrieval.corpora.documents.text import decoded
 
@@ -150,12 +150,12 @@ def _cell(value: str, cell: dict[str, str], shared: list[str], shown: list[str],
     """A cell's value as it is shown, or nearly so."""
     kind, style = cell.get("t", "n"), cell.get("s", "")
     if kind == "s":
-        return shared[int(value)] if value.isdecimal() and int(value) < len(shared) else ""
+        return shared[at] if (at := whole(value, len(shared))) < len(shared) else ""
     if kind == "b":
         return {"1": "TRUE", "0": "FALSE"}.get(value, "")
     if kind != "n" or not value:
         return " ".join(value.split())
-    form = shown[int(style)] if style.isdecimal() and int(style) < len(shown) else ""
+    form = shown[at] if (at := whole(style, len(shown))) < len(shown) else ""
     try:
         number = float(value)
         if form == "date" and number >= 0:
@@ -217,11 +217,11 @@ def _formats(package: Package) -> list[str]:
         number = attributes.get("numFmtId", "")
         if value == "cellXfs":
             inside = kind == "start"
-        elif kind == "start" and value == "numFmt" and number.isdecimal():
+        elif kind == "start" and value == "numFmt":
             code = attributes.get("formatCode", "")
-            own[int(number)] = "duration" if _ELAPSED.search(code) else _NOT_IN_FORMATS.sub("", code).lower()
+            own[whole(number, -1)] = "duration" if _ELAPSED.search(code) else _NOT_IN_FORMATS.sub("", code).lower()
         elif kind == "start" and value == "xf" and inside:
-            found.append(_format(int(number) if number.isdecimal() else 0, own))
+            found.append(_format(whole(number), own))
     return found
 
 
@@ -253,7 +253,7 @@ def _open_parts(events: Iterable[Event]) -> Iterator[Part]:
         elif value in ("table-cell", "covered-table-cell"):
             if kind == "start":
                 repeated = attributes.get("number-columns-repeated", "")
-                times, held = int(repeated) if repeated.isdecimal() else 1, []
+                times, held = whole(repeated, 1), []
                 continue
             if text := " ".join("".join(held).split()):
                 columns = range(column + 1, min(column + min(times, _MOST_REPEATED), _LAST_COLUMN) + 1)
