@@ -1,6 +1,6 @@
 """Draws the README's pictures from what really happened.
 
-``python docs/picture.py [QUESTION]`` asks the shipped model and draws ``docs/ask.svg``;
+``python docs/picture.py QUESTION INDEX`` asks the shipped model of an index of documents and draws ``docs/ask.svg``;
 ``python docs/picture.py --web`` asks it on the page, by the machine's Chromium, and draws ``docs/ask-web.png``;
 ``python docs/picture.py --run FOLDER`` replays a GRPO run's metrics up to the middle of its last step, lets its adapter
 answer held-out questions for the sample, and draws ``docs/training.svg``.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ragr1_lite.assistant import Assistant, with_adapter
+from ragr1_lite.assistant import Assistant, Setup, with_adapter
 from ragr1_lite.config import Recipe, load_recipe
 from ragr1_lite.core.events import PhaseAdvanced, PhaseFinished, PhaseStarted, RolloutsFinished, StepFinished
 from ragr1_lite.core.rewards import score
@@ -28,15 +28,15 @@ QUESTIONS = 48
 """Held-out questions among which the sample is chosen."""
 
 
-def ask(question: str) -> None:
+def ask(question: str, index: str) -> None:
     """A question is answered."""
-    answer = Assistant.open().ask(question)
+    answer = Assistant.open(Setup(index=index)).ask(question)
     console = _console(96)
     view = PrettyConversation(Display(out=console))
     view._stream = lambda: None  # no spinner between the turns
     view.begin(question)
     view.finish(answer)
-    _save(console, f'ragr1-lite ask "{question}"', "ask.svg")
+    _save(console, f'ragr1-lite ask "{question}" --index {Path(index).name}', "ask.svg")
 
 
 def web() -> None:
@@ -115,4 +115,4 @@ if sys.argv[1:2] == ["--run"]:
 elif sys.argv[1:2] == ["--web"]:
     web()
 else:
-    ask(" ".join(sys.argv[1:]) or "Which has the higher highest point, Chad or Niger?")
+    ask(*sys.argv[1:])
