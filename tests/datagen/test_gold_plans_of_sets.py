@@ -96,13 +96,13 @@ def _early(one: Composed, trajectory: Trajectory) -> list[str]:
     for turn in trajectory.turns:
         early += [value for value in values if stands_in(value, turn.think) and not _known(value, known)]
         asked = " ".join(turn.queries)  # a name and the question's words may give an answer by chance: Riyadh, province
-        early += [value for value in values if stands_in(value, asked) and not _of_known(value.split(), known)]
+        early += [value for value in values if stands_in(value, asked) and not _of_known(value, known)]
         known += "".join(f" {passage.title}. {passage.text}" for found in turn.passages for passage in found)
     return early
 
 
-def _of_known(words: list[str], text: str) -> bool:
-    return all(_known(word, text) for word in words)
+def _of_known(value: str, text: str) -> bool:
+    return _known(value, text) or all(_known(word, text) for word in value.split())
 
 
 def _known(value: str, text: str) -> bool:

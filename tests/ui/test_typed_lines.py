@@ -17,7 +17,13 @@ while line := Display(plain=True).ask_question():
 
 def test_ctrl_c_drops_a_half_typed_line_and_ends_at_an_empty_one() -> None:
     ours, theirs = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", ASKING], stdin=theirs, stdout=theirs, stderr=theirs) as asking:
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKING],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
+    ) as asking:
         os.close(theirs)
         _until("› ", ours)
         os.write(ours, b"half")
