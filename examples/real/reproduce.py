@@ -72,11 +72,11 @@ class Real:
 
     def splits(self, result: Path, *words: object) -> None:
         """A command of splits.py."""
-        self.beside("splits.py", result, *words)
+        self.script("splits.py", result, *words)
 
-    def beside(self, script: str, result: Path, *words: object) -> None:
+    def script(self, name: str, result: Path, *words: object) -> None:
         """A command of a script beside this one."""
-        step(result, "python", os.path.relpath(Path(__file__).with_name(script)), *words)
+        step(result, "python", os.path.relpath(Path(__file__).with_name(name)), *words)
 
     def index(self, index: Path, passages: Path) -> Path:
         """An index of passages or pages."""
@@ -114,12 +114,12 @@ class Real:
         """Trajectories about pages of several passages; half of them search again for what they found."""
         asked, pages, gold = self.questions, self.out / "pages", self.gold / "pages"
         countries, index = pages / "countries", self.index
-        self.beside("pages.py", asked / "2wiki-some.jsonl", "questions", self.data, asked, self.made())
-        self.beside("pages.py", countries, "countries", self.data / FACTS, countries)
+        self.script("pages.py", asked / "2wiki-some.jsonl", "questions", self.data, asked, self.made())
+        self.script("pages.py", countries, "countries", self.data / FACTS, countries)
         of = {"countries": index(self.indexes / "pages-countries", countries)}
         for name, corpus in CORPORA.items():
             passages = pages / f"{name}.jsonl"
-            self.beside("pages.py", passages, "cut", self.data / f"{corpus}.jsonl.gz", passages)
+            self.script("pages.py", passages, "cut", self.data / f"{corpus}.jsonl.gz", passages)
             of[name] = index(self.indexes / f"pages-{name}", passages)
         facts = pages / "countries.jsonl"
         make = ("ragr1-lite", "data", "make-questions", of["countries"], "--k", K)
@@ -130,7 +130,7 @@ class Real:
         self.follow(asked / "musique-parts.jsonl", of["musique"], gold / "musique-parts.jsonl")
         self.follow(facts, of["countries"], gold / "countries.jsonl")
         drawn, mixed = pages / "drawn.jsonl", self.out / "gold-pages.jsonl"
-        self.beside("pages.py", drawn, "mix", gold, drawn)
+        self.script("pages.py", drawn, "mix", gold, drawn)
         self.splits(mixed, "mix", asked, mixed, drawn)
         return mixed
 

@@ -87,7 +87,7 @@ def _numbered(row: Row, good: int) -> Row:
             raise BadLine(f"has no list `{name}`")
     if not all(isinstance(turn.get("queries", []), list) for turn in row["turns"]):
         raise BadLine("has a turn whose `queries` are no list")
-    return {"number": good + 1} | row | {"number": good + 1}
+    return {"number": good + 1} | {name: value for name, value in row.items() if name != "number"}
 
 
 def _searched(row: Row) -> str:

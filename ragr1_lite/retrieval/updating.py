@@ -13,7 +13,8 @@ from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.files.sources import DOCUMENTS, File
-from ragr1_lite.retrieval.bm25.store import IndexedFile, IndexInfo, Origin, PassageFile, read_files, verify_index
+from ragr1_lite.retrieval.bm25.origin import IndexedFile, Origin, read_files
+from ragr1_lite.retrieval.bm25.store import IndexInfo, PassageFile, verify_index
 from ragr1_lite.retrieval.bm25.update import Segment, merge_passages
 from ragr1_lite.retrieval.corpora.reader import Corpus
 from ragr1_lite.retrieval.corpora.sources import find_sources, unchanged

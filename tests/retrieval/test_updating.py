@@ -23,9 +23,10 @@ from ragr1_lite.core.events import Notice
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval import build_index, read_corpus, update_index
 from ragr1_lite.retrieval.bm25 import searcher, store, update
+from ragr1_lite.retrieval.bm25.origin import read_files, read_lengths
 from ragr1_lite.retrieval.bm25.postings import load_postings
 from ragr1_lite.retrieval.bm25.searcher import Bm25Searcher
-from ragr1_lite.retrieval.bm25.store import PassageFile, open_manifest, read_files, read_lengths, verify_index
+from ragr1_lite.retrieval.bm25.store import PassageFile, open_manifest, verify_index
 from ragr1_lite.retrieval.bm25.vocabulary import read_words
 from ragr1_lite.retrieval.corpora import documents
 

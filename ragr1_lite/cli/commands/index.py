@@ -196,7 +196,7 @@ def index_info(context: Context, index: IndexFolder, as_json: opt.AsJson = False
     "files", "empty_files"}; the last two only of an index of a folder: files in it, and those that gave no passage.
     """
     with session(context, as_json=as_json) as display:
-        from ragr1_lite.retrieval.bm25.store import read_files
+        from ragr1_lite.retrieval.bm25.origin import read_files
         from ragr1_lite.retrieval.searchers import info_of
         from ragr1_lite.ui.tables import index_table
 

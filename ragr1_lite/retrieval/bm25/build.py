@@ -22,9 +22,10 @@ from ragr1_lite.core.events import Advance, Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.alone import alone_at
 from ragr1_lite.retrieval.bm25.mapped_files import new_array, save_array
+from ragr1_lite.retrieval.bm25.origin import Origin, write_origin
 from ragr1_lite.retrieval.bm25.passes import COMPILED_FROM, Block, Range, Weights, add_frequencies, add_postings, idf_of
 from ragr1_lite.retrieval.bm25.postings import DATA, INDICES, INDPTR, PARAMS, Array, Postings
-from ragr1_lite.retrieval.bm25.store import IndexInfo, Origin, new_folder, write_manifest, write_origin, write_passages
+from ragr1_lite.retrieval.bm25.store import IndexInfo, new_folder, write_manifest, write_passages
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer
 from ragr1_lite.retrieval.bm25.vocabulary import write_vocabulary
 

@@ -18,6 +18,7 @@ from ragr1_lite.core.events import Notice, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.build import K1, TITLE_WEIGHT, B, build_in_memory
 from ragr1_lite.retrieval.bm25.mapped_files import broken
+from ragr1_lite.retrieval.bm25.origin import FILES, LENGTHS, files_to_name
 from ragr1_lite.retrieval.bm25.passes import idf_of
 from ragr1_lite.retrieval.bm25.postings import (
     INDICES,
@@ -28,16 +29,7 @@ from ragr1_lite.retrieval.bm25.postings import (
     load_postings,
     weighted,
 )
-from ragr1_lite.retrieval.bm25.store import (
-    FILES,
-    LENGTHS,
-    MANIFEST,
-    IndexInfo,
-    PassageFile,
-    files_to_name,
-    folder_state,
-    open_manifest,
-)
+from ragr1_lite.retrieval.bm25.store import MANIFEST, IndexInfo, PassageFile, folder_state, open_manifest
 from ragr1_lite.retrieval.bm25.tokenizer import STEMMER, WordTokenizer, tokenizer_of
 from ragr1_lite.retrieval.bm25.vocabulary import VocabularyFile
 

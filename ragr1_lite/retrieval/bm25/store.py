@@ -1,11 +1,11 @@
-"""An index on disk: its folder, its manifest, its passages, and the folder it was built from.
+"""An index on disk: its folder, its manifest and its passages.
 
 The folder holds what bm25s writes and reads itself (``*.index.npy``, ``*.index.json``) and these::
 
     passages.jsonl          one passage a line: id, title, text; place where it is known
     passages.offsets.npy    int64, shape (count + 1,): where each line begins, and where the last one ends
-    passages.lengths.npy    int32, shape (count,): words of each; only next to the following
-    corpus.json             the files of the folder that it was built from, as it was then
+    passages.lengths.npy    only next to the following, of an index of a folder: :mod:`ragr1_lite.retrieval.bm25.origin`
+    corpus.json
     vocabulary.*.npy        a hash table of bm25s' words: :mod:`ragr1_lite.retrieval.bm25.vocabulary`
     manifest.json           written last: what was built, and the size and SHA-256 of every file
 """
@@ -23,14 +23,13 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragr1_lite.core.errors import RetrievalIndexError, StorageError, fix_for
-from ragr1_lite.core.events import Notice, Report, ignore, phase
+from ragr1_lite.core.events import Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import json_of
 from ragr1_lite.files.writing import sync
@@ -39,6 +38,7 @@ from ragr1_lite.retrieval.bm25.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from ragr1_lite.retrieval.bm25.mapped_files import Array
+    from ragr1_lite.retrieval.bm25.origin import IndexedFile
 
 FORMAT = "ragr1-lite-bm25"
 FORMAT_VERSION = 2
@@ -320,84 +320,3 @@ def _sha256(path: Path, report: Report = ignore) -> str:
             digest.update(chunk)
             advance(math.ceil(stream.tell() / 2**20))
     return digest.hexdigest()
-
-
-FILES, LENGTHS = "corpus.json", "passages.lengths.npy"
-_ANEW = "Only an index of one folder does: build one of each (`ragr1-lite index build FOLDER --out DIR --overwrite`)."
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedFile:
-    """A file of the folder, and what it gave.
-
-    Attributes:
-        name: Its path in the folder.
-        size: In bytes.
-        modified: When it was last changed, in nanoseconds; 0 where that was so recent that it may change unnoticed.
-        sha256: Of its content; empty where it could not be read.
-        passages: How many it gave; in the corpus they follow those of the file before it.
-        numbers: How many running numbers its rows took.
-        depends: Whether its passages hang on the files before it: on running numbers, or paragraphs seen there.
-    """
-
-    name: str
-    size: int
-    modified: int
-    sha256: str
-    passages: int = 0
-    numbers: int = 0
-    depends: bool = False
-
-
-_ROW = attrgetter(*IndexedFile.__dataclass_fields__)
-"""A file as a row of ``FILES``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A folder and its files, in the corpus' order."""
-
-    folder: Path
-    files: list[IndexedFile] = field(default_factory=list)
-
-
-def write_origin(folder: Path, origin: Origin, lengths: Array) -> dict[str, str]:
-    """Writes the files of ``origin``, and the words of each passage, into an index; returns the files' SHA-256."""
-    with HashedFile(folder / FILES) as file:
-        file.write(json.dumps(list(map(_ROW, origin.files)), ensure_ascii=False).encode())
-    return {FILES: file.sha256, LENGTHS: save_array(folder / LENGTHS, "<i4", lengths)}
-
-
-def read_files(index: Path, info: IndexInfo) -> list[IndexedFile]:
-    """The files that an index was built from.
-
-    Raises:
-        RetrievalIndexError: It was not built from one folder, or by an earlier version; or they do not fit it.
-    """
-    if not info.folder:
-        raise RetrievalIndexError(f"The index {index} does not say which files of which folder are in it", _ANEW)
-    try:
-        files = [IndexedFile(*row) for row in json_of((index / FILES).read_bytes())]
-        fits = sum(file.passages for file in files) == info.passages
-    except (OSError, ValueError, TypeError) as error:
-        raise broken(index / FILES, error) from error
-    if not fits:
-        raise broken(index / FILES)
-    return files
-
-
-def files_to_name(index: Path, info: IndexInfo, report: Report) -> list[IndexedFile]:
-    """The files that an index's passages name: none, with a notice, where only their list is broken."""
-    try:
-        return read_files(index, info) if info.folder else []
-    except RetrievalIndexError as error:
-        report(Notice(f"{error.message}: passages do not name their files. {error.hint}", "warning"))
-        return []
-
-
-def read_lengths(index: Path, passages: int) -> Array:
-    """The words of each passage, of an index of a folder; raises RetrievalIndexError where they do not fit it."""
-    lengths = load_array(index / LENGTHS, "<i4")
-    if len(lengths) != passages:
-        raise broken(index / LENGTHS)
-    return lengths

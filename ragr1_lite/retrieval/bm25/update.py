@@ -21,17 +21,15 @@ from ragr1_lite.core.events import Advance, Report, ignore, phase
 from ragr1_lite.core.types import Passage
 from ragr1_lite.retrieval.bm25.build import TokenFile, bounds_of, counted, fill, finish, indptr_of, learn, weights_of
 from ragr1_lite.retrieval.bm25.mapped_files import HashedFile, new_array, save_array
+from ragr1_lite.retrieval.bm25.origin import Origin, read_lengths, write_origin
 from ragr1_lite.retrieval.bm25.postings import DATA, INDICES, INDPTR, Array, Postings, load_postings
 from ragr1_lite.retrieval.bm25.store import (
     OFFSETS,
     PASSAGES,
     IndexInfo,
-    Origin,
     PassageFile,
     new_folder,
     open_manifest,
-    read_lengths,
-    write_origin,
     write_passages,
 )
 from ragr1_lite.retrieval.bm25.tokenizer import tokenizer_of

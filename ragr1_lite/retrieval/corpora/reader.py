@@ -14,7 +14,7 @@ from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.types import Passage
 from ragr1_lite.files.json_lines import BadLine, BadLines, decompressed, reading
 from ragr1_lite.files.sources import DOCUMENTS, File, Source, rows_of
-from ragr1_lite.retrieval.bm25.store import IndexedFile, Origin
+from ragr1_lite.retrieval.bm25.origin import IndexedFile, Origin
 from ragr1_lite.retrieval.corpora import documents
 from ragr1_lite.retrieval.corpora.documents.passages import cut_parts
 from ragr1_lite.retrieval.corpora.rows import PASSAGES, LongRows, has_id, paragraphs_of, to_passages

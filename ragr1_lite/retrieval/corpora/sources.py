@@ -17,7 +17,7 @@ from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.files.json_lines import BadLine, decompressed, lines_of, reading, to_row
 from ragr1_lite.files.sources import PREFIX, File, HubData, Source, file_of, form_of
 from ragr1_lite.files.tables import first_row
-from ragr1_lite.retrieval.bm25.store import IndexedFile
+from ragr1_lite.retrieval.bm25.origin import IndexedFile
 from ragr1_lite.retrieval.corpora.documents import PACKAGES
 from ragr1_lite.retrieval.corpora.rows import PASSAGES
 from ragr1_lite.versions import install_hint

@@ -39,9 +39,8 @@ def read_mail(data: bytes, attached: Attached) -> Document:
         if not any(name in message for name in ("From", "To", "Subject", "Date", "Message-ID")):
             raise BadLine("is no e-mail: it has none of its headers")
         if any(len(value) > _LONGEST_HEADER for part in message.walk() for _, value in part.raw_items()):
-            raise BadLine(
-                f"has a header of more than {_LONGEST_HEADER:,} characters"
-            )  # read in the square of its length
+            # Reading it would take the square of its length.
+            raise BadLine(f"has a header of more than {_LONGEST_HEADER:,} characters")
         parts = list(_parts(message, attached, unread, 0))
     except BadLine:
         raise
