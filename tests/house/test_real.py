@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from inspect import getsource
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import typer
 
 from examples.real import reproduce
-from examples.real.pages import Mix, parts, pieces, quotes_late
+from examples.real.pages import Mix, page, parts, pieces, quotes_late, some
 from examples.real.reproduce import RECIPES, TABLES, Real, figures, step
 from examples.real.splits import FILES, HeldOut, ids, mix, read, split_rows, write
 from ragr1_lite.cli.main import app
@@ -201,7 +202,33 @@ def test_a_list_is_one_search_for_all_and_says_them_in_order(tmp_path: Path) -> 
     assert made["answer"] == f"{capital[first]}, {capital[second]}" and f"{first} and {second}" in made["question"]
     said = f"{first}: Capital: {capital[first]}. {second}: Capital: {capital[second]}."
     assert end["think"] == f"{said} So the answer is {made['answer']}."
-    assert Mix(tmp_path).lists(rows[:1], 1, [2]) == []
+    assert len(Mix(tmp_path).lists(rows, 2, [2])) == 1, "no trajectory is in two lists"
+
+
+def test_some_are_drawn_that_quote_late_and_of_a_relation_not_too_many(tmp_path: Path) -> None:
+    text = "Ribe\nIt is a town in Denmark. Its cathedral was begun in 1150."
+    thoughts = ["It is a town in Denmark."] * 90 + ["Its cathedral was begun in 1150."] * 10
+    found = [{"think": "I look up Ribe.", "passages": [[{"text": text}]]}]
+    rows = [{"kind": "one-hop", "turns": [*found, {"think": f"Ribe: {thought}"}]} for thought in thoughts]
+    assert sum(map(quotes_late, Mix(tmp_path).some(rows, 12, "one-hop"))) >= 8
+    made = [{"kind": "one-hop", "evidences": [["A", relation, "B"]]} for relation in "xxxxxxxxxxy"]
+    assert Counter(row["evidences"][0][1] for row in some(made)) == {"x": 8, "y": 1}
+
+
+def test_comparisons_are_worded_as_people_do_three_times_in_four(tmp_path: Path) -> None:
+    mix = Mix(tmp_path)
+    asked = Counter(
+        mix.worded({"question": "Which has the smaller area, Chad or Mali?"})["question"] for _ in range(200)
+    )
+    assert set(asked) == {"Which has the smaller area, Chad or Mali?", "Which is smaller, Chad or Mali?"}
+    assert 120 < asked["Which is smaller, Chad or Mali?"] < 180
+
+
+@pytest.mark.parametrize(("as_table", "line"), [(False, "\nCapital: Bamako\n"), (True, "\n| Capital | Bamako |\n")])
+def test_a_country_has_its_figures_in_lines_or_tables(as_table: bool, line: str) -> None:
+    facts = {"region": "africa", "area": "1 sq km", "highest": "Hombori 1,155 m", "capital": "Bamako"}
+    text = page("Mali", facts | {"population": "23 (2025 est.)", "borders": "Niger 838 km (long)"}, as_table)
+    assert line in text and "Mali borders on Niger 838 km." in text and "1,155 m" in text and "est." not in text
 
 
 def test_what_a_thought_quotes() -> None:
