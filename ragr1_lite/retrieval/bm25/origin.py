@@ -87,10 +87,10 @@ def read_files(index: Path, info: IndexInfo) -> list[IndexedFile]:
     return files
 
 
-def files_to_name(index: Path, info: IndexInfo, report: Report) -> list[IndexedFile]:
-    """The files that an index's passages name: none, with a notice, where only their list is broken."""
+def files_to_name(index: Path, info: IndexInfo, report: Report) -> list[tuple[str, int]]:
+    """The files that an index's passages name, and how many: none, with a notice, where only their list is broken."""
     try:
-        return read_files(index, info) if info.folder else []
+        return [(file.name, file.passages) for file in read_files(index, info)] if info.folder else []
     except RetrievalIndexError as error:
         report(Notice(f"{error.message}: passages do not name their files. {error.hint}", "warning"))
         return []

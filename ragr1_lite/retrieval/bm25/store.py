@@ -38,7 +38,6 @@ from ragr1_lite.retrieval.bm25.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from ragr1_lite.retrieval.bm25.mapped_files import Array
-    from ragr1_lite.retrieval.bm25.origin import IndexedFile
 
 FORMAT = "ragr1-lite-bm25"
 FORMAT_VERSION = 2
@@ -81,17 +80,17 @@ class IndexInfo:
 class PassageFile:
     """The passages of an index, read on demand; raises RetrievalIndexError where its files do not fit each other.
 
-    They name the ``files`` that they are from, where these are given.
+    They name the ``files`` that they are from, where these are given with how many passages each gave, in order.
     """
 
-    def __init__(self, folder: Path, files: Sequence[IndexedFile] = ()) -> None:
+    def __init__(self, folder: Path, files: Sequence[tuple[str, int]] = ()) -> None:
         self._path = folder / PASSAGES
         self._offsets = load_array(folder / OFFSETS, "<i8")
         self._map = map_file(self._path)
         if len(self._offsets) < 2 or self._offsets[-1] != len(self._map):
             raise broken(folder / OFFSETS)
-        self._names = [file.name for file in files]
-        self._ends = list(accumulate(file.passages for file in files))
+        self._names = [name for name, _ in files]
+        self._ends = list(accumulate(count for _, count in files))
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
