@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from benchmarks.soak import HANGS_UP, soak
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
+
+POOL = min(32, (os.cpu_count() or 1) + 4)
+"""Threads of asyncio's pool, each begun when no other is seen to be idle: also late, where the machine is busy."""
 
 
 def test_none_is_lost_or_mixed_up_and_handles_stay() -> None:
@@ -17,4 +22,4 @@ def test_none_is_lost_or_mixed_up_and_handles_stay() -> None:
         kept = found[work]
         assert (kept["lost"], kept["mixed_up"], kept["hung_up"], kept["done"]) == (0, 0, left, asked - left), work
         assert kept["handles"][1] <= kept["handles"][0], work
-        assert kept["threads"][1] <= kept["threads"][0], work
+        assert kept["threads"][1] <= kept["threads"][0] + POOL, work
