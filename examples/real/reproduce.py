@@ -15,15 +15,11 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ragr1_lite.config import load_recipe
-from ragr1_lite.evaluation import read_results
-from ragr1_lite.evaluation.intervals import bootstrap
 
 MODES = {"multi": "mq", "single": "sq"}
 CORPORA = {"hotpotqa": "corpus_hotpotqa", "2wiki": "corpus_2wiki_train", "musique": "corpus_musique_train"}
@@ -48,7 +44,6 @@ THEN = {
 """How the adapter for pages goes on after the sets."""
 ONCE = 4
 """Passages that the one retrieval of `rag` and `cot-rag` gives: two for each of two queries, as `multi` reads about."""
-HEAD = ("", "EM", "95 %", "F1", "answered", "rounds", "queries", "s/question")
 
 
 def step(result: Path, *words: object) -> None:
@@ -175,35 +170,20 @@ class Real:
         return files
 
     def table(self, name: str) -> None:
-        """A table: the untrained model in four ways, and after SFT with several queries and with single ones."""
+        """A table: the untrained model in four ways, and after SFT with single queries and with several."""
         tested, _, model = name.rpartition("-")
         base = ("--model", load_recipe(RECIPES[model]).model.name, "--adapter", "none")
         self.prepare()
         direct, multi = self.evaluate(f"{name}-base", tested, K, *base, modes=("direct", "multi"))
         rag, cot = self.evaluate(f"{name}-once", tested, ONCE, *base, modes=("rag", "cot-rag"))
-        rows = {"direct": direct, "rag": rag, "cot-rag": cot, "multi, zero-shot": multi}
-        for mode, label in MODES.items():
+        rows = [direct, rag, cot, multi]
+        for mode in reversed(MODES):
             run = self.train(model, mode)
-            [rows[f"SFT {label}"]] = self.evaluate(f"{name}-{label}", tested, K, "--adapter", run, modes=(mode,))
-        print(f"\n{name}\n\n{line(HEAD)}\n{line(['---'] * len(HEAD))}")
-        for label, file in rows.items():
-            print(line([label, *figures(file)]))
-
-
-def figures(file: Path) -> list[str]:
-    """The figures of an evaluation, in the order of HEAD."""
-    results = read_results(file)
-    em = bootstrap([one["em"] for one in results])
-    answered = statistics.fmean(one["stop_reason"] == "answer" for one in results)
-    keys = ("f1", "rounds", "queries", "seconds")
-    f1, *costs = (statistics.fmean(one[key] for one in results) for key in keys)
-    shares = [f"{em.mean:.3f}", f"{em.low:.3f}–{em.high:.3f}", f"{f1:.3f}", f"{answered:.2f}"]
-    return shares + [f"{cost:.2f}" for cost in costs]
-
-
-def line(cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+            rows += self.evaluate(f"{name}-{MODES[mode]}", tested, K, "--adapter", run, modes=(mode,))
+        for form in ("md", "html"):
+            report = self.out / f"{name}.{form}"
+            step(report, "ragr1-lite", "report", *rows, "--format", form, "--title", name, "-o", report)
+        print(f"\n{report.with_suffix('.md').read_text('utf-8')}")
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from ragr1_lite.evaluation.report.tables import (
     courses,
     evaluation_rows,
     kinds,
+    pairs,
     read_sources,
     resources,
 )
@@ -94,12 +95,24 @@ def test_figures_are_means_with_the_intervals_of_shares(tmp_path: Path) -> None:
     rows = [row(str(n), "Chad" if n % 2 else None, seconds=float(n)) for n in range(40)]
     [one] = evaluation_rows(read_sources([saved(tmp_path / "a.jsonl", *rows)]).evaluations)
     assert {name: figure["value"] for name, figure in one["figures"].items()} == {
-        "EM": ".50", "F1": ".50", "Cover EM": ".50", "Rounds": "1.00", "Queries": "2.00", "Retrieved tokens": "60",
-        "Sampled tokens": "20", "Seconds": "19.50",
+        "EM": ".50", "F1": ".50", "Cover EM": ".50", "Answered": ".50", "Rounds": "1.00", "Queries": "2.00",
+        "Retrieved tokens": "60", "Sampled tokens": "20", "Seconds": "19.50",
     }  # fmt: skip
     low, high = (float(bound) for bound in one["figures"]["EM"]["interval"].split("–"))
     assert 0.3 < low < 0.4 and 0.6 < high < 0.7
     assert one["figures"]["Seconds"]["interval"] == ""
+
+
+def test_the_last_is_held_against_each_other_one_by_the_questions_of_both(tmp_path: Path) -> None:
+    other = saved(tmp_path / "other.jsonl", row("7", "Chad", question="Another?"), row("8", "Chad"))
+    wrong = saved(tmp_path / "wrong.jsonl", *(row(str(n), "Mali") for n in range(4, 12)))
+    half = saved(tmp_path / "half.jsonl", *(row(str(n), "Chad" if n % 2 else "Mali") for n in range(8)))
+    right = saved(tmp_path / "right.jsonl", *(row(str(n), "Chad") for n in range(8)))
+    read = read_sources([other, wrong, half, right]).evaluations
+    found = pairs(read)
+    assert [(one["name"], one["n"], one["em"][:5]) for one in found] == [("wrong", 4, "+1.00"), ("half", 8, "+.50 ")]
+    assert re.fullmatch(r"\+\.50 \(\+\.\d\d to \+\.\d\d, p \.\d{3}\)", found[1]["f1"])
+    assert pairs(read[:1]) == []
 
 
 def test_kinds_are_told_where_there_are_several(tmp_path: Path) -> None:
@@ -228,7 +241,10 @@ def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
     write_report([file, run(tmp_path / "run")], tmp_path / "out.md", format="md", title="Card <x>")
     lines = (tmp_path / "out.md").read_text("utf-8").splitlines()
     assert lines[0] == "# Card &lt;x>"
-    assert "| a\\|b | 2 | .50 (.00–1.00) | .50 (.00–1.00) | .50 (.00–1.00) | 1.00 | 2.00 | 60 | 20 | 0.50 |" in lines
+    assert (
+        "| a\\|b | 2 | .50 (.00–1.00) | .50 (.00–1.00) | .50 (.00–1.00) | 1.00 | 1.00 | 2.00 | 60 | 20 | 0.50 |"
+        in lines
+    )
     assert "| | bridge | li\\|st |" in lines
     assert "| a\\|b | 1.00 | .00 |" in lines
     assert "- **synthesis** 1: what was retrieved holds the answer" in lines

@@ -17,14 +17,11 @@ import typer
 
 from examples.real import reproduce
 from examples.real.pages import Mix, page, parts, pieces, quotes_late, some
-from examples.real.reproduce import RECIPES, TABLES, Real, figures, step
+from examples.real.reproduce import RECIPES, TABLES, Real, step
 from examples.real.splits import FILES, HeldOut, ids, mix, read, split_rows, write
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import load_recipe
-from ragr1_lite.core.rewards import OURS
-from ragr1_lite.core.types import Example, Trajectory, Turn
 from ragr1_lite.data.trajectories import read_records
-from ragr1_lite.evaluation import Result, to_row
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("RAGR1_LITE_SHARED", ROOT.parent / "shared")) / "data"
@@ -104,11 +101,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def made(result: Path, *words: object) -> None:
         step(result, *words)
-        result.mkdir(parents=True, exist_ok=True)
+        result.parent.mkdir(parents=True, exist_ok=True)
+        if result.suffix == ".md":
+            result.write_text("the table")
+        else:
+            result.mkdir(exist_ok=True)
 
     monkeypatch.setattr(reproduce.subprocess, "run", run)
     monkeypatch.setattr(reproduce, "step", made)
-    monkeypatch.setattr(reproduce, "figures", lambda file: [file.stem])
     return commands
 
 
@@ -132,8 +132,11 @@ def test_a_table_is_made_of_commands_and_nothing_is_done_twice(
     assert sum(kind.startswith("eval") for kind in kinds) == 4
     printed = capsys.readouterr().out
     assert printed.count("\n$ ") + 1 == len(ran) == printed.count("$ ")
-    labels = re.findall(r"^\| ([^|]+) \| \S+ \|$", printed, re.MULTILINE)
-    assert labels == ["direct", "rag", "cot-rag", "multi, zero-shot", "SFT mq", "SFT sq"]
+    rows = ["base-direct", "once-rag", "once-cot-rag", "base-multi", "sq", "mq"]
+    files = [str(tmp_path / "eval" / f"{table}-{row}.jsonl") for row in rows]
+    for command in ran[-2:]:
+        assert command[2] == "report" and command[3 : 3 + len(files)] == files
+    assert printed.endswith("the table\n")
     done = len(ran)
     real.table(table)
     assert len(ran) == done
@@ -236,18 +239,6 @@ def test_what_a_thought_quotes() -> None:
     for quoted, late in (("It is a town in Denmark.", False), ("Its cathedral was begun in 1150.", True)):
         turns = [{"think": "I look up Ribe.", "passages": [[{"text": text}]]}, {"think": f"Ribe: {quoted}"}]
         assert quotes_late({"turns": turns}) is late
-
-
-def test_the_figures_of_an_evaluation(tmp_path: Path) -> None:
-    def result(id: str, answer: str | None) -> dict[str, Any]:
-        turn = Turn("answer", "t", answer=answer) if answer else Turn("invalid", "t")
-        one = Trajectory(Example(id, "Q?", ("Chad",)), (), (turn,), "answer" if answer else "invalid")
-        return to_row(Result(one, "multi", 2.0, OURS))
-
-    write(tmp_path / "eval.jsonl", [result("1", "Chad"), result("2", "Chad"), result("3", "Mali"), result("4", None)])
-    em, interval, f1, answered, *costs = figures(tmp_path / "eval.jsonl")
-    assert (em, f1, answered, costs) == ("0.500", "0.500", "0.75", ["0.00", "0.00", "2.00"])
-    assert interval == "0.000–1.000"
 
 
 # --- the real files -----------------------------------------------------------------------------------------------

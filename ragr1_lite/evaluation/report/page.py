@@ -24,6 +24,7 @@ from ragr1_lite.evaluation.report.tables import (
     courses,
     evaluation_rows,
     kinds,
+    pairs,
     read_sources,
     resources,
 )
@@ -48,7 +49,7 @@ def write_report(
 ) -> dict[str, Any]:
     """Writes the report of training runs and evaluations.
 
-    Of two evaluations of the same questions the second is compared with the first. An earlier report in the place of
+    The last evaluation is compared with each other one of the same questions. An earlier report in the place of
     ``out`` is replaced; another file only to ``overwrite`` it, and none that is read.
 
     Returns:
@@ -107,6 +108,7 @@ def _rendered(sources: Sources, format: Format, title: str) -> str:
         "evaluations": evaluation_rows(sources.evaluations),
         "kinds": kinds(sources.evaluations),
         "intervals": INTERVALS,
+        "pairs": pairs(sources.evaluations) if sources.evaluations else [],
         "causes": causes(sources.evaluations),
         "trainings": [
             {"run": one, "courses": courses(one.steps), "resources": resources(one)} for one in sources.trainings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ragr1_lite.core.events import Report, ignore
 from ragr1_lite.core.rewards import refuses
 from ragr1_lite.core.safe_text import clean, cleaned
 from ragr1_lite.evaluation.figures import refusal_sentence, refusal_shares
-from ragr1_lite.evaluation.intervals import CERTAINTY, RESAMPLES, bootstrap
+from ragr1_lite.evaluation.intervals import CERTAINTY, RESAMPLES, bootstrap, paired
 from ragr1_lite.evaluation.report.curves import panels
 from ragr1_lite.evaluation.resources import Resources
 from ragr1_lite.evaluation.results import apart, read_results
@@ -163,6 +164,8 @@ MEANINGS: Mapping[str, str] = {
 }
 """Of the causes of :mod:`ragr1_lite.evaluation.results`."""
 _TENTHS = 10
+_LEAST = 0.001
+"""Smaller p are not told apart."""
 
 
 def evaluation_rows(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
@@ -183,6 +186,8 @@ def _figures(evaluation: Evaluated) -> Iterator[tuple[str, dict[str, str]]]:
         interval = bootstrap([row[name] for row in evaluation.rows])
         bounds = f"{_share(interval.low)}–{_share(interval.high)}"
         yield heading, {"value": _share(interval.mean), "interval": bounds}
+    answered = statistics.fmean(row["stop_reason"] == "answer" for row in evaluation.rows)
+    yield "Answered", {"value": _share(answered), "interval": ""}
     for name, (heading, form) in _MEANS.items():
         yield heading, {"value": form.format(statistics.fmean(row[name] for row in evaluation.rows)), "interval": ""}
 
@@ -195,6 +200,29 @@ def kinds(evaluations: Sequence[Evaluated]) -> dict[str, list[str]]:
         chosen = [row["em"] for row in one.rows if row.get("kind") == kind]
         shares[kind].append(_share(statistics.fmean(chosen)) if chosen else "–")
     return shares
+
+
+def pairs(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
+    """The last evaluation against each other one, by the questions that both were asked.
+
+    Returns:
+        ``name`` of the other, ``n`` questions, ``em`` and ``f1``: the last one's less the other's, with its interval
+        and p.
+    """
+    *others, last = ({row["id"]: row for row in one.rows} for one in evaluations)
+    found = []
+    for one, rows in zip(evaluations, others, strict=False):
+        if shared := [id for id in rows if id in last and rows[id]["question"] == last[id]["question"]]:
+            scores = {name: tuple([of[id][name] for id in shared] for of in (rows, last)) for name in ("em", "f1")}
+            found.append({"name": one.name, "n": len(shared)} | {name: _less(*two) for name, two in scores.items()})
+    return found
+
+
+def _less(other: Sequence[float], last: Sequence[float]) -> str:
+    of = paired(other, last)
+    bounds = f"{_share(of.interval.low, '+')} to {_share(of.interval.high, '+')}"
+    chance = f"p {_share(of.p, digits=3)}" if of.p >= _LEAST else f"p < {_share(_LEAST, digits=3)}"
+    return f"{_share(of.interval.mean, '+')} ({bounds}, {chance})"
 
 
 def causes(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
@@ -265,8 +293,8 @@ def _time(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def _share(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0")
+def _share(value: float, sign: str = "", digits: int = 2) -> str:
+    return re.sub(r"^([+-]?)0", r"\1", f"{value:{sign}.{digits}f}").replace("-", "−")
 
 
 def cell(text: object) -> str:
