@@ -3,6 +3,7 @@
     python examples/real/reproduce.py hotpotqa-smollm2 --data FOLDER [--out runs/real]
     python examples/real/reproduce.py data --data FOLDER      all that is trained and searched, and no training
     python examples/real/reproduce.py adapter --data FOLDER   the adapter for people's own pages
+    python examples/real/reproduce.py grpo --data FOLDER      SmolLM2 after a short SFT, and after GRPO from there
 
 Every command is printed as it could be typed. What is finished is not done again, and what was interrupted goes on.
 FOLDER holds corpus_hotpotqa, hotpotqa_train, hotpotqa_dev, corpus_2wiki_train, 2wiki_train, corpus_musique_train and
@@ -42,6 +43,16 @@ THEN = {
     "train.save_every": 8,
 }
 """How the adapter for pages goes on after the sets."""
+GRPO = "grpo-real-smollm2-135m"
+SHORT = {
+    "retrieval.k": 1,
+    "rollout.max_length": 1024,
+    "train.steps": 64,
+    "train.micro_batch": 4,
+    "train.learning_rate": 8e-4,
+    "train.save_every": 16,
+}
+"""The SFT that GRPO starts from: one passage a query, and a quarter of the trajectories once."""
 ONCE = 4
 """Passages that the one retrieval of `rag` and `cot-rag` gives: two for each of two queries, as `multi` reads about."""
 
@@ -84,19 +95,20 @@ class Real:
         for name, corpus in CORPORA.items():
             self.index(self.indexes / name, self.data / f"{corpus}.jsonl.gz")
 
-    def trajectories(self, mode: str) -> Path:
+    def trajectories(self, mode: str, k: int = K) -> Path:
         """Gold trajectories of all three sets' training questions."""
-        files = [self.gold / f"{name}-{mode}.jsonl" for name in CORPORA]
+        kind = mode if k == K else f"{mode}-k{k}"
+        files = [self.gold / f"{name}-{kind}.jsonl" for name in CORPORA]
         for name, file in zip(CORPORA, files, strict=True):
-            self.follow(self.questions / f"{name}-train.jsonl", self.indexes / name, file, mode)
-        mixed = self.out / f"gold-{mode}.jsonl"
+            self.follow(self.questions / f"{name}-train.jsonl", self.indexes / name, file, mode, k)
+        mixed = self.out / f"gold-{kind}.jsonl"
         self.splits(mixed, "mix", self.questions, mixed, *files)
         return mixed
 
-    def follow(self, asked: Path, index: Path, file: Path, mode: str = "multi") -> None:
+    def follow(self, asked: Path, index: Path, file: Path, mode: str = "multi", k: int = K) -> None:
         """Gold trajectories of questions."""
         generate = ("ragr1-lite", "data", "generate", asked, "--teacher", "gold", "--mode", mode)
-        step(file, *generate, "--k", K, "--index", index, "--out", file, "--resume")
+        step(file, *generate, "--k", k, "--index", index, "--out", file, "--resume")
 
     def made(self) -> Path:
         """Questions made of 2WikiMultiHopQA's triples."""
@@ -146,11 +158,15 @@ class Real:
         return self.sft(self.out / f"sft-{model}-{MODES[mode]}", model, trained)
 
     def sft(self, run: Path, model: str, settings: dict[str, object]) -> Path:
-        """A run of a model's recipe with settings."""
+        """An SFT run of a model's recipe with settings."""
+        return self.run("sft", RECIPES[model], run, settings)
+
+    def run(self, stage: str, recipe: str, run: Path, settings: dict[str, object]) -> Path:
+        """A training by a recipe with settings."""
         begun = ["--resume"] if (run / "recipe.yaml").exists() else []
         settings = settings | {"output": run, "retrieval.index": self.indexes / "hotpotqa"}
         options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        step(run / "adapter", "ragr1-lite", "sft", RECIPES[model], *options, *begun)
+        step(run / "adapter", "ragr1-lite", stage, recipe, *options, *begun)
         return run
 
     def adapter(self) -> None:
@@ -158,6 +174,25 @@ class Real:
         model = "qwen0.5b"
         first = self.train(model, "multi", **{"train.micro_batch": 4})
         self.sft(self.out / f"sft-{model}-pages", model, {"model.adapter": first, "data.train": self.pages(), **THEN})
+
+    def grpo(self) -> None:
+        """SmolLM2 after a short SFT, and after GRPO from there, with and without a gold trajectory in each group."""
+        name, mode, gold = "grpo-smollm2", "multi", self.gold / "hotpotqa-multi-k1.jsonl"
+        short = {"data.train": self.trajectories(mode, 1), "rollout.mode": mode, **SHORT}
+        start = self.sft(self.out / f"{name}-start", "smollm2", short)
+        runs = [start]
+        for ending, expert in (("plain", {"grpo.expert": 0, "data.expert": "null"}), ("expert", {"data.expert": gold})):
+            settings = {"model.adapter": start, "data.train": gold, **expert}
+            runs.append(self.run("grpo", GRPO, self.out / f"{name}-{ending}", settings))
+        rows = [self.evaluate(run.name, "hotpotqa-all", 1, "--adapter", run, modes=(mode,))[0] for run in runs]
+        self.report(name, rows)
+
+    def report(self, name: str, rows: list[Path]) -> None:
+        """The evaluations as a table, printed, and as a page."""
+        for form in ("html", "md"):
+            report = self.out / f"{name}.{form}"
+            step(report, "ragr1-lite", "report", *rows, "--format", form, "--title", name, "-o", report)
+        print(f"\n{report.read_text('utf-8')}")
 
     def evaluate(self, name: str, tested: str, k: int, *words: object, modes: tuple[str, ...]) -> list[Path]:
         """Evaluations of one model, a file for each mode."""
@@ -180,16 +215,13 @@ class Real:
         for mode in reversed(MODES):
             run = self.train(model, mode)
             rows += self.evaluate(f"{name}-{MODES[mode]}", tested, K, "--adapter", run, modes=(mode,))
-        for form in ("md", "html"):
-            report = self.out / f"{name}.{form}"
-            step(report, "ragr1-lite", "report", *rows, "--format", form, "--title", name, "-o", report)
-        print(f"\n{report.with_suffix('.md').read_text('utf-8')}")
+        self.report(name, rows)
 
 
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Repeats a table of docs/results.md.")
-    parser.add_argument("table", choices=["data", "adapter", *TABLES])
+    parser.add_argument("table", choices=["data", "adapter", "grpo", *TABLES])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sets' files")
     parser.add_argument("--out", type=Path, default=Path("runs/real"), help="where everything goes")
     given = parser.parse_args()
@@ -202,8 +234,8 @@ def main() -> None:
         real.table(given.table)
         return
     real.prepare()
-    if given.table == "adapter":
-        real.adapter()
+    if given.table in ("adapter", "grpo"):
+        getattr(real, given.table)()
         return
     for mode in MODES:
         real.trajectories(mode)

@@ -154,6 +154,20 @@ def test_the_adapter_for_pages_goes_on_from_the_sets(ran: list[list[str]], tmp_p
     assert len(drawn) == 6 and drawn <= files, "every file that is drawn from is made"
 
 
+def test_grpo_with_and_without_gold_starts_from_one_short_sft(ran: list[list[str]], tmp_path: Path) -> None:
+    real = Real(Path("data"), tmp_path)
+    real.prepare()
+    real.grpo()
+    plain, expert = (command for command in ran if command[2:3] == ["grpo"])
+    start = f"model.adapter={tmp_path}/grpo-smollm2-start"
+    assert start in plain and start in expert
+    assert "grpo.expert=0" in plain and f"data.expert={tmp_path}/gold/hotpotqa-multi-k1.jsonl" in expert
+    [report, _] = (command for command in ran if command[2:3] == ["report"])
+    assert [Path(word).stem for word in report[3:6]] == [f"grpo-smollm2-{row}" for row in ("start", "plain", "expert")]
+    [sft] = (command for command in ran if command[2:3] == ["sft"])
+    assert f"data.train={tmp_path}/gold-multi-k1.jsonl" in sft and "retrieval.k=1" in sft
+
+
 # --- pages --------------------------------------------------------------------------------------------------------
 
 
