@@ -6,6 +6,7 @@ The hub is asked only when a user names a data set there; its rows are read as t
 from __future__ import annotations
 
 import io
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -154,7 +155,7 @@ class File:
     @property
     def title(self) -> str:
         """Its name without suffixes, in the form in which text is written: macOS takes letters apart in names."""
-        name = unicodedata.normalize("NFC", self.path.name)
+        name = unicodedata.normalize("NFC", name_of(self.path.name))
         return Path(Path(name).stem if name.lower().endswith(COMPRESSED) else name).stem
 
     def place(self, number: int) -> str:
@@ -214,7 +215,12 @@ def file_of(path: Path, name: str, wanted: Wanted) -> File:
         raise DataError(f"There is no {wanted.what} {path}", "Check the path.")
     if not path.is_file():
         raise DataError(f"The {wanted.what} {path} is no ordinary file", "Write it into a file first.")
-    return File(path, form_of(path.name) or _sniffed(path, wanted), name, path.stat().st_size)
+    return File(path, form_of(path.name) or _sniffed(path, wanted), name_of(name), path.stat().st_size)
+
+
+def name_of(name: str) -> str:
+    """A name on the disk as text: bytes that are no UTF-8, which Python holds as half surrogates, are spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _sniffed(path: Path, wanted: Wanted) -> Form:

@@ -14,6 +14,12 @@ from tests.support.corpora import passages_of, put, read, refusal
 
 
 class TestFolders:
+    def test_names_that_are_no_utf_8_are_text_and_differ(self, tmp_path: Path) -> None:
+        paths = [put(tmp_path / "d" / os.fsdecode(name), "Text.") for name in (b"\xfd.txt", b"\xff.txt")]
+        passages = [*read(tmp_path / "d")[0], *read(paths[0])[0]]
+        assert [one.id for one in passages] == [r"\xfd.txt#1", r"\xff.txt#1", r"\xfd.txt#1"]
+        assert [one.title for one in passages] == [r"\xfd", r"\xff", r"\xfd"]
+
     def test_is_searched_in_order(self, tmp_path: Path) -> None:
         put(tmp_path / "b.txt", "B.")
         put(tmp_path / "a" / "ä.md", "# A\nText.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from ragr1_lite.core.errors import DataError
 from ragr1_lite.core.events import Notice, Report
 from ragr1_lite.files.json_lines import BadLine, decompressed, lines_of, reading, to_row
-from ragr1_lite.files.sources import PREFIX, File, HubData, Source, file_of, form_of
+from ragr1_lite.files.sources import PREFIX, File, HubData, Source, file_of, form_of, name_of
 from ragr1_lite.files.tables import first_row
 from ragr1_lite.retrieval.bm25.origin import IndexedFile
 from ragr1_lite.retrieval.corpora.documents import PACKAGES
@@ -99,8 +99,7 @@ def _files_of(folder: Path, prefix: str, report: Report) -> list[File]:
             elif not path.is_file():
                 left_out["unreadable"] += 1
             else:
-                full = os.fsencode(within + name).decode(errors="replace")
-                file = File(path, form, full, path.stat().st_size)
+                file = File(path, form, name_of(within + name), path.stat().st_size)
                 if _only_asks(file):
                     left_out["of questions without passages"] += 1
                 else:
