@@ -2,6 +2,8 @@
 
 ``python docs/picture.py QUESTION INDEX`` asks the shipped model of an index of documents and draws ``docs/ask.svg``;
 ``python docs/picture.py --web`` asks it on the page, by the machine's Chromium, and draws ``docs/ask-web.png``;
+``python docs/picture.py --report PAGE`` draws a page of ``ragr1-lite report`` as ``docs/report-light.png``, and a
+comparison that its last evaluation gained as ``docs/report-dark.png``;
 ``python docs/picture.py --run FOLDER`` replays a GRPO run's metrics up to the middle of its last step, lets its adapter
 answer held-out questions for the sample, and draws ``docs/training.svg``.
 """
@@ -10,7 +12,10 @@ import io
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -41,13 +46,10 @@ def ask(question: str, index: str) -> None:
 
 def web() -> None:
     """The page's first example is answered."""
-    from playwright.sync_api import sync_playwright
-
     from ragr1_lite.retrieval.remote.hosting import in_background
     from ragr1_lite.serving.page import make_app
 
-    with in_background(make_app(Assistant.open()), "The page") as url, sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with in_background(make_app(Assistant.open()), "The page") as url, _chromium() as chromium:
         page = chromium.new_page(viewport={"width": 1100, "height": 600})
         page.set_default_timeout(600_000)  # the model takes what this machine gives it
         page.goto(url)
@@ -55,6 +57,30 @@ def web() -> None:
         page.wait_for_selector(".sources")
         page.mouse.move(0, 0)
         page.screenshot(path=Path(__file__).with_name("ask-web.png"), full_page=True)
+
+
+def report(file: Path) -> None:
+    """A report from its top, in the light, and its trajectories, in the dark."""
+    with _chromium() as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 1080}, color_scheme="light")
+        page.goto(file.resolve().as_uri())
+        page.screenshot(path=Path(__file__).with_name("report-light.png"))
+        page = chromium.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+        page.goto(file.resolve().as_uri())
+        page.select_option("#kind", "comparison")
+        page.click("text=Gained")
+        page.click("text=Trajectories")
+        page.wait_for_timeout(1000)  # it scrolls there
+        page.screenshot(path=Path(__file__).with_name("report-dark.png"))
+
+
+@contextmanager
+def _chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield chromium
         chromium.close()
 
 
@@ -112,6 +138,8 @@ def _save(console: Console, title: str, name: str) -> None:
 
 if sys.argv[1:2] == ["--run"]:
     training(Path(sys.argv[2]))
+elif sys.argv[1:2] == ["--report"]:
+    report(Path(sys.argv[2]))
 elif sys.argv[1:2] == ["--web"]:
     web()
 else:
