@@ -3,7 +3,7 @@
     python examples/real/reproduce.py hotpotqa-smollm2 --data FOLDER [--out runs/real]
     python examples/real/reproduce.py data --data FOLDER      all that is trained and searched, and no training
     python examples/real/reproduce.py adapter --data FOLDER   the adapter for people's own pages
-    python examples/real/reproduce.py grpo --data FOLDER      SmolLM2 after a short SFT, and after GRPO from there
+    python examples/real/reproduce.py grpo --data FOLDER      SmolLM2 after a short SFT, and after GRPO on comparisons
 
 Every command is printed as it could be typed. What is finished is not done again, and what was interrupted goes on.
 FOLDER holds corpus_hotpotqa, hotpotqa_train, hotpotqa_dev, corpus_2wiki_train, 2wiki_train, corpus_musique_train and
@@ -52,7 +52,9 @@ SHORT = {
     "train.learning_rate": 8e-4,
     "train.save_every": 16,
 }
-"""The SFT that GRPO starts from: one passage a query, and a quarter of the trajectories once."""
+"""The SFT that GRPO starts from: one passage a query, and a third of the trajectories once."""
+COMPARISONS = {"hotpotqa-all": ("comparison",), "2wiki": ("comparison", "bridge_comparison")}
+"""The held-out questions that are asked before and after GRPO, by kind."""
 ONCE = 4
 """Passages that the one retrieval of `rag` and `cot-rag` gives: two for each of two queries, as `multi` reads about."""
 
@@ -176,16 +178,18 @@ class Real:
         self.sft(self.out / f"sft-{model}-pages", model, {"model.adapter": first, "data.train": self.pages(), **THEN})
 
     def grpo(self) -> None:
-        """SmolLM2 after a short SFT, and after GRPO from there, with and without a gold trajectory in each group."""
-        name, mode, gold = "grpo-smollm2", "multi", self.gold / "hotpotqa-multi-k1.jsonl"
-        short = {"data.train": self.trajectories(mode, 1), "rollout.mode": mode, **SHORT}
-        start = self.sft(self.out / f"{name}-start", "smollm2", short)
-        runs = [start]
-        for ending, expert in (("plain", {"grpo.expert": 0, "data.expert": "null"}), ("expert", {"data.expert": gold})):
-            settings = {"model.adapter": start, "data.train": gold, **expert}
-            runs.append(self.run("grpo", GRPO, self.out / f"{name}-{ending}", settings))
-        rows = [self.evaluate(run.name, "hotpotqa-all", 1, "--adapter", run, modes=(mode,))[0] for run in runs]
-        self.report(name, rows)
+        """SmolLM2 after a short SFT, and after GRPO on comparisons from there."""
+        name, mode, compared = "grpo-smollm2", "multi", self.out / "comparisons.jsonl"
+        start = self.sft(self.out / f"{name}-start", "smollm2", {"data.train": self.trajectories(mode, 1), **SHORT})
+        self.splits(compared, "comparisons", compared, self.gold / "hotpotqa-multi-k1.jsonl")
+        after = self.run("grpo", GRPO, self.out / name, {"model.adapter": start, "data.train": compared})
+        for tested, kinds in COMPARISONS.items():
+            asked = [word for kind in kinds for word in ("--kind", kind)]
+            rows = [
+                self.evaluate(f"{run.name}-{tested}", tested, 1, "--adapter", run, *asked, modes=(mode,))[0]
+                for run in (start, after)
+            ]
+            self.report(f"{name}-{tested}", rows)
 
     def report(self, name: str, rows: list[Path]) -> None:
         """The evaluations as a table, printed, and as a page."""

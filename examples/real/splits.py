@@ -107,6 +107,12 @@ def corpus(out: Path, *files: Path) -> None:
     print(f"{out}: {write(out, ({'title': title, 'text': text} for title, text in passages))} passages")
 
 
+def comparisons(out: Path, *files: Path) -> None:
+    """Writes the comparisons of files, in their order."""
+    rows = [row for file in files for row in read(file) if row["kind"] == "comparison"]
+    print(f"{out}: {write(out, rows)} rows")
+
+
 if __name__ == "__main__":
-    commands: dict[str, Callable[..., None]] = {"questions": questions, "mix": mix, "corpus": corpus}
+    commands: dict[str, Callable[..., None]] = {one.__name__: one for one in (questions, mix, corpus, comparisons)}
     commands[sys.argv[1]](*map(Path, sys.argv[2:]))

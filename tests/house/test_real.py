@@ -18,7 +18,7 @@ import typer
 from examples.real import reproduce
 from examples.real.pages import Mix, page, parts, pieces, quotes_late, some
 from examples.real.reproduce import RECIPES, TABLES, Real, step
-from examples.real.splits import FILES, HeldOut, ids, mix, read, split_rows, write
+from examples.real.splits import FILES, HeldOut, comparisons, ids, mix, read, split_rows, write
 from ragr1_lite.cli.main import app
 from ragr1_lite.config import load_recipe
 from ragr1_lite.data.trajectories import read_records
@@ -154,18 +154,24 @@ def test_the_adapter_for_pages_goes_on_from_the_sets(ran: list[list[str]], tmp_p
     assert len(drawn) == 6 and drawn <= files, "every file that is drawn from is made"
 
 
-def test_grpo_with_and_without_gold_starts_from_one_short_sft(ran: list[list[str]], tmp_path: Path) -> None:
+def test_grpo_goes_on_from_a_short_sft_and_is_held_against_it(ran: list[list[str]], tmp_path: Path) -> None:
     real = Real(Path("data"), tmp_path)
     real.prepare()
     real.grpo()
-    plain, expert = (command for command in ran if command[2:3] == ["grpo"])
-    start = f"model.adapter={tmp_path}/grpo-smollm2-start"
-    assert start in plain and start in expert
-    assert "grpo.expert=0" in plain and f"data.expert={tmp_path}/gold/hotpotqa-multi-k1.jsonl" in expert
-    [report, _] = (command for command in ran if command[2:3] == ["report"])
-    assert [Path(word).stem for word in report[3:6]] == [f"grpo-smollm2-{row}" for row in ("start", "plain", "expert")]
     [sft] = (command for command in ran if command[2:3] == ["sft"])
     assert f"data.train={tmp_path}/gold-multi-k1.jsonl" in sft and "retrieval.k=1" in sft
+    [grpo] = (command for command in ran if command[2:3] == ["grpo"])
+    assert {f"model.adapter={tmp_path}/grpo-smollm2-start", f"data.train={tmp_path}/comparisons.jsonl"} <= {*grpo}
+    reports = [[Path(word).stem for word in command[3:5]] for command in ran if command[2:3] == ["report"]]
+    before, after = "grpo-smollm2-start-2wiki", "grpo-smollm2-2wiki"
+    assert reports[-1] == [before, after] and len(reports) == 4
+
+
+def test_comparisons_are_chosen_in_their_order(tmp_path: Path) -> None:
+    rows = [{"id": n, "kind": ("bridge", "comparison")[n % 2]} for n in range(6)]
+    write(tmp_path / "gold.jsonl", rows)
+    comparisons(tmp_path / "out.jsonl", tmp_path / "gold.jsonl")
+    assert list(read(tmp_path / "out.jsonl")) == rows[1::2]
 
 
 # --- pages --------------------------------------------------------------------------------------------------------
