@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
+import time
+
+import psutil
 
 ASKING = """
 from ragr1_lite.ui import Display
@@ -28,11 +32,11 @@ def test_ctrl_c_drops_a_half_typed_line_and_ends_at_an_empty_one() -> None:
         _until("› ", ours)
         os.write(ours, b"half")
         _until("half", ours)
-        asking.send_signal(signal.SIGINT)
+        _interrupt(asking.pid)
         _until("› ", ours)
         os.write(ours, b"whole\n")
         _until("<whole>\r\n\r\n› ", ours)
-        asking.send_signal(signal.SIGINT)
+        _interrupt(asking.pid)
     os.close(ours)
     assert asking.returncode == 0
 
@@ -41,4 +45,12 @@ def _until(end: str, terminal: int) -> None:
     """Reads what a terminal shows up to this; raises OSError where the program ends without it."""
     shown = b""
     while end.encode() not in shown:
+        assert select.select([terminal], [], [], 60)[0], shown
         shown += os.read(terminal, 1000)
+
+
+def _interrupt(program: int) -> None:
+    """Ctrl-C for a program that waits: just before it waits, CPython would not notice until the next key."""
+    while psutil.Process(program).status() != psutil.STATUS_SLEEPING:
+        time.sleep(0.01)
+    os.kill(program, signal.SIGINT)
