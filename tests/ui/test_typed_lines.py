@@ -29,16 +29,18 @@ def test_ctrl_c_drops_a_half_typed_line_and_ends_at_an_empty_one() -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
     ) as asking:
         os.close(theirs)
-        _until("› ", ours)
-        os.write(ours, b"half")
-        _until("half", ours)
-        _interrupt(asking.pid)
-        _until("› ", ours)
-        os.write(ours, b"whole\n")
-        _until("<whole>\r\n\r\n› ", ours)
-        _interrupt(asking.pid)
-    os.close(ours)
-    assert asking.returncode == 0
+        try:
+            _until("› ", ours)
+            os.write(ours, b"half")
+            _until("half", ours)
+            _interrupt(asking.pid)
+            _until("› ", ours)
+            os.write(ours, b"whole\n")
+            _until("<whole>\r\n\r\n› ", ours)
+            _interrupt(asking.pid)
+            assert asking.wait(60) == 0
+        finally:
+            os.close(ours)  # it ends without its terminal
 
 
 def _until(end: str, terminal: int) -> None:
