@@ -113,6 +113,18 @@ def test_the_last_is_held_against_each_other_one_by_the_questions_of_both(tmp_pa
     assert [(one["name"], one["n"], one["em"][:5]) for one in found] == [("wrong", 4, "+1.00"), ("half", 8, "+.50 ")]
     assert re.fullmatch(r"\+\.50 \(\+\.\d\d to \+\.\d\d, p \.\d{3}\)", found[1]["f1"])
     assert pairs(read[:1]) == []
+    em = found[0]["em"]
+    for form, line in (("md", f"| wrong | 4 | {em} |"), ("html", f"<th>wrong</th><td>4</td><td>{em}</td>")):
+        write_report([wrong, right], tmp_path / f"out.{form}", format=form)
+        assert line in (tmp_path / f"out.{form}").read_text("utf-8")
+
+
+def test_a_difference_that_no_chance_makes_is_said_so(tmp_path: Path) -> None:
+    wrong, right = (
+        saved(tmp_path / f"{answer}.jsonl", *(row(str(n), answer) for n in range(40))) for answer in ("Mali", "Chad")
+    )
+    [one] = pairs(read_sources([right, wrong]).evaluations)
+    assert one["em"] == "−1.00 (−1.00 to −1.00, p < .001)"
 
 
 def test_kinds_are_told_where_there_are_several(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ MEANINGS: Mapping[str, str] = {
 """Of the causes of :mod:`ragr1_lite.evaluation.results`."""
 _TENTHS = 10
 _LEAST = 0.001
-"""Smaller p are not told apart."""
+"""Smaller p are only said to be smaller."""
 
 
 def evaluation_rows(evaluations: Sequence[Evaluated]) -> list[dict[str, Any]]:
