@@ -130,8 +130,8 @@ def _by_value(example: Example, leaves: tuple[Found, ...], roots: Sequence[Fact]
     answer = None if best is None else _named(example, rivals[best])
     if best is None or answer is None:
         raise Rejected(NO_ANSWER)
-    value = leaves[best].fact.values[0]
-    return _Conclusion(f"{_restate(leaves)} The {order} is {value}, so the answer is {answer}.", answer, leaves)
+    decided = _decide([one.fact.values[0] for one in leaves], best, order)
+    return _Conclusion(f"{_restate(leaves)} {decided}, so the answer is {answer}.", answer, leaves)
 
 
 def _best(values: Sequence[str], question: str, names: Sequence[str]) -> tuple[str, int | None]:
@@ -144,6 +144,20 @@ def _best(values: Sequence[str], question: str, names: Sequence[str]) -> tuple[s
     if len(amounts) < len(values) or len({amount.unit for amount in amounts}) > 1 or not order:
         return order, None
     return order, _extreme([amount.number for amount in amounts], order)
+
+
+def _decide(values: Sequence[str], best: int, order: str) -> str:
+    """Which value comes first in an order: a small model judges best what stands side by side, and of dates the years.
+
+    >>> _decide(["5 October 1931", "May 4, 1920"], 1, "earlier"), _decide(["5 May 1931", "4 May 1931"], 0, "later")
+    ('Of 1931 and 1920 the earlier is 1920', 'Of 5 May 1931 and 4 May 1931 the later is 5 May 1931')
+    >>> _decide(["12,400", "9,300"], 0, "greater")
+    'Of 12,400 and 9,300 the greater is 12,400'
+    """
+    days = [date(value) for value in values] if order in ("earlier", "later") else []
+    years = [str(day[0]) for day in days if day]
+    shown = years if len(set(years)) == len(values) else values
+    return f"Of {join(shown)} the {order} is {shown[best]}"
 
 
 def _named(example: Example, names: Collection[str]) -> str | None:
@@ -204,7 +218,7 @@ def _compare(order: str, days: Sequence[Sequence[Date]], answer: str | None, tit
     best = _extreme(_alike([day[0] for day in days]), order)
     if best is None or titles[best] not in (words(answer), words(plain(answer))):
         return ""
-    return f"{write(days[best][0])} is the {order} date. "
+    return f"{_decide([write(day[0]) for day in days], best, order)}. "
 
 
 def _restate(leaves: tuple[Found, ...]) -> str:
