@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ragr1_lite.models import upstream
 from ragr1_lite.models.loops import DTYPES, Loop, array, compiled, prange, run, wide
 
 TILE = 4  # rows that are multiplied together; fewer are multiplied one by one
-MOST = {torch.float32: 64, torch.bfloat16: 16}
-"""Rows up to which this is faster than torch's product, which multiplies bf16 by other means."""
+MOST = {torch.float32: 64, torch.bfloat16: 4 if upstream.has_amx() else 16}
+"""Rows up to which this is faster than torch's product, which multiplies bf16 by other means: with AMX 32 rows take it
+no longer than one."""
 
 
 class _Products(NamedTuple):

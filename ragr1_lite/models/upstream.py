@@ -31,6 +31,13 @@ def attention(model: Any, name: str) -> Iterator[None]:
         base.set_attn_implementation(before)
 
 
+def has_amx() -> bool:
+    """Whether this processor multiplies tiles of bf16. torch 2.13.0."""
+    import torch
+
+    return torch.cpu._is_amx_tile_supported()
+
+
 def lost_connection(error: RuntimeError) -> bool:
     """Whether the connection between processes broke. torch 2.13.0: gloo's errors have no type of their own."""
     import torch
