@@ -4,6 +4,7 @@
     python examples/real/pages.py cut CORPUS OUT                    passages, two in three of them cut into several
     python examples/real/pages.py countries FACTS OUT               ninety pages about countries
     python examples/real/pages.py mix GOLD OUT                      320 trajectories of these and of the sets
+    python examples/real/pages.py compared SETS PAGES MADE OUT      620 trajectories, half of them comparisons
 
 MADE are questions of `ragr1-lite data make-questions`, GOLD is a folder of gold trajectories of all these questions.
 """
@@ -313,6 +314,23 @@ def mix(gold: Path, out: Path) -> None:
     print(f"{out}: {write(out, Mix(gold).drawn())} trajectories")
 
 
+def compared(sets: Path, pages: Path, made: Path, out: Path) -> None:
+    """Writes some trajectories of the sets, of :func:`mix` and of made questions: what is left to learn is comparing."""
+    drawing = random.Random(0)
+    rows = [list(read(file)) for file in (sets, pages, made)]
+    rows[2] = [row for row in rows[2] if row["kind"] != "one-hop"]
+    for each in rows:
+        drawing.shuffle(each)
+    of_sets, of_pages, of_made = rows
+    kinds = ("comparison", "bridge_comparison")
+    drawn = [row for row in of_sets if row["kind"] in kinds][:170]
+    drawn += [row for row in of_sets if row["kind"] not in kinds][:170] + of_pages[:110]
+    drawn += [row for row in of_made if row["kind"] == "bridge"][:60]
+    drawn += [row for row in of_made if row["kind"] == "comparison"][:110]
+    drawing.shuffle(drawn)
+    print(f"{out}: {write(out, drawn)} trajectories")
+
+
 if __name__ == "__main__":
-    commands: dict[str, Callable[..., None]] = {"questions": questions, "cut": cut, "countries": countries, "mix": mix}
+    commands: dict[str, Callable[..., None]] = {one.__name__: one for one in (questions, cut, countries, mix, compared)}
     commands[sys.argv[1]](*map(Path, sys.argv[2:]))

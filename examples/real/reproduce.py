@@ -42,7 +42,8 @@ THEN = {
     "train.warmup_steps": 3,
     "train.save_every": 8,
 }
-"""How the adapter for pages goes on after the sets."""
+"""How the adapter for pages goes on after the sets, and once more, with more steps, to compare."""
+COMPARING = 120
 GRPO = "grpo-real-smollm2-135m"
 SHORT = {
     "retrieval.k": 1,
@@ -143,6 +144,13 @@ class Real:
         self.splits(mixed, "mix", asked, mixed, drawn)
         return mixed
 
+    def compared(self) -> Path:
+        """Trajectories half of which are comparisons, of the sets, pages and made questions."""
+        made, drawn, mixed = self.gold / "2wiki-made-multi.jsonl", self.out / "compared.jsonl", self.out
+        self.follow(self.made(), self.indexes / "2wiki", made)
+        self.script("pages.py", drawn, "compared", mixed / "gold-multi.jsonl", mixed / "gold-pages.jsonl", made, drawn)
+        return drawn
+
     def more(self) -> None:
         """Questions made of 2WikiMultiHopQA's triples, R1-Searcher's trajectories, and one index of all passages."""
         mixed = self.out / "made.jsonl"
@@ -174,8 +182,11 @@ class Real:
     def adapter(self) -> None:
         """The adapter for people's own pages: trained on the sets, and then on pages."""
         model = "qwen0.5b"
-        first = self.train(model, "multi", **{"train.micro_batch": 4})
-        self.sft(self.out / f"sft-{model}-pages", model, {"model.adapter": first, "data.train": self.pages(), **THEN})
+        sets = self.train(model, "multi", **{"train.micro_batch": 4})
+        about = {"model.adapter": sets, "data.train": self.pages(), **THEN}
+        pages = self.sft(self.out / f"sft-{model}-pages", model, about)
+        compared = {"model.adapter": pages, "data.train": self.compared(), **THEN, "train.steps": COMPARING}
+        self.sft(self.out / f"sft-{model}-adapter", model, compared)
 
     def grpo(self) -> None:
         """SmolLM2 after a short SFT, and after GRPO on comparisons from there."""
