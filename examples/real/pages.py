@@ -315,7 +315,7 @@ def mix(gold: Path, out: Path) -> None:
 
 
 def compared(sets: Path, pages: Path, made: Path, out: Path) -> None:
-    """Writes some trajectories of the sets, of :func:`mix` and of made questions: what is left to learn is comparing."""
+    """Writes some trajectories of the sets, of :func:`mix` and of made questions; comparing was learned least."""
     drawing = random.Random(0)
     rows = [list(read(file)) for file in (sets, pages, made)]
     rows[2] = [row for row in rows[2] if row["kind"] != "one-hop"]

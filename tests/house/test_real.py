@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from examples.real import reproduce
-from examples.real.pages import Mix, page, parts, pieces, quotes_late, some
+from examples.real.pages import Mix, compared, page, parts, pieces, quotes_late, some
 from examples.real.reproduce import RECIPES, TABLES, Real, step
 from examples.real.splits import FILES, HeldOut, comparisons, ids, mix, read, split_rows, write
 from ragr1_lite.cli.main import app
@@ -146,9 +146,10 @@ def test_the_adapter_for_pages_goes_on_from_the_sets(ran: list[list[str]], tmp_p
     real = Real(Path("data"), tmp_path)
     real.prepare()
     real.adapter()
-    first, second = (command for command in ran if command[2:3] == ["sft"])
+    first, second, third = (command for command in ran if command[2:3] == ["sft"])
     assert f"model.adapter={tmp_path}/sft-qwen0.5b-mq" in second and f"output={tmp_path}/sft-qwen0.5b-mq" in first
-    assert f"data.train={tmp_path}/gold-pages.jsonl" in second
+    assert f"model.adapter={tmp_path}/sft-qwen0.5b-pages" in third and "train.steps=120" in third
+    assert f"data.train={tmp_path}/gold-pages.jsonl" in second and f"data.train={tmp_path}/compared.jsonl" in third
     files = {word for command in ran for word in command}
     drawn = {f"{tmp_path}/gold/pages/{name}.jsonl" for name in re.findall(r'self\.rows\("([^"]+)"\)', getsource(Mix))}
     assert len(drawn) == 6 and drawn <= files, "every file that is drawn from is made"
@@ -172,6 +173,20 @@ def test_comparisons_are_chosen_in_their_order(tmp_path: Path) -> None:
     write(tmp_path / "gold.jsonl", rows)
     comparisons(tmp_path / "out.jsonl", tmp_path / "gold.jsonl")
     assert list(read(tmp_path / "out.jsonl")) == rows[1::2]
+
+
+def test_half_of_what_the_adapter_learns_last_compares(tmp_path: Path) -> None:
+    kinds = {
+        "sets": ["bridge", "comparison", "bridge_comparison"],
+        "pages": ["list"],
+        "made": ["one-hop", "comparison"],
+    }
+    for name, given in kinds.items():
+        write(tmp_path / name, [{"id": f"{name}-{kind}-{n}", "kind": kind} for n in range(200) for kind in given])
+    compared(*(tmp_path / name for name in kinds), tmp_path / "out.jsonl")
+    drawn = Counter(row["kind"] for row in read(tmp_path / "out.jsonl"))
+    assert drawn["bridge"] == 170 and drawn["list"] == 110 and "one-hop" not in drawn
+    assert drawn["comparison"] + drawn["bridge_comparison"] == 170 + 110
 
 
 # --- pages --------------------------------------------------------------------------------------------------------
