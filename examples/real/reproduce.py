@@ -43,7 +43,6 @@ THEN = {
     "train.save_every": 8,
 }
 """How the adapter for pages goes on after the sets, and once more, with more steps, to compare."""
-COMPARING = 120
 GRPO = "grpo-real-smollm2-135m"
 SHORT = {
     "retrieval.k": 1,
@@ -146,15 +145,21 @@ class Real:
 
     def compared(self) -> Path:
         """Trajectories half of which are comparisons, of the sets, pages and made questions."""
-        made, drawn, mixed = self.gold / "2wiki-made-multi.jsonl", self.out / "compared.jsonl", self.out
-        self.follow(self.made(), self.indexes / "2wiki", made)
-        self.script("pages.py", drawn, "compared", mixed / "gold-multi.jsonl", mixed / "gold-pages.jsonl", made, drawn)
+        made, drawn = self.gold / "2wiki-made-multi.jsonl", self.out / "compared.jsonl"
+        self.follow(self.made_apart(), self.indexes / "2wiki", made)
+        files = (self.out / "gold-multi.jsonl", self.out / "gold-pages.jsonl", made)
+        self.script("pages.py", drawn, "compared", *files, drawn)
         return drawn
+
+    def made_apart(self) -> Path:
+        """The made questions that do not leak."""
+        mixed = self.out / "made.jsonl"
+        self.splits(mixed, "mix", self.questions, mixed, self.made())
+        return mixed
 
     def more(self) -> None:
         """Questions made of 2WikiMultiHopQA's triples, R1-Searcher's trajectories, and one index of all passages."""
-        mixed = self.out / "made.jsonl"
-        self.splits(mixed, "mix", self.questions, mixed, self.made())
+        self.made_apart()
         theirs, ours = self.data / "trajectories_r1searcher_hotpotqa.jsonl.gz", self.out / "r1-searcher.jsonl"
         if theirs.exists():
             self.splits(ours, "mix", self.questions, ours, theirs)
@@ -185,7 +190,7 @@ class Real:
         sets = self.train(model, "multi", **{"train.micro_batch": 4})
         about = {"model.adapter": sets, "data.train": self.pages(), **THEN}
         pages = self.sft(self.out / f"sft-{model}-pages", model, about)
-        compared = {"model.adapter": pages, "data.train": self.compared(), **THEN, "train.steps": COMPARING}
+        compared = {"model.adapter": pages, "data.train": self.compared(), **THEN, "train.steps": 120}
         self.sft(self.out / f"sft-{model}-adapter", model, compared)
 
     def grpo(self) -> None:

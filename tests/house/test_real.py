@@ -150,6 +150,10 @@ def test_the_adapter_for_pages_goes_on_from_the_sets(ran: list[list[str]], tmp_p
     assert f"model.adapter={tmp_path}/sft-qwen0.5b-mq" in second and f"output={tmp_path}/sft-qwen0.5b-mq" in first
     assert f"model.adapter={tmp_path}/sft-qwen0.5b-pages" in third and "train.steps=120" in third
     assert f"data.train={tmp_path}/gold-pages.jsonl" in second and f"data.train={tmp_path}/compared.jsonl" in third
+    [made] = (
+        command for command in ran if f"{tmp_path}/gold/2wiki-made-multi.jsonl" in command and "generate" in command
+    )
+    assert f"{tmp_path}/made.jsonl" in made, "only made questions that do not leak are trained on"
     files = {word for command in ran for word in command}
     drawn = {f"{tmp_path}/gold/pages/{name}.jsonl" for name in re.findall(r'self\.rows\("([^"]+)"\)', getsource(Mix))}
     assert len(drawn) == 6 and drawn <= files, "every file that is drawn from is made"
