@@ -209,6 +209,20 @@ def test_a_comparison_must_give_the_answer(order: str, answer: str, kept: bool) 
     assert composed.reason == (None if kept else "the evidence does not give the answer")
 
 
+@pytest.mark.parametrize(
+    ("asked", "answer", "compared"),
+    [
+        ("Which film is older, Silver Heron or Low Tide?", "Silver Heron", "Of 1961 and 1972 the earlier is 1961. "),
+        ("Which film is newer, Silver Heron or Low Tide?", "Low Tide", "Of 1961 and 1972 the later is 1972. "),
+        ("Which film is older, Silver Heron or Low Tide?", "Low Tide", ""),
+        ("Which film is sadder, Silver Heron or Low Tide?", "Low Tide", ""),
+    ],
+)
+def test_dates_are_compared_where_only_the_passages_are_known(asked: str, answer: str, compared: str) -> None:
+    plan = planned(question(asked, answer, titles=("Silver Heron", "Low Tide (film)")))
+    assert plan.think.endswith(f"Low Tide is a 1972 film. {compared}So the answer is {answer}.")
+
+
 TOWNS = {"Oakvale": "Population: 1.2 million", "Ashby": "Population: 12,400 people", "Pell": "Population: 340 houses"}
 
 
