@@ -73,21 +73,26 @@ def bench_update(
         display.show(counts_table({key: result[key] for key in result if key != "machine"}), json=result)
 
 
-@app.add("sampling")
-def bench_sampling(context: typer.Context, model: Model = None, as_json: AsJson = False) -> None:
-    """Our sampler against transformers' generate: the same prompts, greedy.
+@app.add("sampling", "python -m benchmarks sampling --temperature 1 --rows 24")
+def bench_sampling(
+    context: typer.Context,
+    model: Model = None,
+    temperature: Annotated[float, typer.Option(min=0, metavar="T", help="Draws tokens; 0 takes the likeliest.")] = 0.0,
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Prompts at once.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Our sampler against transformers' generate: the same prompts.
 
-    JSON: {"machine", "rows": [{"engine", "tokens_per_second"}], "ratio", "equal_outputs"}
+    JSON: {"machine", "rows": [{"engine", "tokens_per_second"}], "ratio", "equal_outputs" of greedy sampling}
     """
     with session(context, as_json=as_json) as display:
         import benchmarks
         from ragr1_lite.ui.tables import counts_table
 
-        result = benchmarks.sampling(model, report=display)
+        result = benchmarks.sampling(model, temperature=temperature, rows=rows, report=display)
         speeds = {f"{row['engine']} (tokens per second)": row["tokens_per_second"] for row in result["rows"]}
-        display.show(
-            counts_table(speeds | {"ratio": result["ratio"], "equal_outputs": result["equal_outputs"]}), json=result
-        )
+        figures = {key: result[key] for key in ("ratio", "equal_outputs") if key in result}
+        display.show(counts_table(speeds | figures), json=result)
 
 
 @app.add("startup")

@@ -29,6 +29,8 @@ from ragr1_lite.models.loading import Policy
 from ragr1_lite.models.tokenizer import ChatTokenizer
 from ragr1_lite.models.untouched import untouched
 
+_BLOCK = 128
+
 
 class TransformersSampler:
     """A :class:`ragr1_lite.core.types.SessionSampler` by transformers.
@@ -189,7 +191,7 @@ class TransformersSampler:
 
         def finished(sequences: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
             tokens = sequences[:, -1]
-            logprobs = self._logprobs_of(logits, tokens)
+            logprobs = self._logprobs_of(self._shares(logits), tokens)
             for row, token, logprob in zip(rows, tokens.tolist(), logprobs, strict=True):
                 if row.finish is None:
                     row.add(token, report, logprob)
@@ -216,20 +218,38 @@ class TransformersSampler:
 
     def _choose(self, logits: torch.Tensor) -> list[tuple[int, float | None]]:
         """A token id per row from logits ``(rows, vocabulary)``, and its log-probability where wanted."""
-        if self._temperature == 0:
-            tokens = logits.argmax(-1)
-        else:
-            shares = torch.softmax(logits.float() / self._temperature, dim=-1)
-            tokens = torch.multinomial(shares, 1, generator=self._generator)[:, 0]
-        return list(zip(tokens.tolist(), self._logprobs_of(logits, tokens), strict=True))
+        shares = self._shares(logits) if self._temperature or self._logprobs else logits
+        tokens = draw(shares, self._generator) if self._temperature else logits.argmax(-1)
+        return list(zip(tokens.tolist(), self._logprobs_of(shares, tokens), strict=True))
 
-    def _logprobs_of(self, logits: torch.Tensor, tokens: torch.Tensor) -> list[float] | list[None]:
-        """Of each row's token, in nats, computed in fp32."""
+    def _shares(self, logits: torch.Tensor) -> torch.Tensor:
+        """The distribution that tokens are drawn from, computed in fp32."""
+        return torch.softmax(logits.float() / (self._temperature or 1.0), dim=-1)
+
+    def _logprobs_of(self, shares: torch.Tensor, tokens: torch.Tensor) -> list[float] | list[None]:
+        """Of each row's token, in nats."""
         if not self._logprobs:
             return [None] * len(tokens)
-        scaled = logits.float() / (self._temperature or 1.0)
-        found: list[float] = (scaled.gather(-1, tokens[:, None])[:, 0] - scaled.logsumexp(-1)).tolist()
+        found: list[float] = shares.gather(-1, tokens[:, None])[:, 0].log().tolist()
         return found
+
+
+def draw(shares: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """One index of each row ``(rows, vocabulary)`` by its share of the row.
+
+    ``torch.multinomial`` draws an exponential for every share, which on a CPU is a good part of a small model's step.
+    Here one number is drawn, which falls in a block of shares, and one more, which falls in a share of that block.
+    """
+    blocks = torch.nn.functional.pad(shares, (0, -shares.shape[1] % _BLOCK)).view(len(shares), -1, _BLOCK)
+    block = _fallen(blocks.sum(-1), generator)
+    return block * _BLOCK + _fallen(blocks[torch.arange(len(blocks), device=block.device), block], generator)
+
+
+def _fallen(shares: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Where a number drawn for each row falls in its shares ``(rows, n)``; never where the share is 0."""
+    ends = shares.cumsum(-1, dtype=torch.float64)
+    drawn = torch.rand(len(ends), 1, generator=generator, dtype=ends.dtype, device=ends.device) * ends[:, -1:]
+    return torch.searchsorted(ends, drawn, right=True)[:, 0].clamp(max=shares.shape[1] - 1)  # 1 - 2^-53 may round to 1
 
 
 class _Session:
