@@ -191,7 +191,7 @@ class TransformersSampler:
 
         def finished(sequences: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
             tokens = sequences[:, -1]
-            logprobs = self._logprobs_of(self._shares(logits), tokens)
+            logprobs = self._logprobs_of(self._shares(logits) if self._logprobs else logits, tokens)
             for row, token, logprob in zip(rows, tokens.tolist(), logprobs, strict=True):
                 if row.finish is None:
                     row.add(token, report, logprob)
